@@ -1,0 +1,36 @@
+"""What can go wrong, sorted by who can put it right.
+
+    ConfigError   the bundle's author   config.json asks for something wrong or unsupported
+    UsageError    the caller            a wrong option, an unknown verb, a missing argument
+    Error         the caller            the container is not there, or not in the right state
+    OSError       the system            the kernel refused; raised by linux/ and by os
+    anything else us                    a bug
+
+Only cli.main() catches; everywhere else an exception is either translated (`raise X from e`) or left alone.
+"""
+
+
+class Error(Exception):
+    """The container is not there, or not in a state that allows what was asked."""
+
+
+class ConfigError(Error):
+    """config.json (or the process of `exec`) asks for something wrong, or for something that is not supported."""
+
+
+class UsageError(Error):
+    """The command line is wrong."""
+
+
+def reason(error: BaseException) -> str:
+    """Tell `error` in one line, the way runc words a system call's failure: what, on what, why."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return " ".join(str(error).split("\n")) or type(error).__name__
+    if error.filename is None:
+        return error.strerror
+    name = error.filename if isinstance(error.filename, str) else _text(error.filename)
+    return f"{name}: {error.strerror}"
+
+
+def _text(filename: object) -> str:
+    return filename.decode("utf-8", "surrogateescape") if isinstance(filename, bytes) else str(filename)

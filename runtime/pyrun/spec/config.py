@@ -1,0 +1,153 @@
+"""config.json as objects: one line per property, with our name, its type, its name in the spec, the meaning of absence.
+
+Types are checked here; what spans several properties is checked in validate.py. linux.* is in linux.py.
+Source: runtime-spec 1.3, config.md and config-linux.md.
+"""
+
+from pyrun.spec.linux import Linux, id_mappings
+from pyrun.spec.node import INT64, UINT32, UINT64, Node, load
+
+HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+
+class Config:
+    """A whole config.json. `json` is the document as it was read, for what passes it on unchanged (hooks' state)."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.oci_version = json.string("ociVersion")
+        self.process = Process(json.object("process")) if json.has("process") else None
+        self.root = Root(json.object("root"))
+        self.hostname = json.string("hostname", default="")
+        self.domainname = json.string("domainname", default="")
+        self.mounts = [Mount(mount) for mount in json.objects("mounts")]
+        self.hooks = Hooks(json.object("hooks", default={}))
+        self.annotations = json.text_map("annotations")
+        self.linux = Linux(json.object("linux", default={}))
+
+
+def load_config(path: str) -> Config:
+    """Read and type-check the config.json at `path`. Raises ConfigError, or the OSError of open(2)."""
+    return Config(load(path, "config.json"))
+
+
+class Root:
+    def __init__(self, json: Node) -> None:
+        self.path = json.string("path")
+        self.readonly = json.boolean("readonly")
+
+
+class Mount:
+    """`options` None and [] are alike; `type` is "" where absent, as for a bind."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.destination = json.string("destination")
+        self.type = json.string("type", default="")
+        self.source = json.string("source", default="")
+        self.options = json.strings("options")
+        self.uid_mappings = id_mappings(json, "uidMappings")
+        self.gid_mappings = id_mappings(json, "gidMappings")
+
+
+class Process:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.args = json.strings("args")
+        self.cwd = json.string("cwd")
+        self.env = json.strings("env")
+        self.terminal = json.boolean("terminal")
+        self.console_size = ConsoleSize(json.object("consoleSize")) if json.has("consoleSize") else None
+        self.user = User(json.object("user", default={}))
+        self.capabilities = Capabilities(json.object("capabilities")) if json.has("capabilities") else None
+        self.rlimits = [Rlimit(rlimit) for rlimit in json.objects("rlimits")]
+        self.no_new_privileges = json.boolean("noNewPrivileges")
+        self.apparmor_profile = json.string("apparmorProfile", default="")
+        self.selinux_label = json.string("selinuxLabel", default="")
+        self.oom_score_adj = json.integer_or_none("oomScoreAdj", (-1000, 1000))
+        self.scheduler = Scheduler(json.object("scheduler")) if json.has("scheduler") else None
+        self.io_priority = IOPriority(json.object("ioPriority")) if json.has("ioPriority") else None
+        self.exec_cpu_affinity = CPUAffinity(json.object("execCPUAffinity")) if json.has("execCPUAffinity") else None
+
+
+class ConsoleSize:
+    def __init__(self, json: Node) -> None:
+        self.height = json.integer("height", (0, 65535))
+        self.width = json.integer("width", (0, 65535))
+
+
+class User:
+    """`umask` is None where the caller's is inherited."""
+
+    def __init__(self, json: Node) -> None:
+        self.uid = json.integer("uid", UINT32, default=0)
+        self.gid = json.integer("gid", UINT32, default=0)
+        self.umask = json.integer_or_none("umask", (0, 0o777))
+        self.additional_gids = json.integers("additionalGids", UINT32)
+
+
+class Capabilities:
+    """Names as "CAP_CHOWN"; unknown ones are kept here, and warned of where they are looked up."""
+
+    def __init__(self, json: Node) -> None:
+        self.bounding = json.strings("bounding")
+        self.effective = json.strings("effective")
+        self.inheritable = json.strings("inheritable")
+        self.permitted = json.strings("permitted")
+        self.ambient = json.strings("ambient")
+
+
+class Rlimit:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.type = json.string("type")
+        self.soft = json.integer("soft", UINT64)
+        self.hard = json.integer("hard", UINT64)
+
+
+class Scheduler:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.policy = json.string("policy")
+        self.nice = json.integer("nice", (-(1 << 31), (1 << 31) - 1), default=0)
+        self.priority = json.integer("priority", (-(1 << 31), (1 << 31) - 1), default=0)
+        self.flags = json.strings("flags")
+        self.runtime = json.integer("runtime", UINT64, default=0)
+        self.deadline = json.integer("deadline", UINT64, default=0)
+        self.period = json.integer("period", UINT64, default=0)
+
+
+class IOPriority:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.class_ = json.string("class")
+        self.priority = json.integer("priority", INT64, default=0)
+
+
+class CPUAffinity:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.initial = json.string("initial", default="")
+        self.final = json.string("final", default="")
+
+
+class Hooks:
+    """Six lists, by the kinds' names in the spec."""
+
+    def __init__(self, json: Node) -> None:
+        self._of_kind = {kind: [Hook(hook) for hook in json.objects(kind)] for kind in HOOK_KINDS}
+
+    def __getitem__(self, kind: str) -> "list[Hook]":
+        return self._of_kind[kind]
+
+
+class Hook:
+    """`timeout` is in seconds, None where the hook may take as long as it likes; `env` None is the runtime's own."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.path = json.string("path")
+        self.args = json.strings("args")
+        self.env = json.strings_or_none("env")
+        self.timeout = json.integer_or_none("timeout")

@@ -1,0 +1,208 @@
+"""The `linux` object of config.json. Source: runtime-spec 1.3, config-linux.md.
+
+Absent numbers are None: for most resources 0 means something else than absence.
+"""
+
+from pyrun.spec.node import INT64, UINT16, UINT32, UINT64, Node
+
+NAMESPACE_TYPES = ("user", "ipc", "uts", "network", "cgroup", "time", "mount", "pid")
+
+
+class Linux:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.namespaces = [Namespace(namespace) for namespace in json.objects("namespaces")]
+        self.uid_mappings = id_mappings(json, "uidMappings")
+        self.gid_mappings = id_mappings(json, "gidMappings")
+        self.time_offsets = TimeOffsets(json.object("timeOffsets")) if json.has("timeOffsets") else None
+        self.devices = [Device(device) for device in json.objects("devices")]
+        self.cgroups_path = json.string("cgroupsPath", default="")
+        self.resources = Resources(json.object("resources", default={}))
+        self.rootfs_propagation = json.string("rootfsPropagation", default="")
+        self.masked_paths = json.strings("maskedPaths")
+        self.readonly_paths = json.strings("readonlyPaths")
+        self.mount_label = json.string("mountLabel", default="")
+        self.sysctl = json.text_map("sysctl")
+        self.seccomp = json.object_or_none("seccomp")
+        self.intel_rdt = json.object_or_none("intelRdt")
+        self.memory_policy = json.object_or_none("memoryPolicy")
+        self.net_devices = json.object_or_none("netDevices")
+        self.personality = json.object_or_none("personality")
+
+    def namespace(self, type_: str) -> "Namespace | None":
+        """Return the namespace of that type, None where the container shares the runtime's."""
+        for namespace in self.namespaces:
+            if namespace.type == type_:
+                return namespace
+        return None
+
+    def makes(self, type_: str) -> bool:
+        """Tell whether the container gets a new namespace of that type."""
+        namespace = self.namespace(type_)
+        return namespace is not None and not namespace.path
+
+
+class Namespace:
+    """`path` is "" for a new namespace."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.type = json.string("type")
+        self.path = json.string("path", default="")
+
+
+class IDMapping:
+    def __init__(self, json: Node) -> None:
+        self.container_id = json.integer("containerID", UINT32, default=0)
+        self.host_id = json.integer("hostID", UINT32, default=0)
+        self.size = json.integer("size", UINT32, default=0)
+
+
+def id_mappings(json: Node, name: str) -> "list[IDMapping]":
+    return [IDMapping(mapping) for mapping in json.objects(name)]
+
+
+class TimeOffsets:
+    """(seconds, nanoseconds) by clock."""
+
+    def __init__(self, json: Node) -> None:
+        self.offsets = {}
+        for clock in json.properties:
+            offset = json.object(clock)
+            self.offsets[clock] = (offset.integer("secs", INT64, default=0), offset.integer("nanosecs", UINT32, default=0))
+
+
+class Device:
+    """A device node. `file_mode` holds permission bits only; `major` and `minor` are -1 where absent."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.path = json.string("path")
+        self.type = json.string("type")
+        self.major = json.integer("major", INT64, default=-1)
+        self.minor = json.integer("minor", INT64, default=-1)
+        mode = json.integer_or_none("fileMode", UINT32)
+        self.file_mode = 0o666 if mode is None else mode & 0o7777  # the type bits are the type's business
+        self.uid = json.integer("uid", UINT32, default=0)
+        self.gid = json.integer("gid", UINT32, default=0)
+
+
+class Resources:
+    """What the cgroup shall hold. Each part is None where the config does not mention it."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.devices = [DeviceRule(rule) for rule in json.objects("devices")]
+        self.memory = Memory(json.object("memory")) if json.has("memory") else None
+        self.cpu = CPU(json.object("cpu")) if json.has("cpu") else None
+        self.pids_limit = json.object("pids").integer_or_none("limit", INT64) if json.has("pids") else None
+        self.block_io = BlockIO(json.object("blockIO")) if json.has("blockIO") else None
+        self.hugepage_limits = [HugepageLimit(limit) for limit in json.objects("hugepageLimits")]
+        self.network = Network(json.object("network")) if json.has("network") else None
+        self.rdma = {}
+        rdma = json.object("rdma", default={})
+        for device in rdma.properties:
+            self.rdma[device] = RDMA(rdma.object(device))
+        self.unified = json.text_map("unified")
+
+
+class DeviceRule:
+    """`type` is "a", "c" or "b"; major and minor are None where the rule is for all."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.allow = json.boolean("allow")
+        self.type = json.string("type", default="a")
+        major = json.integer_or_none("major", INT64)
+        minor = json.integer_or_none("minor", INT64)
+        self.major = None if major == -1 else major
+        self.minor = None if minor == -1 else minor
+        self.access = json.string("access", default="")
+
+
+class Memory:
+    """Sizes in bytes, -1 for no limit."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.limit = json.integer_or_none("limit", INT64)
+        self.reservation = json.integer_or_none("reservation", INT64)
+        self.swap = json.integer_or_none("swap", INT64)
+        self.kernel = json.integer_or_none("kernel", INT64)
+        self.kernel_tcp = json.integer_or_none("kernelTCP", INT64)
+        self.swappiness = json.integer_or_none("swappiness", UINT64)
+        self.disable_oom_killer = json.boolean_or_none("disableOOMKiller")
+        self.use_hierarchy = json.boolean_or_none("useHierarchy")
+        self.check_before_update = json.boolean_or_none("checkBeforeUpdate")
+
+
+class CPU:
+    """Times in microseconds."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.shares = json.integer_or_none("shares", UINT64)
+        self.quota = json.integer_or_none("quota", INT64)
+        self.burst = json.integer_or_none("burst", UINT64)
+        self.period = json.integer_or_none("period", UINT64)
+        self.realtime_runtime = json.integer_or_none("realtimeRuntime", INT64)
+        self.realtime_period = json.integer_or_none("realtimePeriod", UINT64)
+        self.cpus = json.string("cpus", default="")
+        self.mems = json.string("mems", default="")
+        self.idle = json.integer_or_none("idle", INT64)
+
+
+class BlockIO:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.weight = json.integer_or_none("weight", UINT16)
+        self.leaf_weight = json.integer_or_none("leafWeight", UINT16)
+        self.weight_devices = [WeightDevice(device) for device in json.objects("weightDevice")]
+        self.read_bps = _throttles(json, "throttleReadBpsDevice")
+        self.write_bps = _throttles(json, "throttleWriteBpsDevice")
+        self.read_iops = _throttles(json, "throttleReadIOPSDevice")
+        self.write_iops = _throttles(json, "throttleWriteIOPSDevice")
+
+
+class WeightDevice:
+    def __init__(self, json: Node) -> None:
+        self.major = json.integer("major", INT64)
+        self.minor = json.integer("minor", INT64)
+        self.weight = json.integer_or_none("weight", UINT16)
+        self.leaf_weight = json.integer_or_none("leafWeight", UINT16)
+
+
+class ThrottleDevice:
+    """`rate` is in bytes or operations a second."""
+
+    def __init__(self, json: Node) -> None:
+        self.major = json.integer("major", INT64)
+        self.minor = json.integer("minor", INT64)
+        self.rate = json.integer("rate", UINT64)
+
+
+def _throttles(json: Node, name: str) -> "list[ThrottleDevice]":
+    return [ThrottleDevice(device) for device in json.objects(name)]
+
+
+class HugepageLimit:
+    """`page_size` as "2MB"; `limit` in bytes."""
+
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.page_size = json.string("pageSize")
+        self.limit = json.integer("limit", UINT64)
+
+
+class Network:
+    """cgroup v1's net_cls and net_prio."""
+
+    def __init__(self, json: Node) -> None:
+        self.class_id = json.integer_or_none("classID", UINT32)
+        self.priorities = [(item.string("name"), item.integer("priority", UINT32)) for item in json.objects("priorities")]
+
+
+class RDMA:
+    def __init__(self, json: Node) -> None:
+        self.hca_handles = json.integer_or_none("hcaHandles", UINT32)
+        self.hca_objects = json.integer_or_none("hcaObjects", UINT32)
