@@ -8,6 +8,7 @@ from pyrun.linux.syscalls import number
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 Structure = ctypes.Structure
 addressof = ctypes.addressof
@@ -58,8 +59,8 @@ def declare_syscall(name: str, *argtypes: "type", blame: "int | None" = None) ->
     return call
 
 
-def _error_check(blame: "int | None") -> "Callable[..., int]":
-    def check(result: int, function: object, arguments: "tuple[object, ...]") -> int:
+def _error_check(blame: "int | None") -> "Any":
+    def check(result: int, function: object, arguments: "tuple[Any, ...]") -> int:
         if result == -1:
             errno = ctypes.get_errno()
             filename = None if blame is None else arguments[blame]

@@ -69,7 +69,8 @@ class TimeOffsets:
         self.offsets = {}
         for clock in json.properties:
             offset = json.object(clock)
-            self.offsets[clock] = (offset.integer("secs", INT64, default=0), offset.integer("nanosecs", UINT32, default=0))
+            seconds = offset.integer("secs", INT64, default=0)
+            self.offsets[clock] = (seconds, offset.integer("nanosecs", UINT32, default=0))
 
 
 class Device:
@@ -199,7 +200,7 @@ class Network:
 
     def __init__(self, json: Node) -> None:
         self.class_id = json.integer_or_none("classID", UINT32)
-        self.priorities = [(item.string("name"), item.integer("priority", UINT32)) for item in json.objects("priorities")]
+        self.priorities = [(one.string("name"), one.integer("priority", UINT32)) for one in json.objects("priorities")]
 
 
 class RDMA:

@@ -9,6 +9,10 @@ from _json import make_scanner  # the C scanner alone: `import json` costs 3 to 
 
 from pyrun.errors import ConfigError
 
+TYPE_CHECKING = False  # as in typing, without its 4 ms
+if TYPE_CHECKING:
+    from typing import Any
+
 REQUIRED = object()
 INT64 = (-(1 << 63), (1 << 63) - 1)
 UINT64 = (0, (1 << 64) - 1)
@@ -31,10 +35,10 @@ class _Context:
     memo: "dict[str, str]" = {}
 
 
-_scan = make_scanner(_Context())
+_scan = make_scanner(_Context())  # type: ignore[arg-type]
 
 
-def parse(text: str, source: str) -> object:
+def parse(text: str, source: str) -> "Any":
     """Return the value of the JSON document `text`; raise ConfigError, which names `source`, where it is none."""
     try:
         start = len(text) - len(text.lstrip(" \t\n\r"))
@@ -48,14 +52,14 @@ def parse(text: str, source: str) -> object:
     return _explain(text, source)
 
 
-def _explain(text: str, source: str) -> object:
+def _explain(text: str, source: str) -> "Any":
     import json  # only here: for the message
 
-    def refuse(constant: str) -> object:
+    def refuse(constant: str) -> "Any":
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        value: object = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse)
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     except ValueError as error:
@@ -79,14 +83,14 @@ def load(path: "str | bytes", source: str) -> "Node":
     return root(parse(text, source), source)
 
 
-def root(value: object, source: str) -> "Node":
+def root(value: "Any", source: str) -> "Node":
     """Return `value` as the top-level object of `source`."""
     if type(value) is not dict:
         raise ConfigError(f"{source}: expected an object, found {_kind(value)}")
     return Node(value, f"{source}: ")
 
 
-def _kind(value: object) -> str:
+def _kind(value: "Any") -> str:
     shown = "null" if value is None else repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -97,7 +101,7 @@ _NAMES = {str: "string", int: "integer", bool: "boolean", dict: "object", list: 
 class Node:
     """A JSON object under checks; it knows its own path, so that errors can tell where they are."""
 
-    def __init__(self, properties: "dict[str, object]", path: str) -> None:
+    def __init__(self, properties: "dict[str, Any]", path: str) -> None:
         self.properties = properties
         self.path = path
 
@@ -108,76 +112,78 @@ class Node:
     def has(self, name: str) -> bool:
         return self.properties.get(name) is not None
 
-    def string(self, name: str, default: object = REQUIRED) -> str:
-        value = self._get(name, str, default)
+    def string(self, name: str, default: "Any" = REQUIRED) -> str:
+        value: str = self._get(name, str, default)
         self._check_text(name, value)
-        return value  # type: ignore[return-value]
+        return value
 
     def string_or_none(self, name: str) -> "str | None":
         return self.string(name, default=None)
 
-    def integer(self, name: str, limits: "tuple[int, int]" = INT64, default: object = REQUIRED) -> int:
-        value = self._get(name, int, default)
-        if value is not None and value is not default and not limits[0] <= value <= limits[1]:  # type: ignore[operator]
+    def integer(self, name: str, limits: "tuple[int, int]" = INT64, default: "Any" = REQUIRED) -> int:
+        value: int = self._get(name, int, default)
+        if value is not None and value is not default and not limits[0] <= value <= limits[1]:
             raise self.error(name, f"{value} is not between {limits[0]} and {limits[1]}")
-        return value  # type: ignore[return-value]
+        return value
 
     def integer_or_none(self, name: str, limits: "tuple[int, int]" = INT64) -> "int | None":
         return self.integer(name, limits, default=None)
 
-    def boolean(self, name: str, default: object = False) -> bool:
-        return self._get(name, bool, default)  # type: ignore[return-value]
+    def boolean(self, name: str, default: "Any" = False) -> bool:
+        value: bool = self._get(name, bool, default)
+        return value
 
     def boolean_or_none(self, name: str) -> "bool | None":
-        return self._get(name, bool, None)  # type: ignore[return-value]
+        value: bool | None = self._get(name, bool, None)
+        return value
 
-    def object(self, name: str, default: object = REQUIRED) -> "Node":
+    def object(self, name: str, default: "Any" = REQUIRED) -> "Node":
         """Return the object `name`; an empty one where it is absent and `default` is given as {}."""
         value = self._get(name, dict, default)
-        return Node(value, f"{self.path}{name}.")  # type: ignore[arg-type]
+        return Node(value, f"{self.path}{name}.")
 
     def object_or_none(self, name: str) -> "Node | None":
         return self.object(name) if self.has(name) else None
 
     def objects(self, name: str) -> "list[Node]":
         found = []
-        for i, value in enumerate(self._get(name, list, [])):  # type: ignore[call-overload]
+        for i, value in enumerate(self._get(name, list, [])):
             if type(value) is not dict:
                 raise self.error(f"{name}[{i}]", f"expected object, found {_kind(value)}")
             found.append(Node(value, f"{self.path}{name}[{i}]."))
         return found
 
-    def strings(self, name: str, default: object = ()) -> "list[str]":
+    def strings(self, name: str, default: "Any" = ()) -> "list[str]":
         values = self._get(name, list, default)
-        for i, value in enumerate(values):  # type: ignore[call-overload]
+        for i, value in enumerate(values):
             if type(value) is not str:
                 raise self.error(f"{name}[{i}]", f"expected string, found {_kind(value)}")
             self._check_text(f"{name}[{i}]", value)
-        return list(values)  # type: ignore[call-overload]
+        return list(values)
 
     def strings_or_none(self, name: str) -> "list[str] | None":
         return self.strings(name) if self.has(name) else None
 
     def integers(self, name: str, limits: "tuple[int, int]" = INT64) -> "list[int]":
-        values = self._get(name, list, [])
-        for i, value in enumerate(values):  # type: ignore[call-overload]
+        values: list[int] = self._get(name, list, [])
+        for i, value in enumerate(values):
             if type(value) is not int:
                 raise self.error(f"{name}[{i}]", f"expected integer, found {_kind(value)}")
             if not limits[0] <= value <= limits[1]:
                 raise self.error(f"{name}[{i}]", f"{value} is not between {limits[0]} and {limits[1]}")
-        return values  # type: ignore[return-value]
+        return values
 
     def text_map(self, name: str) -> "dict[str, str]":
         """Return an object whose values are strings: annotations, sysctl, unified."""
-        values = self._get(name, dict, {})
-        for key, value in values.items():  # type: ignore[attr-defined]
+        values: dict[str, str] = self._get(name, dict, {})
+        for key, value in values.items():
             if type(value) is not str:
                 raise self.error(f"{name}[{key!r}]", f"expected string, found {_kind(value)}")
             self._check_text(f"{name}[{key!r}]", value)
             self._check_text(f"{name}[{key!r}]", key)
-        return values  # type: ignore[return-value]
+        return values
 
-    def _get(self, name: str, expected: type, default: object) -> object:
+    def _get(self, name: str, expected: type, default: "Any") -> "Any":
         value = self.properties.get(name)
         if value is None:  # as in Go, null is absence
             if default is REQUIRED:
@@ -187,10 +193,9 @@ class Node:
             raise self.error(name, f"expected {_NAMES[expected]}, found {_kind(value)}")
         return value
 
-    def _check_text(self, name: str, value: object) -> None:
+    def _check_text(self, name: str, value: "Any") -> None:
         if value is None:
             return
-        assert isinstance(value, str)
         if "\0" in value:
             raise self.error(name, "contains a NUL byte")
         if not value.isascii():
