@@ -1,0 +1,110 @@
+"""The device nodes and links of /dev."""
+
+import os
+import stat
+
+from pyrun.errors import Error
+from pyrun.rootfs.mounts import bind_over
+from pyrun.rootfs.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.linux import Device
+
+# config-linux.md#default-devices; all are character devices, and everybody may read and write them.
+DEFAULT_DEVICES = {
+    "/dev/null": (1, 3),
+    "/dev/zero": (1, 5),
+    "/dev/full": (1, 7),
+    "/dev/random": (1, 8),
+    "/dev/urandom": (1, 9),
+    "/dev/tty": (5, 0),
+}
+
+# config-linux.md#dev-symbolic-links
+LINKS = {
+    "/dev/fd": "/proc/self/fd",
+    "/dev/stdin": "/proc/self/fd/0",
+    "/dev/stdout": "/proc/self/fd/1",
+    "/dev/stderr": "/proc/self/fd/2",
+}
+
+_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+
+
+def make_devices(tree: Tree, devices: "list[Device]", bind: bool) -> None:
+    """Make the default devices and those of the config; `bind` binds the host's, where mknod(2) is not allowed.
+
+    Must run with an umask of 0.
+    """
+    wanted = {os.path.normpath(device.path) for device in devices}
+    for path, (major, minor) in DEFAULT_DEVICES.items():
+        if path not in wanted:
+            _make(tree, path, stat.S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, bind)
+    for device in devices:
+        number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
+        mode = _TYPES[device.type] | device.file_mode
+        _make(tree, device.path, mode, number, device.uid, device.gid, bind)
+
+
+def _make(tree: Tree, path: str, mode: int, number: int, uid: int, gid: int, bind: bool) -> None:
+    if bind:
+        return _bind(tree, path)
+    parent, name = tree.open_parent(path)
+    try:
+        try:
+            os.mknod(name, mode, number, dir_fd=parent)
+        except FileExistsError:
+            _check_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False), mode, number)
+            return None
+        except PermissionError:  # a user namespace, or a device cgroup around us
+            return _bind(tree, path)
+        if uid or gid:
+            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+    finally:
+        os.close(parent)
+    return None
+
+
+def _check_same(path: str, found: os.stat_result, mode: int, number: int) -> None:
+    """config-linux.md#devices: "if a file already exists at path that does not match ... the runtime MUST error"."""
+    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(mode) or (number and found.st_rdev != number):
+        raise Error(f"{path}: exists in the root file system and is another file than the device asked for")
+
+
+def _bind(tree: Tree, path: str) -> None:
+    host = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        target = tree.make_file(path)
+        try:
+            os.close(bind_over(host, target))
+        finally:
+            os.close(target)
+    finally:
+        os.close(host)
+
+
+def make_links(tree: Tree, own_pts: bool) -> None:
+    """Make /dev/fd and its kin, and /dev/ptmx where the container has a devpts of its own."""
+    links = dict(LINKS)
+    if os.path.exists("/proc/kcore"):
+        links["/dev/core"] = "/proc/kcore"
+    if own_pts:
+        links["/dev/ptmx"] = "pts/ptmx"
+    for path, target in links.items():
+        parent, name = tree.open_parent(path)
+        try:
+            if path == "/dev/ptmx":
+                _remove(name, parent)  # an image's own node would be the host's devpts
+            os.symlink(target, name, dir_fd=parent)
+        except FileExistsError:
+            pass  # the image's own: runc and crun leave it too
+        finally:
+            os.close(parent)
+
+
+def _remove(name: bytes, parent: int) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass  # nothing to remove

@@ -1,0 +1,210 @@
+"""The mounts of config.json: each is made detached, given its attributes, and then attached to a descriptor."""
+
+import os
+import stat
+
+from pyrun.errors import Error
+from pyrun.linux.mount import (
+    AT_EMPTY_PATH,
+    AT_RECURSIVE,
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_RDONLY,
+    MS_REC,
+    OPEN_TREE_CLONE,
+    fsconfig_create,
+    fsconfig_set_flag,
+    fsconfig_set_string,
+    fsmount,
+    fsopen,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+)
+from pyrun.rootfs.options import MountOptions
+from pyrun.rootfs.tree import Tree, descriptor_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Mount
+
+# fsconfig(2) copies at most 256 bytes of a value, with its NUL.
+MAXIMUM_VALUE = 255
+
+# What lxcfs and its like may put over a file of procfs; anything else below /proc would let an image decide what the
+# runtime and the container's processes read there (CVE-2019-16884, CVE-2019-19921).  The list is runc's.
+PROC_FILES = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+)
+
+
+class PlannedMount:
+    """A mount of config.json with its options understood; made before anything has an effect."""
+
+    def __init__(self, mount: "Mount") -> None:
+        self.destination = os.path.normpath("/" + mount.destination.lstrip("/"))
+        self.source = mount.source
+        self.type = mount.type
+        self.options = MountOptions(mount.options)
+        self.is_bind = self.options.bind is not None or self.type == "bind"
+        self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
+        if self.is_bind and self.options.data:
+            raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
+        if not self.is_bind and not self.type:
+            raise mount.json.error("type", 'is required, unless the options say "bind" or "rbind"')
+        if self.is_bind and not self.source:
+            raise mount.json.error("source", "is required for a bind mount")
+        if self.destination == "/proc" and self.type != "proc" and not self.is_bind:
+            raise mount.json.error("destination", '"/proc" takes a mount of type "proc" or a bind of one')
+        if self.destination.startswith("/proc/") and self.destination not in PROC_FILES:
+            raise mount.json.error("destination", f'"{self.destination}" cannot be mounted because it is inside /proc')
+
+
+def _shown(option: "tuple[str, str | None]") -> str:
+    return f'"{option[0]}"' if option[1] is None else f'"{option[0]}={option[1]}"'
+
+
+def attach(tree: Tree, planned: PlannedMount) -> int:
+    """Mount `planned` into the tree and return a descriptor of the mount's root.
+
+    Must run in the container's namespaces: procfs shows the pid namespace that this process's children are in, sysfs
+    the network namespace, mqueue the IPC namespace that it is in itself.
+    """
+    try:
+        fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned)
+        _propagate(fd, planned.options)
+        return fd
+    except OSError as error:
+        error.filename = None
+        raise Error(f"{_describe(planned)}: {error.strerror}") from error
+
+
+def _describe(planned: PlannedMount) -> str:
+    what = planned.source if planned.is_bind else planned.type
+    return f'error mounting "{what}" to rootfs at "{planned.destination}"'
+
+
+def _bind(tree: Tree, planned: PlannedMount) -> int:
+    recursive = bool(planned.options.bind) if planned.options.bind is not None else False
+    source = os.fsencode(planned.source)
+    try:
+        fd = open_tree(source, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0), dirfd=-100)
+    except OSError as error:
+        raise Error(f"{_describe(planned)}: {planned.source}: {error.strerror}") from error
+    if planned.destination == "/proc" and not _is_procfs(fd):
+        raise Error(f"{_describe(planned)}: the source is not procfs")
+    change_attributes(fd, *planned.options.attributes)
+    change_attributes(fd, *planned.options.recursive, recursive=True)
+    is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+    target = tree.make_directory(planned.destination) if is_directory else tree.make_file(planned.destination)
+    return _attach_to(target, fd)
+
+
+def _is_procfs(fd: int) -> bool:
+    """Tell procfs from all else by what no other file system has: the inode number of its root, fs/proc/root.c."""
+    return os.fstat(fd).st_ino == 1 and os.path.exists(descriptor_path(fd) + b"/self/stat")
+
+
+def _new(tree: Tree, planned: PlannedMount) -> int:
+    options = planned.options
+    if planned.type in ("proc", "sysfs"):
+        target = _ordinary_directory(tree, planned)
+    else:
+        target = tree.make_directory(planned.destination)
+    data = list(options.data)
+    if planned.type == "tmpfs" and not any(key == "mode" for key, _ in data):
+        data.append(("mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}"))  # tmpfs's own default is 1777
+    if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
+        fd = _mount_by_string(target, planned, data)
+    else:
+        fd = _attach_to(target, new_filesystem(planned.type, planned.source, options, data))
+    change_attributes(fd, *options.recursive, recursive=True)
+    return fd
+
+
+def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
+    """Open the mount point of procfs or sysfs, which must not be a symlink: masks and labels go below it by name.
+
+    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else.
+    """
+    parent, name = tree.open_parent(planned.destination)
+    try:
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFDIR
+    finally:
+        os.close(parent)
+    if not stat.S_ISDIR(mode):
+        raise Error(f'filesystem "{planned.type}" must be mounted on ordinary directory: {planned.destination}')
+    return tree.make_directory(planned.destination)
+
+
+def new_filesystem(type_: str, source: str, options: MountOptions, data: "list[tuple[str, str | None]]") -> int:
+    """Return a detached mount of a new file system. An option it does not know is named by the OSError."""
+    fs = fsopen(os.fsencode(type_))
+    try:
+        if source:
+            fsconfig_set_string(fs, b"source", os.fsencode(source))
+        for flag in options.superblock:
+            fsconfig_set_flag(fs, flag.encode())
+        for key, value in data:
+            try:
+                if value is None:
+                    fsconfig_set_flag(fs, os.fsencode(key))
+                else:
+                    fsconfig_set_string(fs, os.fsencode(key), os.fsencode(value))
+            except OSError as error:
+                raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
+        fsconfig_create(fs)
+        return fsmount(fs, options.attributes[0])
+    finally:
+        os.close(fs)
+
+
+def _mount_by_string(target: int, planned: PlannedMount, data: "list[tuple[str, str | None]]") -> int:
+    """Mount with the classic call, whose data may be as long as a page: overlay's lowerdir needs it."""
+    text = ",".join(key if value is None else f"{key}={value}" for key, value in data)
+    mount(os.fsencode(planned.source), descriptor_path(target), planned.type.encode(), 0, os.fsencode(text))
+    fd = open_tree(descriptor_path(target), 0)
+    os.close(target)
+    change_attributes(fd, *planned.options.attributes)
+    return fd
+
+
+def _attach_to(target: int, fd: int) -> int:
+    """Attach the detached mount `fd` to `target`, which is closed, and return `fd`."""
+    try:
+        move_mount(fd, target)
+    finally:
+        os.close(target)
+    return fd
+
+
+def change_attributes(fd: int, set_: int, clear: int, recursive: bool = False) -> None:
+    if set_ or clear:
+        # A value of the clock field is only accepted together with a clear of the whole field (mount_setattr(2)).
+        clock = MOUNT_ATTR__ATIME if (set_ | clear) & MOUNT_ATTR__ATIME else 0
+        mount_setattr(fd, set_, clear & ~set_ & ~MOUNT_ATTR__ATIME | clock, recursive=recursive)
+
+
+def _propagate(fd: int, options: MountOptions) -> None:
+    for propagation in options.propagations:
+        mount_setattr(fd, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
+
+
+def bind_over(source_fd: int, target_fd: int, read_only: bool = False, recursive: bool = False) -> int:
+    """Bind what `source_fd` is open on over what `target_fd` is open on; return the new mount's descriptor."""
+    fd = open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0), dirfd=source_fd)
+    if read_only:
+        mount_setattr(fd, MOUNT_ATTR_RDONLY, recursive=recursive)
+    move_mount(fd, target_fd)
+    return fd

@@ -1,0 +1,121 @@
+"""The options of a mount in config.json, and what each means to the kernel.
+
+Source: runtime-spec 1.3, config.md#linux-mount-options.  An option that is in no table is the file system's own.
+"""
+
+from pyrun.linux.mount import (
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_RELATIME,
+    MOUNT_ATTR_STRICTATIME,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
+
+# option: (attributes to set, attributes to clear); a clock option first clears the whole field (mount_setattr(2))
+ATTRIBUTES = {
+    "ro": (MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, MOUNT_ATTR_RDONLY),
+    "nosuid": (MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, MOUNT_ATTR_NOSUID),
+    "nodev": (MOUNT_ATTR_NODEV, 0),
+    "dev": (0, MOUNT_ATTR_NODEV),
+    "noexec": (MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, MOUNT_ATTR_NOEXEC),
+    "nodiratime": (MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, MOUNT_ATTR_NODIRATIME),
+    "nosymfollow": (MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, MOUNT_ATTR_NOSYMFOLLOW),
+    "noatime": (MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
+    "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "relatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    # Their opposites go back to the kernel's default, which is relatime.
+    "atime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+    "norelatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "nostrictatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
+}
+
+# "rro" is "ro" for the mount and all below it (Linux 5.12).
+RECURSIVE_ATTRIBUTES = {f"r{name}": change for name, change in ATTRIBUTES.items()}
+
+PROPAGATION = {
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
+
+# Flags of the file system's superblock, as fsconfig(2) takes them; False where the option only says the default.
+SUPERBLOCK = {
+    "sync": True,
+    "async": False,
+    "dirsync": True,
+    "lazytime": True,
+    "nolazytime": False,
+    "mand": True,
+    "nomand": False,
+    "iversion": True,
+    "noiversion": False,
+    "silent": True,
+    "loud": False,
+}
+
+BIND = {"bind": False, "rbind": True}  # option: is it recursive
+
+MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, "defaults"})
+
+
+class MountOptions:
+    """The options of one mount, sorted by who acts on them.
+
+    attributes, recursive   (set, clear) of MOUNT_ATTR_*
+    propagations            MS_SHARED and its kin, with MS_REC, in order
+    superblock              names of flags for fsconfig(2)
+    data                    (key, value) of the file system's own options; value None for a bare word
+    bind                    None, or whether the bind is recursive
+    """
+
+    def __init__(self, options: "list[str]") -> None:
+        self.attributes = (0, 0)
+        self.recursive = (0, 0)
+        self.propagations: list[int] = []
+        self.superblock: list[str] = []
+        self.data: list[tuple[str, str | None]] = []
+        self.bind: bool | None = None
+        for option in options:
+            self._add(option)
+
+    def _add(self, option: str) -> None:
+        if option in ATTRIBUTES:
+            self.attributes = _later(self.attributes, ATTRIBUTES[option])
+        elif option in RECURSIVE_ATTRIBUTES:
+            self.recursive = _later(self.recursive, RECURSIVE_ATTRIBUTES[option])
+        elif option in PROPAGATION:
+            self.propagations.append(PROPAGATION[option])
+        elif option in SUPERBLOCK:
+            if SUPERBLOCK[option]:
+                self.superblock.append(option)
+        elif option in BIND:
+            self.bind = bool(self.bind) or BIND[option]
+        elif option != "defaults":
+            key, equals, value = option.partition("=")
+            self.data.append((key, value if equals else None))
+
+
+def _later(changes: "tuple[int, int]", change: "tuple[int, int]") -> "tuple[int, int]":
+    """Add `change` to `changes`; what comes later in the list of options wins."""
+    set_, clear = change
+    return (changes[0] & ~clear | set_, changes[1] & ~set_ | clear)

@@ -1,0 +1,89 @@
+"""The root file system itself: prepared before the mounts, entered after them."""
+
+import os
+
+from pyrun.errors import Error
+from pyrun.linux.mount import (
+    AT_RECURSIVE,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MS_MOVE,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    OPEN_TREE_CLONE,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    pivot_root,
+    umount2,
+)
+from pyrun.rootfs.options import PROPAGATION
+from pyrun.rootfs.tree import Tree
+
+_DEFAULT_PROPAGATION = MS_SLAVE | MS_REC
+
+
+def prepare(path: str, propagation: str) -> Tree:
+    """Make the root file system at `path` (absolute, without symlinks) a mount of its own and return it as a Tree.
+
+    Must run in the new mount namespace. Nothing that is mounted from here on reaches the host's namespace.
+    """
+    flags = PROPAGATION[propagation] if propagation else _DEFAULT_PROPAGATION
+    if flags & (MS_SHARED | MS_UNBINDABLE):
+        flags = _DEFAULT_PROPAGATION  # "/" itself gets its own at the end; until then mounts must stay in here
+    mount(None, b"/", None, flags)
+    try:
+        fd = open_tree(os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE)
+        target = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"invalid rootfs: {path}: {error.strerror}") from error
+    _make_parent_private(path)
+    move_mount(fd, target)
+    os.close(target)
+    return Tree(fd)
+
+
+def _make_parent_private(path: str) -> None:
+    """pivot_root(2) refuses a new root whose parent mount is shared: it would move in every peer namespace too."""
+    parent = os.path.dirname(path)
+    while True:
+        try:
+            return mount(None, os.fsencode(parent), None, MS_PRIVATE)
+        except OSError:
+            if parent == "/":
+                raise
+            parent = os.path.dirname(parent)  # not a mount point: EINVAL
+
+
+def make_read_only(tree: Tree) -> None:
+    mount_setattr(tree.fd, MOUNT_ATTR_RDONLY)
+
+
+def enter(tree: Tree, pivot: bool = True) -> None:
+    """Make the tree this process's root, and leave no way to the old one.
+
+    After this, "/" is the container's: nothing may be imported, and no path of the host means anything.
+    """
+    os.fchdir(tree.fd)
+    if pivot:
+        # pivot_root(2), NOTES: with "." twice the old root comes to lie over the new one, and needs no directory.
+        pivot_root(b".", b".")
+        # Slave, so that the unmount below does not propagate back to the host.
+        mount(None, b".", None, MS_SLAVE | MS_REC)
+        # Detach, because the old root is busy: it holds the interpreter that runs this.
+        umount2(b".", MNT_DETACH)
+    else:
+        mount(b".", b"/", None, MS_MOVE)
+        os.chroot(".")
+    os.chdir("/")
+
+
+def set_propagation(propagation: str) -> None:
+    """Give "/" the propagation that prepare() had to leave for the end."""
+    flags = PROPAGATION[propagation] if propagation else 0
+    if flags & (MS_SHARED | MS_UNBINDABLE):
+        mount(None, b"/", None, flags)
