@@ -11,7 +11,9 @@ Only cli.main() catches; everywhere else an exception is either translated (`rai
 
 
 class Error(Exception):
-    """The container is not there, or not in a state that allows what was asked."""
+    """The container is not there, or not in a state that allows what was asked. `status` is our exit code."""
+
+    status = 1
 
 
 class ConfigError(Error):
@@ -34,3 +36,9 @@ def reason(error: BaseException) -> str:
 
 def _text(filename: object) -> str:
     return filename.decode("utf-8", "surrogateescape") if isinstance(filename, bytes) else str(filename)
+
+
+class ExecError(Error):
+    """A process could not be executed in a container; its own exit codes are those below 255."""
+
+    status = 255

@@ -1,0 +1,1 @@
+"""What takes privileges from a process: capabilities, resource limits, seccomp, labels, scheduling."""

@@ -68,3 +68,15 @@ def _error_check(blame: "int | None") -> "Any":
         return result
 
     return check
+
+
+def raw_syscall(code: int, arguments: "list[int]") -> "tuple[int, int]":
+    """Make the system call with the number `code`; return (result, errno), errno 0 on success."""
+    ctypes.set_errno(0)
+    result = _raw(code, *arguments)
+    return result, ctypes.get_errno() if result == -1 else 0
+
+
+_raw = _libc["syscall"]
+_raw.argtypes = (c_long, *[c_ulong] * 6)
+_raw.restype = c_long

@@ -16,8 +16,10 @@ PTMX = os.makedev(5, 2)
 PTS_MAJORS = range(136, 144)  # Documentation/admin-guide/devices.txt
 
 
-def open_terminal(tree: Tree) -> "tuple[int, int]":
+def open_terminal(tree: Tree, own_descriptors: int) -> "tuple[int, int]":
     """Return (master, slave) of a new pseudo terminal in the devpts that the container has at /dev/pts.
+
+    `own_descriptors` is this process's /proc/self/fd, opened while /proc was the host's.
 
     The slave is opened through the master, never by its name, which the container could have replaced by a symlink
     (CVE-2025-52565).
@@ -27,7 +29,7 @@ def open_terminal(tree: Tree) -> "tuple[int, int]":
         found = os.fstat(ptmx)
         if not stat.S_ISCHR(found.st_mode) or found.st_rdev != PTMX:
             raise Error("/dev/pts/ptmx is not the pseudo terminal multiplexer: mount devpts at /dev/pts")
-        master = os.open(b"/proc/self/fd/%d" % ptmx, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        master = os.open(str(ptmx), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=own_descriptors)
     finally:
         os.close(ptmx)
     ioctl(master, TIOCSPTLCK, (0).to_bytes(4, "little"))
@@ -35,6 +37,11 @@ def open_terminal(tree: Tree) -> "tuple[int, int]":
     if os.major(os.fstat(slave).st_rdev) not in PTS_MAJORS:
         raise Error("the terminal's slave is not a pseudo terminal")
     return master, slave
+
+
+def open_own_descriptors() -> int:
+    """Return /proc/self/fd, by which an O_PATH descriptor can be opened again. Must run while /proc is the host's."""
+    return os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def set_size(terminal: int, height: int, width: int) -> None:

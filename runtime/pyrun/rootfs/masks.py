@@ -4,9 +4,8 @@ import os
 import stat
 
 from pyrun.errors import Error
-from pyrun.linux.mount import move_mount
+from pyrun.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, move_mount
 from pyrun.rootfs.mounts import bind_over, new_filesystem
-from pyrun.rootfs.options import MountOptions
 from pyrun.rootfs.tree import Tree
 
 
@@ -69,5 +68,5 @@ def _host_null() -> int:
 
 
 def _empty_directory() -> int:
-    options = MountOptions(["ro", "nosuid", "nodev", "noexec"])
-    return new_filesystem("tmpfs", "tmpfs", options, [("nr_inodes", "1"), ("mode", "555")])
+    attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    return new_filesystem("tmpfs", "tmpfs", attributes, [], [("nr_inodes", "1"), ("mode", "555")])

@@ -73,14 +73,16 @@ def _shown(option: "tuple[str, str | None]") -> str:
     return f'"{option[0]}"' if option[1] is None else f'"{option[0]}={option[1]}"'
 
 
-def attach(tree: Tree, planned: PlannedMount) -> int:
+def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
     """Mount `planned` into the tree and return a descriptor of the mount's root.
+
+    `writable` leaves out "ro": for /dev, until the devices are in it (make_read_only).
 
     Must run in the container's namespaces: procfs shows the pid namespace that this process's children are in, sysfs
     the network namespace, mqueue the IPC namespace that it is in itself.
     """
     try:
-        fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned)
+        fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
         _propagate(fd, planned.options)
         return fd
     except OSError as error:
@@ -97,7 +99,7 @@ def _bind(tree: Tree, planned: PlannedMount) -> int:
     recursive = bool(planned.options.bind) if planned.options.bind is not None else False
     source = os.fsencode(planned.source)
     try:
-        fd = open_tree(source, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0), dirfd=-100)
+        fd = open_tree(source, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0))
     except OSError as error:
         raise Error(f"{_describe(planned)}: {planned.source}: {error.strerror}") from error
     if planned.destination == "/proc" and not _is_procfs(fd):
@@ -106,7 +108,7 @@ def _bind(tree: Tree, planned: PlannedMount) -> int:
     change_attributes(fd, *planned.options.recursive, recursive=True)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     target = tree.make_directory(planned.destination) if is_directory else tree.make_file(planned.destination)
-    return _attach_to(target, fd)
+    return attach_to(target, fd)
 
 
 def _is_procfs(fd: int) -> bool:
@@ -114,8 +116,9 @@ def _is_procfs(fd: int) -> bool:
     return os.fstat(fd).st_ino == 1 and os.path.exists(descriptor_path(fd) + b"/self/stat")
 
 
-def _new(tree: Tree, planned: PlannedMount) -> int:
+def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     options = planned.options
+    set_ = options.attributes[0] & ~(MOUNT_ATTR_RDONLY if writable else 0)
     if planned.type in ("proc", "sysfs"):
         target = _ordinary_directory(tree, planned)
     else:
@@ -126,7 +129,7 @@ def _new(tree: Tree, planned: PlannedMount) -> int:
     if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
         fd = _mount_by_string(target, planned, data)
     else:
-        fd = _attach_to(target, new_filesystem(planned.type, planned.source, options, data))
+        fd = attach_to(target, new_filesystem(planned.type, planned.source, set_, options.superblock, data))
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
 
@@ -148,13 +151,15 @@ def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
     return tree.make_directory(planned.destination)
 
 
-def new_filesystem(type_: str, source: str, options: MountOptions, data: "list[tuple[str, str | None]]") -> int:
-    """Return a detached mount of a new file system. An option it does not know is named by the OSError."""
+def new_filesystem(
+    type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
+) -> int:
+    """Return a detached mount of a new file system, with MOUNT_ATTR_* and the superblock's `flags`."""
     fs = fsopen(os.fsencode(type_))
     try:
         if source:
             fsconfig_set_string(fs, b"source", os.fsencode(source))
-        for flag in options.superblock:
+        for flag in flags:
             fsconfig_set_flag(fs, flag.encode())
         for key, value in data:
             try:
@@ -165,7 +170,7 @@ def new_filesystem(type_: str, source: str, options: MountOptions, data: "list[t
             except OSError as error:
                 raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
         fsconfig_create(fs)
-        return fsmount(fs, options.attributes[0])
+        return fsmount(fs, attributes)
     finally:
         os.close(fs)
 
@@ -180,7 +185,7 @@ def _mount_by_string(target: int, planned: PlannedMount, data: "list[tuple[str, 
     return fd
 
 
-def _attach_to(target: int, fd: int) -> int:
+def attach_to(target: int, fd: int) -> int:
     """Attach the detached mount `fd` to `target`, which is closed, and return `fd`."""
     try:
         move_mount(fd, target)
@@ -199,6 +204,12 @@ def change_attributes(fd: int, set_: int, clear: int, recursive: bool = False) -
 def _propagate(fd: int, options: MountOptions) -> None:
     for propagation in options.propagations:
         mount_setattr(fd, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
+
+
+def make_read_only(tree: Tree, path: str) -> None:
+    fd = tree.open(path)
+    mount_setattr(fd, MOUNT_ATTR_RDONLY)
+    os.close(fd)
 
 
 def bind_over(source_fd: int, target_fd: int, read_only: bool = False, recursive: bool = False) -> int:

@@ -98,6 +98,10 @@ class MountOptions:
         for option in options:
             self._add(option)
 
+    @property
+    def is_read_only(self) -> bool:
+        return bool(self.attributes[0] & MOUNT_ATTR_RDONLY)
+
     def _add(self, option: str) -> None:
         if option in ATTRIBUTES:
             self.attributes = _later(self.attributes, ATTRIBUTES[option])

@@ -1,0 +1,258 @@
+"""The command line: verbs, options, exit codes. The only `except` that prints.
+
+Every verb is a module in commands/, imported only when the verb is typed, with one function
+
+    run(settings, *arguments, **options)
+
+which returns the exit code, None for 0. The tables below are the only place that knows an option's name: they parse,
+they print the help, they check the number of arguments. (argparse would cost 11 ms at each start.)
+"""
+
+import os
+import sys
+
+from pyrun import __version__, log
+from pyrun.container.state import OCI_VERSION, default_root
+from pyrun.errors import Error, UsageError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Option = tuple[str, str, str]  # short name or "", what it takes ("" for nothing, "X..." for many), summary
+
+_BUNDLE: "dict[str, Option]" = {
+    "bundle": ("b", "DIR", "directory of config.json, default: the current one"),
+    "console-socket": ("", "PATH", "AF_UNIX socket that receives the master end of the terminal"),
+    "pidfd-socket": ("", "PATH", "AF_UNIX socket that receives a pidfd of the init"),
+    "pid-file": ("", "FILE", "file to write the pid of the init to"),
+    "no-pivot": ("", "", "do not use pivot_root: for a root file system on a ramdisk"),
+    "no-new-keyring": ("", "", "stay in the caller's session keyring"),
+    "preserve-fds": ("", "N", "pass on N more descriptors, after those of LISTEN_FDS"),
+}
+_PROCESS: "dict[str, Option]" = {
+    "console-socket": _BUNDLE["console-socket"],
+    "pidfd-socket": ("", "PATH", "AF_UNIX socket that receives a pidfd of the process"),
+    "pid-file": ("", "FILE", "file to write the pid of the process to"),
+    "cwd": ("", "DIR", "working directory"),
+    "env": ("e", "NAME=VALUE...", "environment variable, also many"),
+    "tty": ("t", "", "with a terminal"),
+    "user": ("u", "UID[:GID]", "user and group"),
+    "additional-gids": ("g", "GID...", "additional group, also many"),
+    "process": ("p", "FILE", "the process as JSON, instead of a command"),
+    "detach": ("d", "", "do not wait"),
+    "process-label": ("", "LABEL", "SELinux label"),
+    "apparmor": ("", "PROFILE", "AppArmor profile"),
+    "no-new-privs": ("", "", "set no_new_privs"),
+    "cap": ("c", "CAP...", "capability to add, also many"),
+    "preserve-fds": _BUNDLE["preserve-fds"],
+    "cgroup": ("", "PATH", "[controller:]path of a cgroup below the container's"),
+    "ignore-paused": ("", "", "also in a paused container: waits until it is resumed"),
+}
+
+# verb: (arguments, options, summary). "[X]" may be left out; "X..." is all that follows, options included.
+VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
+    "create": ("ID", _BUNDLE, "create a container from a bundle, ready to be started"),
+    "start": ("ID", {}, "execute the program of a created container"),
+    "run": (
+        "[ID] [-- CMD...]",
+        {
+            **_BUNDLE,
+            "detach": ("d", "", "do not wait; without an ID, print the one that was made up"),
+            "keep": ("", "", "do not delete the container when it ends"),
+            "no-subreaper": ("", "", "do not collect the container's orphans"),
+        },
+        "create and start a container, wait for its end, delete it",
+    ),
+    "state": ("ID", {}, "print the state of a container"),
+    "kill": ("ID [SIGNAL]", {"all": ("a", "", "signal all processes of the container")}, "signal a container's init"),
+    "delete": ("ID", {"force": ("f", "", "kill it first; no error where it does not exist")}, "delete a container"),
+    "exec": ("ID [CMD...]", _PROCESS, "execute another process in a container"),
+    "pause": ("ID", {}, "suspend all processes of a container"),
+    "resume": ("ID", {}, "resume them"),
+    "list": (
+        "",
+        {"format": ("f", "FORMAT", "table or json"), "quiet": ("q", "", "print the ids only")},
+        "list the containers",
+    ),
+    "ps": (
+        "ID [PS-OPTIONS...]",
+        {"format": ("f", "FORMAT", "table or json")},
+        "show the processes of a container, by the host's ps",
+    ),
+    "spec": (
+        "",
+        {
+            "bundle": ("b", "DIR", "directory to write config.json to, default: the current one"),
+            "rootless": ("", "", "for a user without privileges"),
+        },
+        "write a config.json to begin with",
+    ),
+    "features": ("", {}, "print what this runtime supports, as JSON"),
+}
+
+GLOBAL: "dict[str, Option]" = {
+    "root": ("", "DIR", f"directory of the containers' states, default: {default_root()}"),
+    "log": ("", "FILE", "write errors and warnings to this file too"),
+    "log-format": ("", "FORMAT", "text or json"),
+    "debug": ("", "", "log what is about to be done"),
+    "systemd-cgroup": ("", "", "the systemd cgroup driver"),
+    "rootless": ("", "MODE", "accepted for compatibility: it is found out"),
+    "criu": ("", "PATH", "accepted for compatibility, and ignored"),
+    "version": ("v", "", "print the version"),
+    "help": ("h", "", "print this help"),
+}
+
+
+class Settings:
+    """What the global options say: `root` is where the states of containers are, `root_given` whether that was said."""
+
+    def __init__(self, root: str, root_given: bool) -> None:
+        self.root = root
+        self.root_given = root_given
+
+
+def main() -> None:
+    """Run the command line of this process, and exit."""
+    _open_standard_streams()
+    status = 0
+    try:
+        status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        status = 130
+    except BrokenPipeError:
+        status = 1  # whoever read our output has enough
+    except (Error, OSError) as error:
+        log.error(reason(error))
+        status = error.status if isinstance(error, Error) else 1
+    os._exit(status)  # skips the interpreter's teardown: 1.3 ms, and nothing to tear down
+
+
+def _open_standard_streams() -> None:
+    """Fill 0, 1 and 2 where the caller closed them, lest the next file that is opened be taken for one of them."""
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if fd > 2:
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
+
+
+def run(arguments: "list[str]") -> int:
+    """Carry out the command line `arguments` and return its exit code."""
+    options, rest = parse(arguments, GLOBAL, stop_early=True)
+    if options.get("version"):
+        print(f"pyrun version {__version__}\nspec: {OCI_VERSION}\npython: {sys.version.split()[0]}")
+        return 0
+    if options.get("help") or not rest or rest[0] == "help":
+        return _help(rest[1:])
+    verb, *rest = rest
+    if verb not in VERBS:
+        raise UsageError(f'"{verb}" is no command of pyrun: see pyrun --help')
+    settings = _settings(options)
+    usage, known, _ = VERBS[verb]
+    takes_command = "..." in usage and "--" not in usage
+    verb_options, positional = parse(rest, {**known, "help": GLOBAL["help"]}, stop_early=takes_command)
+    if verb_options.pop("help", False):
+        return _help([verb])
+    if "--" not in usage and positional[:1] == ["--"]:
+        del positional[0]
+    _check_count(verb, usage, positional)
+    command = __import__(f"pyrun.commands.{verb}", fromlist=["run"])
+    status = command.run(settings, *positional, **verb_options)
+    return status or 0
+
+
+def parse(arguments: "list[str]", known: "dict[str, Option]", stop_early: bool) -> "tuple[dict[str, Any], list[str]]":
+    """Return (options by keyword, other arguments). With `stop_early` all from the first other one on is left alone.
+
+    As Go's flag package has it: one dash or two, `--name value` or `--name=value`; "--" ends the options, and is kept.
+    """
+    names = {short: name for name, (short, _, _) in known.items() if short}
+    options: dict[str, Any] = {}
+    others: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return options, others + [argument] + rest
+        if not argument.startswith("-") or argument == "-":
+            others.append(argument)
+            if stop_early:
+                return options, others + rest
+            continue
+        given, equals, value = argument.lstrip("-").partition("=")
+        name = names.get(given, given)
+        if name not in known:
+            raise UsageError(f"flag provided but not defined: -{given}")
+        takes = known[name][1]
+        if takes and not equals:
+            if not rest:
+                raise UsageError(f"flag needs an argument: -{given}")
+            value = rest.pop(0)
+        _add(options, name, takes, value if takes or equals else "true")
+    return options, others
+
+
+def _add(options: "dict[str, Any]", name: str, takes: str, value: str) -> None:
+    keyword = name.replace("-", "_")
+    if takes.endswith("..."):
+        options.setdefault(keyword, []).append(value)
+    elif takes:
+        options[keyword] = value
+    elif value in ("true", "false", "1", "0"):
+        options[keyword] = value in ("true", "1")
+    else:
+        raise UsageError(f'invalid value "{value}" for flag -{name}: true or false')
+
+
+def _settings(options: "dict[str, Any]") -> Settings:
+    format_ = options.get("log_format", "text")
+    if format_ not in ("text", "json"):
+        raise UsageError(f'invalid log-format "{format_}": text or json')
+    log.configure(options.get("log"), format_, options.get("debug", False))
+    root = options.get("root", default_root())
+    if root in ("", "/"):
+        raise UsageError(f'invalid root "{root}": name a directory for the containers\' states')
+    if options.get("systemd_cgroup"):
+        raise UsageError("--systemd-cgroup is not supported yet: use the cgroupfs driver")
+    return Settings(os.path.abspath(root) if not root.startswith("/") else root, "root" in options)
+
+
+def _check_count(verb: str, usage: str, positional: "list[str]") -> None:
+    words = usage.split()
+    least = sum(1 for word in words if word.isalpha())
+    most = len(positional) if "..." in usage else len(words)
+    if len(positional) < least or len(positional) > most:
+        exactly = "exactly" if least == most else "a minimum of" if len(positional) < least else "at most"
+        count = most if len(positional) > most else least
+        raise UsageError(f'"pyrun {verb}" requires {exactly} {count} argument{"" if count == 1 else "s"}: {usage}')
+
+
+def _help(verbs: "list[str]") -> int:
+    if verbs and verbs[0] not in VERBS:
+        raise UsageError(f'"{verbs[0]}" is no command of pyrun: see pyrun --help')
+    if verbs:
+        usage, options, summary = VERBS[verbs[0]]
+        lines = [f"pyrun {verbs[0]} [options] {usage}".rstrip(), f"    {summary}", "", *_describe(options)]
+    else:
+        width = max(map(len, VERBS)) + 2
+        lines = [
+            "pyrun [global options] COMMAND [options] [arguments]",
+            f"    an OCI runtime, version {__version__}",
+            "",
+        ]
+        lines += [f"  {verb.ljust(width)}{summary}" for verb, (_, _, summary) in VERBS.items()]
+        lines += ["", *_describe(GLOBAL), "", "pyrun COMMAND --help tells a command's options."]
+    print("\n".join(lines))
+    return 0
+
+
+def _describe(options: "dict[str, Option]") -> "list[str]":
+    lines = []
+    for name, (short, takes, summary) in options.items():
+        names = f"-{short}, --{name}" if short else f"    --{name}"
+        lines.append(f"  {names} {takes.rstrip('.')}".ljust(36) + f" {summary}")
+    return lines

@@ -1,0 +1,56 @@
+"""pyrun list"""
+
+import os
+
+from pyrun.container.state import Container, load
+from pyrun.errors import Error, UsageError
+from pyrun.spec.encode import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli import Settings
+
+
+def run(settings: "Settings", format: str = "table", quiet: bool = False) -> None:
+    if format not in ("table", "json"):
+        raise UsageError(f'invalid format option "{format}": table or json')
+    found = _containers(settings)
+    if quiet:
+        print("".join(f"{container.id}\n" for container in found), end="")
+        return
+    summaries = [{**container.summary(), "owner": _owner(container)} for container in found]
+    if format == "json":
+        print(encode(summaries) if summaries else "null")  # as Go writes an empty slice
+        return
+    rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+    rows += [tuple(str(one[key]) for key in ("id", "pid", "status", "bundle", "created", "owner")) for one in summaries]
+    widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(5)]
+    for row in rows:
+        print("".join(text.ljust(width) for text, width in zip(row, widths)) + row[5])
+
+
+def _containers(settings: "Settings") -> "list[Container]":
+    """Return the containers, by id. One that is being made or deleted at this moment may be missing."""
+    try:
+        ids = sorted(os.listdir(settings.root))
+    except FileNotFoundError:
+        if settings.root_given:
+            raise
+        return []
+    found = []
+    for id_ in ids:
+        try:
+            found.append(load(settings.root, id_))
+        except Error:
+            continue  # not a container, or not any more
+    return found
+
+
+def _owner(container: Container) -> str:
+    import pwd  # only here: it loads the host's name services
+
+    uid = os.stat(container.directory).st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"

@@ -1,0 +1,68 @@
+"""How a container ends: signals and deletion."""
+
+import _signal
+import os
+import select
+
+from pyrun.container import hooks
+from pyrun.container.state import Container, process_name
+from pyrun.errors import Error
+
+_PATIENCE_MS = 10_000
+
+
+def signal(container: Container, number: int) -> None:
+    """Send the signal `number` to the container's init. Raises Error where that has ended."""
+    try:
+        pidfd = os.pidfd_open(container.pid)
+    except (ProcessLookupError, OSError) as error:
+        raise Error("container not running") from error
+    try:
+        if not process_name(container.pid, container.start_time):
+            raise Error("container not running")  # the pid is another process's by now
+        _signal.pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def delete(container: Container, force: bool) -> None:
+    """Remove all that there is of `container`, which must not run unless `force`.
+
+    Raises Error where it runs. A container that waits to be started is killed, as by runc.
+    """
+    lock = container.lock()
+    try:
+        status = container.status()
+        if not force and status not in ("stopped", "created"):
+            raise Error(f"cannot delete container {container.id} that is not stopped: {status}")
+        cgroup = container.cgroup()
+        if status != "stopped":
+            _kill(container)
+        # What is left of it where the init's pid namespace was shared, or its runtime was killed half way.
+        cgroup.kill()
+        cgroup.remove()
+        hooks.run_leniently("poststop", hooks.of_kind("poststop", container.hooks), container.oci_state("stopped"))
+        container.remove()
+    finally:
+        os.close(lock)
+
+
+def _kill(container: Container) -> None:
+    """Kill the init and wait until it has ended."""
+    if not container.pid:
+        return
+    try:
+        pidfd = os.pidfd_open(container.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not process_name(container.pid, container.start_time):
+            return
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        container.cgroup().thaw()  # a process that cgroup v1 has frozen dies only then
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+        if not ended.poll(_PATIENCE_MS):
+            raise Error(f"cannot delete container {container.id}: its init {container.pid} does not end")
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,101 @@
+"""Hooks: programs that run at fixed points of a container's life (config.md#posix-platform-hooks)."""
+
+import os
+import select
+
+from pyrun import log
+from pyrun.errors import Error
+from pyrun.spec.encode import encode
+from pyrun.spec.node import root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.spec.config import Hook
+
+# How much of a failed hook's output its error quotes.
+_QUOTED = 4096
+
+
+def run(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
+    """Run `hooks` in order with `state` on their standard input. Raises Error at the first that fails."""
+    for index, hook in enumerate(hooks):
+        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode())
+
+
+def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
+    """Run all of `hooks`; one that fails is only warned of, as the spec has it for poststop."""
+    for hook in hooks:
+        try:
+            run(kind, [hook], state)
+        except Error as error:
+            log.warning(str(error))
+
+
+def of_kind(kind: str, stored: "dict[str, Any]") -> "list[Hook]":
+    """Return the hooks of `kind` among those that a state directory keeps."""
+    from pyrun.spec.config import Hook  # most containers have none
+
+    return [Hook(hook) for hook in root(stored, "state.json").objects(kind)] if stored.get(kind) else []
+
+
+def _run_one(blame: str, hook: "Hook", state: bytes) -> None:
+    # Files, not pipes: a hook that reads nothing, writes a lot or leaves a daemon behind cannot make us wait.
+    given = _memory_file("state", state)
+    output = _memory_file("output", b"")
+    environment = os.environ if hook.env is None else dict(_pair(entry) for entry in hook.env)
+    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    try:
+        pid = os.posix_spawn(
+            hook.path, hook.args or [hook.path], environment, file_actions=actions, setsigmask=(), setsigdef=(13, 25)
+        )
+        status = wait(pid, hook.timeout)
+        if status != 0:
+            raise Error(f"{blame}: {hook.path}: {_ended(status, hook.timeout)}{_quote(output)}")
+    except OSError as error:
+        raise Error(f"{blame}: {hook.path}: {error.strerror}") from error
+    finally:
+        os.close(given)
+        os.close(output)
+
+
+def _memory_file(name: str, content: bytes) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _pair(entry: str) -> "tuple[str, str]":
+    name, _, value = entry.partition("=")
+    return name, value
+
+
+def wait(pid: int, timeout: "int | None") -> "int | None":
+    """Return the wait status of our child `pid`; after `timeout` seconds kill it and return None."""
+    if timeout is not None:
+        pidfd = os.pidfd_open(pid)
+        try:
+            ended = select.poll()
+            ended.register(pidfd, select.POLLIN)
+            if not ended.poll(timeout * 1000):
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
+                return None
+        finally:
+            os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
+
+
+def _ended(status: "int | None", timeout: "int | None") -> str:
+    if status is None:
+        return f"still ran after {timeout} s and was killed"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit status {code}" if code >= 0 else f"killed by signal {-code}"
+
+
+def _quote(output: int) -> str:
+    size = os.fstat(output).st_size
+    text = os.pread(output, _QUOTED, max(0, size - _QUOTED)).decode("utf-8", "replace").strip()
+    return f": {' '.join(text.split())}" if text else ""

@@ -1,0 +1,232 @@
+"""The state directory of a container, /run/pyrun/ID.
+
+    state.json   what later commands need to know; written to a temporary name and renamed
+    gate         the socket on which the waiting init is told to start (launch/create.py)
+
+The status is never stored: it is read from the kernel each time, so that it is true whatever was killed when.
+"""
+
+import fcntl
+import os
+import stat
+import time
+
+from pyrun.errors import Error, UsageError
+from pyrun.spec.encode import encode
+from pyrun.spec.node import MAXIMUM_SIZE, Node, parse, root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cgroup.group import Cgroup
+
+OCI_VERSION = "1.3.0"
+STATE_FILE = "state.json"
+GATE = "gate"
+# The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
+WAITING = "pyrun:[init]"
+
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+
+
+class Container:
+    """A container that exists: its state directory and what state.json holds.
+
+    pid           of the init, as the host sees it; 0 before it lives
+    start_time    of that process, in clock ticks since boot: tells it from another with the same pid
+    cgroup_paths  controller -> directory
+    hooks         as in config.json, those that run after create
+    shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
+    creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
+    """
+
+    def __init__(self, directory: str, id_: str) -> None:
+        self.directory = directory
+        self.id = id_
+        self.pid = 0
+        self.start_time = 0
+        self.bundle = ""
+        self.rootfs = ""
+        self.created = ""
+        self.creator = (0, 0)
+        self.shares_pids = False
+        self.annotations: dict[str, str] = {}
+        self.cgroup_paths: dict[str, str] = {}
+        self.hooks: dict[str, Any] = {}
+
+    def cgroup(self) -> "Cgroup":
+        from pyrun.cgroup.group import Cgroup  # `list` and `state` of running containers need it rarely
+
+        return Cgroup(self.cgroup_paths)
+
+    def save(self) -> None:
+        document = {
+            "ociVersion": OCI_VERSION,
+            "id": self.id,
+            "pid": self.pid,
+            "startTime": self.start_time,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+            "creator": list(self.creator),
+            "sharesPids": self.shares_pids,
+            "annotations": self.annotations,
+            "cgroupPaths": self.cgroup_paths,
+            "hooks": self.hooks,
+        }
+        path = f"{self.directory}/{STATE_FILE}"
+        fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, encode(document).encode())
+        finally:
+            os.close(fd)
+        os.rename(f"{path}.tmp", path)
+
+    def is_created(self, pid: int) -> None:
+        """Save that the container is made, with `pid` as its init."""
+        stat = process_stat(pid)
+        if stat is None:
+            raise Error("container init died before it could be started")
+        self.pid, self.start_time, self.creator = pid, stat[2], (0, 0)
+        self.save()
+
+    def lock(self) -> int:
+        """Wait until no other command changes this container. The lock goes with the descriptor, or the process."""
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def status(self) -> str:
+        """Return creating, created, running, paused or stopped (runtime.md#state)."""
+        if self.creator[0]:
+            return "creating" if process_name(*self.creator) else "stopped"
+        name = process_name(self.pid, self.start_time)
+        if not name:
+            return "stopped"
+        if name == WAITING and os.path.exists(f"{self.directory}/{GATE}"):
+            return "created"
+        return "paused" if self.cgroup().frozen() else "running"
+
+    def oci_state(self, status: str) -> "dict[str, Any]":
+        """Return the state of runtime.md#state, which hooks read on their standard input."""
+        state: dict[str, Any] = {"ociVersion": OCI_VERSION, "id": self.id, "status": status}
+        if status != "stopped" and self.pid:
+            state["pid"] = self.pid
+        state["bundle"] = self.bundle
+        if self.annotations:
+            state["annotations"] = self.annotations
+        return state
+
+    def summary(self) -> "dict[str, Any]":
+        """Return what `state` and `list` print, with runc's names in runc's order."""
+        status = self.status()
+        summary: dict[str, Any] = {
+            "ociVersion": OCI_VERSION,
+            "id": self.id,
+            "pid": 0 if status == "stopped" else self.pid,
+            "status": status,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": self.created,
+        }
+        if self.annotations:
+            summary["annotations"] = self.annotations
+        summary["owner"] = ""
+        return summary
+
+    def remove(self) -> None:
+        """Remove the state directory. What is in it that is not ours makes rmdir(2) fail, and say so."""
+        for name in (GATE, f"{STATE_FILE}.tmp", STATE_FILE):
+            try:
+                os.unlink(f"{self.directory}/{name}")
+            except FileNotFoundError:
+                pass  # a container that was not quite made, or is already half removed
+        os.rmdir(self.directory)
+
+
+def check_id(id_: str) -> None:
+    if not id_ or not _ID_CHARACTERS.issuperset(id_) or id_ in (".", "..") or len(id_) > 255:
+        raise UsageError(f'invalid container id "{id_}": use up to 255 of A-Z a-z 0-9 _ + . -')
+
+
+def default_root() -> str:
+    """Return the directory of all containers: /run/pyrun, or the user's own when that is not root."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    return f"{own}/pyrun" if os.geteuid() != 0 and own.startswith("/") else "/run/pyrun"
+
+
+def new(root_directory: str, id_: str) -> Container:
+    """Make the state directory of a new container; of all that try at once, one succeeds."""
+    check_id(id_)
+    directory = f"{root_directory}/{id_}"
+    os.makedirs(root_directory, 0o700, exist_ok=True)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        raise Error(f"container with given ID already exists: {id_}") from None
+    return Container(directory, id_)
+
+
+def load(root_directory: str, id_: str) -> Container:
+    """Return the container `id_`. Raises Error where there is none."""
+    check_id(id_)
+    container = Container(f"{root_directory}/{id_}", id_)
+    try:
+        node = _read(f"{container.directory}/{STATE_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise Error(f"container does not exist: {id_}") from None
+    container.pid = node.integer("pid")
+    container.start_time = node.integer("startTime")
+    container.bundle = node.string("bundle")
+    container.rootfs = node.string("rootfs")
+    container.created = node.string("created")
+    creator = node.integers("creator")
+    container.creator = (creator[0], creator[1])
+    container.shares_pids = node.boolean("sharesPids")
+    container.annotations = node.text_map("annotations")
+    container.cgroup_paths = node.text_map("cgroupPaths")
+    container.hooks = node.object("hooks").properties
+    return container
+
+
+def _read(path: str) -> Node:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAXIMUM_SIZE:
+            raise Error(f"{path}: is not a state file of pyrun")
+        data = os.read(fd, found.st_size)
+    finally:
+        os.close(fd)
+    return root(parse(data.decode("utf-8", "replace"), path), path)
+
+
+def process_name(pid: int, start_time: int) -> str:
+    """Return the name of the process that had `pid` at `start_time`, "" where it is gone or a zombie."""
+    fields = process_stat(pid)
+    return fields[0] if fields and fields[1] not in "ZXx" and fields[2] == start_time else ""
+
+
+def process_stat(pid: int) -> "tuple[str, str, int] | None":
+    """Return (name, state, start time) of /proc/PID/stat (proc(5)), None where there is no such process."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        text = os.read(fd, 4096).decode("utf-8", "replace")
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(fd)
+    name_end = text.rindex(")")  # the name itself may hold anything
+    fields = text[name_end + 2 :].split(" ")
+    return text[text.index("(") + 1 : name_end], fields[0], int(fields[19])
+
+
+def timestamp() -> str:
+    """Return now as RFC 3339 with nanoseconds, as Go prints it."""
+    now = time.time_ns()
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000))
+    return f"{whole}.{now % 1_000_000_000:09d}Z"

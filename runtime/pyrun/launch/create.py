@@ -1,0 +1,302 @@
+"""How a container comes to life.
+
+      runtime                                 init
+      (host namespaces)                       (becomes the container)
+
+      make the cgroups
+      clone ────────────────────────────────▶ join and unshare namespaces
+                             ◀── "entered"
+      map user and group ids
+                               "go" ──▶       (with the descriptors for joining the cgroups)
+                                              mounts, devices, terminal
+                            ◀── "mounted"     (with the terminal's master)
+      prestart, createRuntime hooks
+                         "hooks ran" ──▶
+                                              createContainer hooks
+                                              sysctl, masks, pivot_root
+                                              look up the program
+                                              execute the last mile: Python ends here
+                                              cgroups, limits, ids, capabilities
+                              ◀── "ready"
+      memory limit on cgroup v2
+      save the state, exit                    wait at the gate for `start`, execve
+
+Each side only ever waits for the next word of this table, so reading runtime() and _init() side by side, from top to
+bottom, is reading the order in which things happen. A side that fails says so and the other raises it.
+
+The runtime learns the init's pid from the kernel with each word, since it can change twice: where namespaces must be
+entered in steps (Namespaces.in_steps), and where only a child is in them, which the last mile then makes
+(Namespaces.entered_by_child).
+"""
+
+import os
+
+from pyrun import log
+from pyrun.cgroup.hierarchies import locate
+from pyrun.confine.identity import identify
+from pyrun.container import hooks, state
+from pyrun.container.state import Container
+from pyrun.errors import ConfigError, Error, UsageError, reason
+from pyrun.launch import descriptors, gate, last_mile, namespaces, process, program, sockets
+from pyrun.launch.channel import Channel
+from pyrun.launch.departure import reset_signals, seal_imports
+from pyrun.launch.last_mile import Entry
+from pyrun.launch.namespaces import Namespaces
+from pyrun.launch.undo import Undo
+from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
+from pyrun.rootfs.setup import PlannedRoot
+from pyrun.spec.config import Config, Process, load_config
+from pyrun.spec.validate import validate, warnings
+
+
+class Request:
+    """What the caller of `create` or `run` wants, beside the bundle's config; the options as cli.py names them.
+
+    Enters the bundle, after making absolute what is relative to where the caller is. `arguments` are executed instead
+    of process.args. A terminal that no console socket takes is left in `terminal`.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        id_: str,
+        bundle: str = ".",
+        console_socket: str = "",
+        pidfd_socket: str = "",
+        pid_file: str = "",
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: str = "0",
+        detach: bool = True,
+        arguments: "list[str] | None" = None,
+    ) -> None:
+        state.check_id(id_)
+        self.root = root
+        self.id = id_
+        self.pivot = not no_pivot
+        self.keyring = not no_new_keyring
+        self.preserved = descriptors.receive(preserve_fds)
+        self.detach = detach
+        self.arguments = arguments
+        self.console_socket = os.path.abspath(console_socket) if console_socket else ""
+        self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
+        self.pid_file = os.path.abspath(pid_file) if pid_file else ""
+        self.terminal = -1
+        os.chdir(bundle)
+
+    def check_terminal(self, wanted: bool) -> None:
+        """Refuse, with runc's words, a terminal that nobody would hold, and a console socket without a terminal."""
+        if wanted and self.detach and not self.console_socket:
+            raise UsageError("cannot allocate tty if pyrun will detach without setting console socket")
+        if self.console_socket and not (wanted and self.detach):
+            raise UsageError("cannot use console socket if pyrun will not detach or allocate tty")
+
+    def take_terminal(self, masters: "list[int]") -> None:
+        for master in masters:
+            if self.console_socket:
+                sockets.send_terminal(self.console_socket, master)
+            else:
+                self.terminal = master
+
+
+class Plan:
+    """All that can be refused before the first effect. The working directory must be the bundle."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.config = load_config("config.json")
+        if request.arguments:
+            if self.config.process is None:
+                raise ConfigError("config.json: process is required")
+            self.config.process.args = request.arguments
+        validate(self.config)
+        assert self.config.process is not None  # validated
+        self.process: Process = self.config.process
+        request.check_terminal(self.process.terminal)
+        linux = self.config.linux
+        self.bundle = os.getcwd()
+        self.root = PlannedRoot(self.config, self.bundle)
+        self.namespaces = Namespaces(linux)
+        self.cgroup = locate(linux.cgroups_path, request.id)
+        self.cgroup.check(linux.resources)
+        self.warnings = warnings(self.config)
+        early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
+        self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
+
+
+def create(request: Request) -> Container:
+    """Create the container of the bundle in the working directory, and return it, waiting at its gate.
+
+    Raises Error or OSError; then nothing is left of the container.
+    """
+    memfd = last_mile.prepare()
+    plan = Plan(request)
+    with Undo() as undo:
+        container = state.new(request.root, request.id)
+        undo.by(container.remove)
+        _describe(container, plan)
+        container.save()
+        plan.cgroup.create()
+        undo.by(plan.cgroup.remove)
+        plan.cgroup.apply(plan.config.linux.resources, memory=False)
+        _runtime(plan, container, memfd, undo)
+        undo.keep()
+    for warning in plan.warnings:
+        log.warning(warning)
+    return container
+
+
+def _describe(container: Container, plan: Plan) -> None:
+    config: Config = plan.config
+    container.bundle = plan.bundle
+    container.rootfs = plan.root.path
+    container.created = state.timestamp()
+    own = state.process_stat(os.getpid())
+    container.creator = (os.getpid(), own[2] if own else 0)
+    container.shares_pids = not config.linux.makes("pid")
+    container.annotations = config.annotations
+    container.cgroup_paths = plan.cgroup.paths
+    kinds = ("startContainer", "poststart", "poststop")
+    container.hooks = {kind: [hook.json.properties for hook in config.hooks[kind]] for kind in kinds}
+
+
+def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
+    """Make the init of `container` and see it through to its gate."""
+    listener = gate.listen(container)
+    os.chdir(plan.bundle)
+    ours, theirs = Channel.pair()
+    entry, early, into = _entry(plan)
+    child = Child(plan.namespaces.start(into))
+    if child.pid == 0:
+        ours.close()
+        _run_as_child(plan, container, theirs, listener.fileno(), memfd, entry, early)
+    undo.by(child.kill)
+    theirs.close()
+
+    child.is_now(ours.hear("entered").pid)
+    linux = plan.config.linux
+    if linux.makes("user"):
+        namespaces.map_ids(child.pid, linux.uid_mappings, linux.gid_mappings)
+    if plan.process.oom_score_adj is not None:
+        _adjust_oom_score(child.pid, plan.process.oom_score_adj)
+    container.pid = child.pid
+    ours.say("go")
+
+    if plan.needs_meeting:
+        heard = ours.hear("mounted")
+        _run_hooks(plan, container, undo)
+        plan.request.take_terminal(heard.descriptors)
+        ours.say("hooks ran")
+
+    child.is_now(ours.hear("ready").pid)
+    plan.cgroup.limit_memory(linux.resources)
+    container.is_created(child.pid)
+    if plan.request.pidfd_socket:
+        sockets.send_pidfd(plan.request.pidfd_socket, child.pid)
+    if plan.request.pid_file:
+        sockets.write_pid_file(plan.request.pid_file, child.pid)
+
+
+def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
+    """Return how the init gets into its cgroups: at the end, at once (cgroup v1), and by being born there (v2).
+
+    Memory always comes at the end on v1: whoever joins is charged for what it has, and Python has 8 MB.
+    """
+    early, memory, into = plan.cgroup.open_joins()
+    late = [memory] if memory >= 0 else []
+    makes = plan.namespaces.makes_cgroup
+    if plan.namespaces.entered_by_child:
+        return Entry(True, into, early + late, makes), [], -1
+    return Entry(False, -1, late, makes), early, into
+
+
+class Child:
+    """The init, under the pid that it has at the moment."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def is_now(self, pid: int) -> None:
+        """Take note that another process has gone on where the last one ended, and collect that."""
+        if pid != self.pid:
+            os.waitpid(self.pid, 0)
+            self.pid = pid
+
+    def kill(self) -> None:
+        try:
+            os.kill(self.pid, 9)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it has ended, and was collected
+
+
+def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
+    """The hooks before pivot_root. When one fails, the lifecycle goes on with poststop (runtime.md#lifecycle)."""
+    undo.by(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
+    for kind in ("prestart", "createRuntime"):
+        hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"))
+
+
+def _adjust_oom_score(pid: int, value: int) -> None:
+    path = f"/proc/{pid}/oom_score_adj"
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, b"%d" % value)
+    except OSError as error:
+        raise Error(f"process.oomScoreAdj {value}: {error.strerror}: lowering it needs CAP_SYS_RESOURCE") from error
+    finally:
+        os.close(fd)
+
+
+def _run_as_child(
+    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
+) -> None:
+    """Run _init() in the forked child: report what it raises, and never return to the parent's code."""
+    try:
+        _init(plan, container, channel, gate_, memfd, entry, early)
+    except BaseException as error:
+        channel.fail(reason(error))
+    finally:
+        os._exit(1)
+
+
+def _init(
+    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
+) -> None:
+    """Turn this process into the container's first process. Never returns."""
+    os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
+    plan.namespaces.enter(channel)
+    channel.hear("go")
+    if plan.config.linux.namespace("user"):
+        namespaces.become_root()
+    if plan.namespaces.joined:
+        # Nobody in there may look into this process while it holds descriptors of the host (CVE-2016-9962).
+        prctl(PR_SET_DUMPABLE, 0)
+    for fd in early:
+        os.write(fd, b"0")
+
+    umask = os.umask(0)
+    plan.root.mount(plan.cgroup.paths)
+    terminal = plan.root.open_terminal(plan.process)
+    if plan.needs_meeting:
+        channel.say("mounted", terminal[:1])
+        channel.hear("hooks ran")
+        container.pid = int(os.readlink("/proc/self"))  # the host's /proc, so as the host sees it
+        hooks.run("createContainer", plan.config.hooks["createContainer"], container.oci_state("creating"))
+
+    identify(plan.config)
+    plan.root.finish()
+    host = program.Host("self")
+    reset_signals()
+    seal_imports()
+    plan.root.enter(plan.request.pivot)
+
+    process.set_groups(plan.process.user, host.denies_groups)
+    found = program.find(plan.process, host, plan.request.preserved.environment)
+    os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
+    needed = [channel.fileno(), gate_, *entry.descriptors()]
+    stdio = terminal[1] if terminal else -1
+    memfd, numbers = descriptors.place(plan.request.preserved, stdio, needed, memfd, plan.process.user.uid)
+    keyring = plan.request.id if plan.request.keyring else None
+    table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, keyring)
+    last_mile.carry_out(memfd, table)

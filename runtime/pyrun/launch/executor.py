@@ -1,0 +1,81 @@
+"""The last mile carried out by Python: where the ELF cannot run (another machine, vm.memfd_noexec).
+
+The interpreter is then to be found in the container as /proc/1/exe until execve, so it must be one that nobody can
+write to (CVE-2019-5736): before any namespace is entered, the runtime starts itself anew from a copy.
+"""
+
+import os
+import sys
+from fcntl import fcntl
+
+from pyrun.launch.table import HEADER_SIZE, ROW_SIZE, WORD, Table
+from pyrun.linux.libc import addressof, create_string_buffer, memmove, raw_syscall
+from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
+
+_F_GET_SEALS = 1034
+_F_SEAL_WRITE = 8
+_ST_RDONLY = 1
+_CHUNK = 1 << 20
+
+
+def leave_host_interpreter() -> None:
+    """Go on from an interpreter that cannot be written to; return where this is one already."""
+    if _is_protected():
+        return
+    program = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from pyrun.cli import main; main()"
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # argv[0] is where the interpreter looks for its standard library from.
+    interpreter = os.path.realpath(sys.executable)
+    os.execve(_read_only_copy(), [interpreter, "-IS", "-c", program, package, *sys.argv[1:]], os.environ)
+
+
+def _is_protected() -> bool:
+    """Tell by the file itself, never by a mark that the caller could have set."""
+    fd = os.open("/proc/self/exe", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.fstatvfs(fd).f_flag & _ST_RDONLY:
+            return True
+        try:
+            return bool(fcntl(fd, _F_GET_SEALS) & _F_SEAL_WRITE)
+        except OSError:
+            return False  # EINVAL: no memfd
+    finally:
+        os.close(fd)
+
+
+def _read_only_copy() -> int:
+    """Return a descriptor of the interpreter in a detached, read-only mount of it; in a sealed memfd if that fails."""
+    interpreter = os.path.realpath("/proc/self/exe")
+    try:
+        fd = open_tree(os.fsencode(interpreter), OPEN_TREE_CLONE)
+        mount_setattr(fd, MOUNT_ATTR_RDONLY)
+        return fd
+    except PermissionError:
+        return _sealed_copy(interpreter)
+
+
+def _sealed_copy(interpreter: str) -> int:
+    from pyrun.launch.elf import open_memfd, seal
+
+    copy = open_memfd("pyrun")
+    with open(interpreter, "rb") as source:
+        while os.sendfile(copy, source.fileno(), None, _CHUNK) > 0:  # type: ignore[arg-type]
+            pass
+    seal(copy)
+    return copy
+
+
+def carry_out(table: Table) -> None:
+    """Do what the ELF does, row by row. Does not return."""
+    size = len(table.assemble(0))
+    buffer = create_string_buffer(size)
+    base = addressof(buffer)
+    memmove(buffer, table.assemble(base), size)
+    row = HEADER_SIZE
+    while True:
+        words = [int.from_bytes(buffer[row + i * WORD : row + (i + 1) * WORD], "little") for i in range(9)]
+        result, errno = raw_syscall(words[0], words[1:7])
+        if errno and errno != words[8]:
+            os.write(table.report, errno.to_bytes(WORD, "little") + buffer[row + WORD : row + ROW_SIZE])
+            os._exit(1)
+        row = words[7] - base if result > 0 and words[7] else row + ROW_SIZE

@@ -1,0 +1,154 @@
+"""How a process comes to life in a container that exists: `exec`, and the startContainer hooks.
+
+      runtime                                 joining process
+      (host namespaces)                       (host's pid namespace and cgroups)
+
+      open the init's pidfd, root, cgroups
+      fork ─────────────────────────────────▶ become undumpable
+                                              join all namespaces, for its children that of pids
+                                              terminal, program, directory
+                           ◀── "terminal"     (with its master; only where there is one)
+                                              execute the last mile: Python ends here
+                                              clone ───────────▶ process in the container
+                                              exit               (a child of the runtime)
+                                                                 cgroups, limits, ids, capabilities
+                             ◀── "joined" ──────────────────────
+      wait for the end of the channel                            execve closes it
+
+No interpreter is ever seen from inside: Python stays outside of the container's pid namespace, and what is in it is
+the last mile, a program of a hundred bytes.
+"""
+
+import os
+
+from pyrun.container.state import Container, process_name
+from pyrun.errors import Error, reason
+from pyrun.launch import descriptors, last_mile, namespaces, process, program
+from pyrun.launch.channel import Channel
+from pyrun.launch.departure import reset_signals, seal_imports
+from pyrun.launch.last_mile import Entry
+from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
+from pyrun.linux.sched import setns
+from pyrun.rootfs import console
+from pyrun.rootfs.tree import Tree
+from pyrun.spec.config import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrun.cgroup.group import Cgroup
+
+
+class Target:
+    """The container that is joined, as descriptors of its init: paths of /proc are used once, and the pid not again."""
+
+    def __init__(self, container: Container, cgroup: "Cgroup") -> None:
+        self.pidfd = os.pidfd_open(container.pid)
+        if not process_name(container.pid, container.start_time):
+            raise Error("cannot exec in a stopped container")
+        proc = f"/proc/{container.pid}"
+        self.root = os.open(f"{proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.types = _differing_namespaces(proc)
+        self.host = program.Host(container.pid)
+        early, memory, into = cgroup.open_joins()
+        self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False)
+
+
+def _differing_namespaces(proc: str) -> int:
+    """Return CLONE_NEW* of those that are not ours already: one's own user namespace cannot be joined, setns(2)."""
+    types = 0
+    for type_, flag in namespaces.FLAGS.items():
+        name = namespaces.PROC_NAMES[type_]
+        try:
+            if os.stat(f"{proc}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
+                types |= flag
+        except FileNotFoundError:
+            pass  # a kernel without this type
+    return types
+
+
+def join(
+    target: Target,
+    process_: Process,
+    preserved: descriptors.Preserved,
+    keyring: "str | None" = None,
+    take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
+    streams: int = -1,
+) -> int:
+    """Execute `process_` in the container and return its pid: our child, whose program runs.
+
+    `streams` becomes its standard streams, -1 for ours. Raises Error or OSError where it did not come to that.
+    """
+    memfd = last_mile.prepare()
+    ours, theirs = Channel.pair()
+    joining = os.fork()
+    if joining == 0:
+        ours.close()
+        _run_as_child(target, process_, preserved, keyring, streams, theirs, memfd)
+    theirs.close()
+    try:
+        if process_.terminal:
+            take_terminal(ours.hear("terminal").descriptors)
+        pid = ours.hear("joined").pid
+    finally:
+        os.waitpid(joining, 0)
+    try:
+        ours.hear_end()
+    except OSError:
+        os.waitpid(pid, 0)
+        raise
+    return pid
+
+
+def _run_as_child(
+    target: Target,
+    process_: Process,
+    preserved: descriptors.Preserved,
+    keyring: "str | None",
+    streams: int,
+    channel: Channel,
+    memfd: int,
+) -> None:
+    """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
+    try:
+        _join(target, process_, preserved, keyring, streams, channel, memfd)
+    except BaseException as error:
+        channel.fail(reason(error))
+    finally:
+        os._exit(1)
+
+
+def _join(
+    target: Target,
+    process_: Process,
+    preserved: descriptors.Preserved,
+    keyring: "str | None",
+    streams: int,
+    channel: Channel,
+    memfd: int,
+) -> None:
+    own_descriptors = console.open_own_descriptors()
+    # Before it joins: whoever is in there must not look into this process (CVE-2016-9962).
+    prctl(PR_SET_DUMPABLE, 0)
+    reset_signals()
+    seal_imports()
+    setns(target.pidfd, target.types)
+    os.fchdir(target.root)
+    os.chroot(".")  # setns(2) enters the root of the mount namespace, which need not be that of the init
+    if target.types & namespaces.FLAGS["user"]:
+        namespaces.become_root()
+
+    if process_.terminal:
+        master, streams = console.open_terminal(Tree(target.root), own_descriptors)
+        if process_.console_size:
+            console.set_size(streams, process_.console_size.height, process_.console_size.width)
+        channel.say("terminal", [master])
+    process.set_groups(process_.user, target.host.denies_groups)
+    found = program.find(process_, target.host, preserved.environment)
+    if process_.user.umask is not None:
+        os.umask(process_.user.umask)
+    needed = [channel.fileno(), *target.entry.descriptors()]
+    memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, keyring)
+    last_mile.carry_out(memfd, table)

@@ -1,0 +1,130 @@
+"""The last mile of a container's init and of a process that joins one: the rows, in order, and who carries them out."""
+
+from pyrun.container.state import WAITING
+from pyrun.launch import elf, process
+from pyrun.launch.table import Row, Table
+from pyrun.linux.prctl import PR_SET_NAME
+from pyrun.linux.sched import (
+    CLONE_INTO_CGROUP,
+    CLONE_NEWCGROUP,
+    CLONE_PARENT,
+    SIGCHLD,
+)
+from pyrun.linux.syscalls import MACHINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.launch.program import Program
+    from pyrun.spec.config import Process
+
+SOCK_CLOEXEC = 0o2000000
+F_SETFD, FD_CLOEXEC = 2, 1
+
+
+class Entry:
+    """How the process gets where it belongs.
+
+    by_child      it is made by the last mile's first row, a child of this process that is its sibling (CLONE_PARENT):
+                  in the namespaces that only children enter
+    into          the cgroup v2 directory that this child is born in, or -1
+    joins         `tasks` files of cgroup v1 hierarchies that it still has to join
+    new_cgroup    whether it then makes a cgroup namespace
+    """
+
+    def __init__(self, by_child: bool, into: int, joins: "list[int]", new_cgroup: bool) -> None:
+        self.by_child = by_child
+        self.into = into if by_child else -1
+        self.joins = joins
+        self.new_cgroup = new_cgroup
+
+    def descriptors(self) -> "list[int]":
+        return ([self.into] if self.into >= 0 else []) + self.joins
+
+    def at(self, descriptors: "list[int]") -> "Entry":
+        """Return the same with the descriptors at the numbers that they have in the last mile."""
+        into = descriptors[0] if self.into >= 0 else -1
+        return Entry(self.by_child, into, descriptors[len(descriptors) - len(self.joins) :], self.new_cgroup)
+
+
+def prepare() -> int:
+    """Return the memfd that the last mile will be executed from, or -1 where Python itself must carry it out.
+
+    Then this process has first been replaced by one whose interpreter is a copy that nothing can write to: see
+    executor.py.
+    """
+    if MACHINE in elf.CODE:
+        try:
+            return elf.open_memfd("pyrun")
+        except PermissionError:
+            pass  # the sysctl vm.memfd_noexec is 2: no memfd can be executed
+    from pyrun.launch import executor  # needed on few machines
+
+    executor.leave_host_interpreter()
+    return -1
+
+
+def create(
+    report: int, gate: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None"
+) -> Table:
+    """Return the rows of a container's init, up to the gate and from there to its program."""
+    table = Table(report)
+    parting = _enter(table, entry)
+    process.session(table, process_, keyring)
+    process.privileges(table, process_)
+    table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
+    table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
+    table.call("close", report)
+    # The lowest free number is that of `report` again: the gate's connection is where failures are told from here on.
+    table.call("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
+    table.call("close", gate)
+    process.execute(table, process_, program)
+    _part(table, parting)
+    return table
+
+
+def join(report: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None") -> Table:
+    """Return the rows of a process that joins a container."""
+    table = Table(report)
+    parting = _enter(table, entry)
+    process.session(table, process_, keyring)
+    process.privileges(table, process_)
+    table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")
+    table.call("fcntl", report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
+    process.execute(table, process_, program)
+    _part(table, parting)
+    return table
+
+
+def _enter(table: Table, entry: Entry) -> "Row | None":
+    parting = None
+    if entry.by_child:
+        flags = CLONE_PARENT | (CLONE_INTO_CGROUP if entry.into >= 0 else 0)
+        cgroup = max(entry.into, 0)
+        # struct clone_args, clone(2): flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls,
+        # set_tid, its size, cgroup
+        arguments = table.words(flags, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+        parting = table.call("clone3", arguments, 11 * 8, label="clone into the container")
+        if entry.into >= 0:
+            table.call("close", entry.into)
+    for fd in entry.joins:
+        table.call("write", fd, table.string(b"0"), 1, label="join cgroup")
+        table.call("close", fd)
+    if entry.new_cgroup:
+        table.call("unshare", CLONE_NEWCGROUP, label="unshare cgroup namespace")
+    return parting
+
+
+def _part(table: Table, parting: "Row | None") -> None:
+    """Let the parent of _enter()'s child end here."""
+    if parting:
+        parting.jump_to = len(table.rows)
+        table.call("exit_group", 0)
+
+
+def carry_out(memfd: int, table: Table) -> None:
+    """Become the last mile. Does not return."""
+    if memfd >= 0:
+        elf.execute(memfd, table, b"init")
+    from pyrun.launch import executor  # imported by prepare() already: nothing can be imported here
+
+    executor.carry_out(table)

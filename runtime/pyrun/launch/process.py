@@ -1,0 +1,148 @@
+"""A process of config.json as rows of the last mile: what takes its privileges, in the order that the kernel wants."""
+
+import os
+import stat
+
+from pyrun.confine.capabilities import CAPABILITIES, mask
+from pyrun.confine.rlimits import RLIMITS
+from pyrun.launch.program import Program
+from pyrun.launch.table import Table
+from pyrun.linux.prctl import (
+    LINUX_CAPABILITY_VERSION_3,
+    PR_CAP_AMBIENT,
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_RAISE,
+    PR_CAPBSET_DROP,
+    PR_CAPBSET_READ,
+    PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
+    PR_SET_NO_NEW_PRIVS,
+    capability_words,
+    capget,
+    prctl,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Process, Rlimit, User
+
+TIOCSCTTY = 0x540E
+KEYCTL_JOIN_SESSION_KEYRING = 1
+F_SETFD, FD_CLOEXEC = 2, 1
+EPERM, EINVAL, EROFS, ENOSYS = 1, 22, 30, 38
+
+# Descriptors that the last mile itself needs while it waits; a lower limit comes after it has opened its last one.
+_NOFILE_NEEDED = 64
+
+
+def session(table: Table, process: "Process", keyring: "str | None") -> None:
+    """A session of its own, with the terminal (descriptor 0) as the controlling one, and a keyring of its own."""
+    table.call("setsid", excused=EPERM)  # the init has one already
+    if process.terminal:
+        table.call("ioctl", 0, TIOCSCTTY, 0, label="ioctl TIOCSCTTY")
+    if keyring:
+        name = table.string(f"_ses.{keyring}".encode())
+        table.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, label="join session keyring", excused=ENOSYS)
+
+
+def privileges(table: Table, process: "Process") -> None:
+    """Limits, groups, ids, capabilities: from here on the process may what the config says."""
+    table.call("prctl", PR_SET_DUMPABLE, 0, label="prctl PR_SET_DUMPABLE")
+    for rlimit in process.rlimits:
+        _limit(table, rlimit, least=_NOFILE_NEEDED if rlimit.type == "RLIMIT_NOFILE" else 0)
+    keep = _capability_sets(process)
+    _drop_bounding(table, keep["bounding"])
+    table.call("prctl", PR_SET_KEEPCAPS, 1, label="prctl PR_SET_KEEPCAPS")
+    user = process.user
+    table.call("setresgid", user.gid, user.gid, user.gid, label=f"setgid {user.gid}")
+    table.call("setresuid", user.uid, user.uid, user.uid, label=f"setuid {user.uid}")
+    _capabilities(table, keep)
+    if process.no_new_privileges:
+        table.call("prctl", PR_SET_NO_NEW_PRIVS, 1, label="prctl PR_SET_NO_NEW_PRIVS")
+
+
+def _limit(table: Table, rlimit: "Rlimit", least: int = 0) -> None:
+    limits = table.words(max(rlimit.soft, least), max(rlimit.hard, least))
+    table.call("prlimit64", 0, RLIMITS[rlimit.type], limits, 0, label=f"error setting rlimit {rlimit.type}")
+
+
+def _capability_sets(process: "Process") -> "dict[str, int]":
+    """Return the five sets as masks, without what this process has not itself; no sets at all mean none."""
+    wanted = process.capabilities
+    if wanted is None:
+        return dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), 0)
+    available = capget()[1]
+    return {
+        "bounding": mask(wanted.bounding) & available,
+        "effective": mask(wanted.effective) & available,
+        "inheritable": mask(wanted.inheritable) & available,
+        "permitted": mask(wanted.permitted) & available,
+        "ambient": mask(wanted.ambient) & available,
+    }
+
+
+def _drop_bounding(table: Table, keep: int) -> None:
+    for number in range(_last_capability() + 1):
+        if not keep >> number & 1:
+            table.call("prctl", PR_CAPBSET_DROP, number, label="prctl PR_CAPBSET_DROP")
+
+
+def _last_capability() -> int:
+    """Return the highest capability that the kernel knows: newer ones than ours are dropped too."""
+    number = len(CAPABILITIES) - 1
+    while True:
+        try:
+            prctl(PR_CAPBSET_READ, number + 1)
+        except OSError:
+            break
+        number += 1
+    while True:
+        try:
+            prctl(PR_CAPBSET_READ, number)
+            return number
+        except OSError:
+            number -= 1  # an older kernel than ours
+
+
+def _capabilities(table: Table, keep: "dict[str, int]") -> None:
+    header = table.block(LINUX_CAPABILITY_VERSION_3.to_bytes(4, "little") + bytes(4))
+    words = capability_words(keep["effective"], keep["permitted"], keep["inheritable"])
+    table.call("capset", header, table.block(b"".join(word.to_bytes(4, "little") for word in words)))
+    table.call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, label="prctl PR_CAP_AMBIENT_CLEAR_ALL")
+    for number in range(64):
+        # capabilities(7): only what is both permitted and inheritable can be ambient (CVE-2016-8867)
+        if (keep["ambient"] & keep["permitted"] & keep["inheritable"]) >> number & 1:
+            arguments = (PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+            table.call("prctl", *arguments, label="prctl PR_CAP_AMBIENT_RAISE")
+
+
+def execute(table: Table, process: "Process", program: Program) -> None:
+    """The end: the limit on descriptors that had to wait, and the program."""
+    for rlimit in process.rlimits:
+        if rlimit.type == "RLIMIT_NOFILE" and min(rlimit.soft, rlimit.hard) < _NOFILE_NEEDED:
+            _limit(table, rlimit)
+    path = table.string(program.path)
+    label = f"exec {program.path.decode('utf-8', 'replace')}"
+    table.call("execve", path, table.strings(program.arguments), table.strings(program.environment), label=label)
+
+
+def set_groups(user: "User", denied: bool) -> None:
+    """Take the additional groups, and lose those of our caller, also where there are none (CVE-2022-2989)."""
+    if user.additional_gids or not denied:
+        os.setgroups(user.additional_gids)
+
+
+def own_streams(uid: int) -> None:
+    """Give the standard streams to `uid`, so that the process can open /dev/stdout and its kin again."""
+    for fd in (0, 1, 2):
+        found = os.fstat(fd)
+        shared = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == 1  # /dev/null: everybody's
+        if found.st_uid == uid or shared:
+            continue
+        try:
+            os.fchown(fd, uid, -1)
+        except OSError as error:
+            # EINVAL: the file's owner, or uid, is unmapped here; EPERM, EROFS: the file is not ours to give. The
+            # process then writes to what it has open; runc and crun go on as well.
+            if error.errno not in (EPERM, EINVAL, EROFS):
+                raise

@@ -1,0 +1,247 @@
+"""What a process needs of the container's file system: its directory, its home, its program.
+
+All of this runs after pivot_root: "/" is the container's, so no path can lead out of it, and nothing may be imported.
+"""
+
+import os
+import stat
+
+from pyrun.errors import Error
+from pyrun.linux.prctl import set_filesystem_ids
+from pyrun.linux.syscalls import MACHINE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Process, User
+
+# What is read of a file that the image's author wrote (CVE-2026-47262: an endless /etc/passwd).
+PASSWD_MAXIMUM = 4 << 20
+HEAD_SIZE = 4096
+
+_ELF_MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 22: "s390x", 21: "ppc64le"}
+_RUNS_ALSO = {"x86_64": ("i386",), "aarch64": ("arm",)}
+_PT_INTERP = 3
+
+
+class Program:
+    """The program to execute: `path`, `arguments` and `environment`, all as bytes, ready for execve(2)."""
+
+    def __init__(self, path: bytes, arguments: "list[bytes]", environment: "list[bytes]") -> None:
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+
+
+class Host:
+    """What must be asked of the host's /proc, before pivot_root, of the process `pid` ("self").
+
+    denies_groups    setgroups(2) is forbidden in this user namespace, user_namespaces(7)
+    runs_foreign     programs of any format may run (binfmt_misc), so that only execve(2) can tell
+    """
+
+    def __init__(self, pid: "int | str") -> None:
+        self.denies_groups = _read(f"/proc/{pid}/setgroups").startswith(b"deny")
+        self.runs_foreign = _read("/proc/sys/fs/binfmt_misc/status").startswith(b"enabled") and bool(
+            set(os.listdir("/proc/sys/fs/binfmt_misc")) - {"register", "status"}
+        )
+
+
+def _read(path: str) -> bytes:
+    """Return the beginning of a small file, nothing where it is not there: the kernel has not what it tells of."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(fd, 256)
+    finally:
+        os.close(fd)
+
+
+def find(process: "Process", host: Host, extra_environment: "list[str]") -> Program:
+    """Enter the process's directory and return its program; raise Error, worded as runc does, where it cannot run."""
+    environment = _environment(process) + [_encode(entry) for entry in extra_environment]
+    _change_directory(process)
+    set_filesystem_ids(process.user.uid, process.user.gid)
+    try:
+        path = _look_up(process.args[0], _search_path(process))
+    finally:
+        set_filesystem_ids(0, 0)
+    _explain_unrunnable(path, process.args[0], host.runs_foreign)
+    return Program(path, [_encode(argument) for argument in process.args], environment)
+
+
+def _environment(process: "Process") -> "list[bytes]":
+    """Return process.env with a HOME: from the container's /etc/passwd where the config has none, or an empty one."""
+    entries = [entry for entry in process.env if entry != "HOME="]
+    if not any(entry.startswith("HOME=") for entry in entries):
+        entries.append(f"HOME={_home(process.user)}")
+    return [_encode(entry) for entry in entries]
+
+
+def _home(user: "User") -> str:
+    try:
+        fd = os.open("/etc/passwd", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return "/"  # an image without users, or with a passwd that nobody can open
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return "/"
+        content = os.read(fd, PASSWD_MAXIMUM)
+    finally:
+        os.close(fd)
+    for line in content.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 6 and fields[2] == b"%d" % user.uid:
+            return fields[5].decode("utf-8", "surrogateescape") or "/"
+    return "/"
+
+
+def _change_directory(process: "Process") -> None:
+    """Enter process.cwd, and be sure that it is inside (CVE-2024-21626)."""
+    cwd = process.cwd
+    try:
+        _enter(cwd)
+    except PermissionError:  # root on a network file system: the user may go where root may not
+        set_filesystem_ids(process.user.uid, process.user.gid)
+        try:
+            _enter(cwd)
+        finally:
+            set_filesystem_ids(0, 0)
+    try:
+        inside = os.getcwd().startswith("/")  # "(unreachable)/..." where it is not, getcwd(2)
+    except FileNotFoundError:
+        inside = False
+    if not inside:
+        raise Error(f"process.cwd {cwd} is outside of the container's root file system")
+
+
+def _enter(cwd: str) -> None:
+    try:
+        os.chdir(cwd)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise Error(f'chdir to cwd ("{cwd}") set in config.json failed: {error.strerror.lower()}') from error
+
+
+def _search_path(process: "Process") -> str:
+    found = ""
+    for entry in process.env:
+        if entry.startswith("PATH="):
+            found = entry[len("PATH=") :]
+    return found
+
+
+def _look_up(name: str, search_path: str) -> bytes:
+    """Find the program as execvp(3) would, with the user's permissions."""
+    if "/" in name:
+        _check_executable(name, name)
+        return _encode(name)
+    refused = None
+    for directory in search_path.split(":"):
+        path = f"{directory or '.'}/{name}"
+        try:
+            _check_executable(path, name)
+            return _encode(path)
+        except FileNotFoundError:
+            continue
+        except Error as error:
+            refused = refused or error
+    raise refused or Error(f'exec: "{name}": executable file not found in $PATH')
+
+
+def _check_executable(path: str, name: str) -> None:
+    """Raise FileNotFoundError where a search may go on, Error where the file is there and no program."""
+    searched = path != name
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if searched:
+            raise FileNotFoundError from None
+        reason = os.strerror(error.errno or 0).lower()
+        raise Error(f'exec: "{name}": stat {path}: {reason}') from None
+    except OSError as error:
+        raise Error(f'exec: "{name}": stat {path}: {os.strerror(error.errno or 0).lower()}') from None
+    if stat.S_ISDIR(mode):
+        if searched:
+            raise FileNotFoundError
+        raise Error(f'exec: "{name}": is a directory: name a program in it')
+    if not os.access(path, os.X_OK, effective_ids=True):
+        raise Error(
+            f'exec: "{name}": permission denied: {path} is not executable for this user: chmod +x, or another user'
+        )
+
+
+def _explain_unrunnable(path: bytes, name: str, binfmt: bool) -> None:
+    """Raise Error for what execve(2) would refuse with a bare ENOEXEC or ENOENT, naming the cause."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return  # executable but not readable: execve(2) will tell
+    try:
+        head = os.read(fd, HEAD_SIZE)
+        if head.startswith(b"#!"):
+            _check_script(head, name)
+        elif head.startswith(b"\x7fELF"):
+            _check_elf(fd, head, name, binfmt)
+        elif not binfmt:
+            kind = "is empty" if not head else "is neither an ELF program nor a script: begin it with #!/bin/sh"
+            raise Error(f'exec: "{name}": exec format error: it {kind}')
+    finally:
+        os.close(fd)
+
+
+def _check_script(head: bytes, name: str) -> None:
+    line = head[2:].split(b"\n", 1)[0]
+    interpreter = line.split(None, 1)[0] if line.strip() else b""
+    if not interpreter:
+        raise Error(f'exec: "{name}": exec format error: its #! line names no interpreter')
+    if not os.path.exists(interpreter):
+        shown = interpreter.decode("utf-8", "replace")
+        cause = ": the line ends in a carriage return, save it with Unix line ends" if line.endswith(b"\r") else ""
+        raise Error(f'exec: "{name}": no such file or directory: its interpreter {shown!r} is missing{cause}')
+
+
+def _check_elf(fd: int, head: bytes, name: str, binfmt: bool) -> None:
+    wide = head[4:5] == b"\x02"
+    machine = _ELF_MACHINES.get(_little(head, 18, 2), f"machine {_little(head, 18, 2)}")
+    if machine != MACHINE and machine not in _RUNS_ALSO.get(MACHINE, ()):
+        if binfmt or MACHINE not in _ELF_MACHINES.values():
+            return
+        raise Error(
+            f'exec: "{name}": exec format error: it is a program for {machine}, and this machine is {MACHINE}: '
+            "take an image for this platform, or register an emulator (binfmt_misc)"
+        )
+    loader = _elf_interpreter(fd, head, wide)
+    if loader and not os.path.exists(loader):
+        shown = loader.decode("utf-8", "replace")
+        raise Error(
+            f'exec: "{name}": no such file or directory: its ELF interpreter {shown} is missing: '
+            "the program was built for another distribution (glibc or musl), or link it statically"
+        )
+
+
+def _elf_interpreter(fd: int, head: bytes, wide: bool) -> bytes:
+    """Return the path in PT_INTERP (elf(5)), b"" where the program is static."""
+    table, size, count = (
+        (_little(head, 32, 8), _little(head, 54, 2), _little(head, 56, 2))
+        if wide
+        else (_little(head, 28, 4), _little(head, 42, 2), _little(head, 44, 2))
+    )
+    for i in range(min(count, 64)):
+        entry = os.pread(fd, size, table + i * size)
+        if _little(entry, 0, 4) == _PT_INTERP:
+            offset, length = (
+                (_little(entry, 8, 8), _little(entry, 32, 8)) if wide else (_little(entry, 4, 4), _little(entry, 16, 4))
+            )
+            return os.pread(fd, min(length, HEAD_SIZE), offset).rstrip(b"\0")
+    return b""
+
+
+def _little(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], "little")
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,44 @@
+"""How a created container is started. Loads ctypes only for startContainer hooks, which join the container."""
+
+import os
+from _signal import SIGKILL
+
+from pyrun.container import hooks
+from pyrun.container.end import signal
+from pyrun.container.state import GATE, Container
+from pyrun.errors import Error
+from pyrun.launch import gate
+
+
+def start(container: Container) -> None:
+    """Let the init go on to the user's program, and return when that runs; raise what prevented it."""
+    lock = container.lock()
+    try:
+        _check(container.status())
+        before = hooks.of_kind("startContainer", container.hooks)
+        if before:
+            from pyrun.launch.join import run_hooks
+
+            run_hooks(container, "startContainer", before)
+        connection = gate.open_(container)
+        os.unlink(f"{container.directory}/{GATE}")
+        gate.wait_for_program(connection)
+        _run_poststart(container)
+    finally:
+        os.close(lock)
+
+
+def _check(status: str) -> None:
+    if status == "stopped":
+        raise Error("cannot start a container that has stopped")
+    if status != "created":
+        raise Error("cannot start an already running container")
+
+
+def _run_poststart(container: Container) -> None:
+    """runtime.md#lifecycle: "If any poststart hook fails, the runtime MUST generate an error, stop the container"."""
+    try:
+        hooks.run("poststart", hooks.of_kind("poststart", container.hooks), container.oci_state("running"))
+    except Error:
+        signal(container, SIGKILL)
+        raise

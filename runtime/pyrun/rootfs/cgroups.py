@@ -1,0 +1,52 @@
+"""The mount of type cgroup: the container's own part of the hierarchies, and nothing above it."""
+
+import os
+
+from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
+from pyrun.rootfs.mounts import PlannedMount, attach_to, change_attributes, new_filesystem
+from pyrun.rootfs.tree import Tree
+
+
+def attach(tree: Tree, planned: PlannedMount, paths: "dict[str, str]") -> None:
+    """Show the cgroups `paths` (controller -> directory) at the destination.
+
+    Binds of the host's directories: with a cgroup namespace they are what a mount in it would show, since that has the
+    same superblock and, as its root, the cgroup that the namespace was made in (cgroup_namespaces(7)); without one they
+    keep everything above out of sight (CVE-2023-25809).
+    """
+    target = tree.make_directory(planned.destination)
+    if set(paths) == {""} or planned.type == "cgroup2" and "" in paths:
+        fd = attach_to(target, _bind(paths[""], planned))
+    else:
+        fd = _hierarchies(target, planned, paths)
+    os.close(fd)
+
+
+def _bind(path: str, planned: PlannedMount) -> int:
+    fd = open_tree(os.fsencode(path), OPEN_TREE_CLONE)
+    change_attributes(fd, *planned.options.attributes)
+    return fd
+
+
+def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") -> int:
+    """A tmpfs with a directory for each cgroup v1 hierarchy, and links from its controllers' names."""
+    set_, _ = planned.options.attributes
+    fd = attach_to(target, new_filesystem("tmpfs", "tmpfs", set_ & ~MOUNT_ATTR_RDONLY, [], [("mode", "755")]))
+    for directory, controllers in _by_directory(paths).items():
+        name = ",".join(controllers)
+        os.mkdir(name, 0o755, dir_fd=fd)
+        point = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        os.close(attach_to(point, _bind(directory, planned)))
+        for controller in controllers if len(controllers) > 1 else ():
+            os.symlink(name, controller, dir_fd=fd)
+    if set_ & MOUNT_ATTR_RDONLY:
+        mount_setattr(fd, MOUNT_ATTR_RDONLY)
+    return fd
+
+
+def _by_directory(paths: "dict[str, str]") -> "dict[str, list[str]]":
+    found: dict[str, list[str]] = {}
+    for controller, directory in paths.items():
+        name = controller.partition("=")[2] or controller or "unified"
+        found.setdefault(directory, []).append(name)
+    return found

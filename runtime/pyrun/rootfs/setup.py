@@ -1,0 +1,82 @@
+"""The container's root file system from beginning to end, in the order in which it happens."""
+
+import os
+
+from pyrun.errors import Error
+from pyrun.rootfs import cgroups, console, devices, masks, mounts, root
+from pyrun.rootfs.mounts import PlannedMount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.rootfs.tree import Tree
+    from pyrun.spec.config import Config, Process
+
+
+class PlannedRoot:
+    """The root file system that `config` asks for. Its methods run in the init, in this order."""
+
+    tree: "Tree"
+
+    def __init__(self, config: "Config", bundle: str) -> None:
+        self.path = _resolve(config.root.path, bundle)
+        self._config = config
+        self._mounts = [PlannedMount(mount) for mount in config.mounts]
+        # What is bound over /dev brings its own devices.
+        self._makes_devices = not any(mount.destination == "/dev" and mount.is_bind for mount in self._mounts)
+        self._own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self._mounts)
+        self._last = [mount for mount in self._mounts if mount.destination == "/dev" and mount.options.is_read_only]
+
+    def mount(self, cgroup_paths: "dict[str, str]") -> None:
+        """Mounts and devices. Must run in the new namespaces, with an umask of 0."""
+        config = self._config
+        self.tree = root.prepare(self.path, config.linux.rootfs_propagation)
+        for planned in self._mounts:
+            if planned.is_cgroup:
+                cgroups.attach(self.tree, planned, cgroup_paths)
+            else:
+                os.close(mounts.attach(self.tree, planned, writable=planned in self._last))
+        if self._makes_devices:
+            in_user_namespace = config.linux.namespace("user") is not None
+            devices.make_devices(self.tree, config.linux.devices, bind=in_user_namespace)
+            devices.make_links(self.tree, self._own_pts)
+        if config.process:
+            os.close(self.tree.make_directory(config.process.cwd))
+
+    def open_terminal(self, process: "Process") -> "list[int]":
+        """Return [master, slave] of the process's terminal, [] where it has none."""
+        if not process.terminal:
+            return []
+        own_descriptors = console.open_own_descriptors()
+        master, slave = console.open_terminal(self.tree, own_descriptors)
+        os.close(own_descriptors)
+        if process.console_size:
+            console.set_size(slave, process.console_size.height, process.console_size.width)
+        console.bind_console(self.tree, slave)
+        return [master, slave]
+
+    def finish(self) -> None:
+        """Close what must stay open until the hooks have run."""
+        linux = self._config.linux
+        for planned in self._last:
+            mounts.make_read_only(self.tree, planned.destination)
+        masks.make_read_only(self.tree, linux.readonly_paths)
+        masks.mask(self.tree, linux.masked_paths)
+        if self._config.root.readonly:
+            root.make_read_only(self.tree)
+
+    def enter(self, pivot: bool) -> None:
+        root.enter(self.tree, pivot)
+        root.set_propagation(self._config.linux.rootfs_propagation)
+
+
+def _resolve(path: str, bundle: str) -> str:
+    """Return the absolute path of the root file system, which must be a directory, and not reached by a symlink."""
+    absolute = os.path.normpath(os.path.join(bundle, path))
+    if not os.path.isdir(absolute):
+        problem = "is not a directory" if os.path.exists(absolute) else "does not exist"
+        raise Error(f"invalid rootfs: {absolute} {problem}: root.path of config.json says where it is")
+    if os.path.realpath(absolute) != absolute:
+        raise Error(f"invalid rootfs: {absolute} is reached through a symbolic link: name {os.path.realpath(absolute)}")
+    if absolute == "/":
+        raise Error("invalid rootfs: / is the host's own root")
+    return absolute
