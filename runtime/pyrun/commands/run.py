@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.cli import Settings
-    from pyrun.container.state import Container
 
 
 def run(
@@ -31,7 +30,7 @@ def run(
         foreground.hold_signals()
         if not no_subreaper:
             prctl(PR_SET_CHILD_SUBREAPER, 1)
-    container = create(request)
+    container, terminal = create(request)
     try:
         start(container)
     except BaseException:
@@ -41,7 +40,10 @@ def run(
         if not id_:
             print(container.id)
         return 0
-    return _wait(container, request, keep)
+    status = foreground.attend(container.pid, terminal)
+    if not keep:
+        delete(container, force=True)
+    return status
 
 
 def _split(words: "list[str]") -> "tuple[str, list[str] | None]":
@@ -57,15 +59,3 @@ def _split(words: "list[str]") -> "tuple[str, list[str] | None]":
 
 def _make_id() -> str:
     return os.urandom(6).hex()
-
-
-def _wait(container: "Container", request: Request, keep: bool) -> int:
-    if request.terminal >= 0:
-        from pyrun.launch.terminal import attend  # loads termios
-
-        status = attend(container.pid, request.terminal)
-    else:
-        status = foreground.wait(container.pid)
-    if not keep:
-        delete(container, force=True)
-    return status

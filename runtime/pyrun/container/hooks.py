@@ -1,5 +1,6 @@
 """Hooks: programs that run at fixed points of a container's life (config.md#posix-platform-hooks)."""
 
+import _signal
 import os
 import select
 
@@ -10,6 +11,7 @@ from pyrun.spec.node import root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrun.spec.config import Hook
@@ -18,10 +20,25 @@ if TYPE_CHECKING:
 _QUOTED = 4096
 
 
-def run(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
-    """Run `hooks` in order with `state` on their standard input. Raises Error at the first that fails."""
+def spawn(hook: "Hook", streams: "list[int]") -> int:
+    """Execute `hook` here, in the runtime's namespaces, and return its pid."""
+    environment = os.environ if hook.env is None else dict(_pair(entry) for entry in hook.env)
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(streams)]
+    arguments = hook.args or [hook.path]
+    # Python ignores SIGPIPE and SIGXFSZ, and execve hands that down.
+    ignored = (_signal.SIGPIPE, _signal.SIGXFSZ)
+    return os.posix_spawn(hook.path, arguments, environment, file_actions=actions, setsigmask=(), setsigdef=ignored)
+
+
+def run(
+    kind: str, hooks: "list[Hook]", state: "dict[str, Any]", start: "Callable[[Hook, list[int]], int]" = spawn
+) -> None:
+    """Run `hooks` in order with `state` on their standard input. Raises Error at the first that fails.
+
+    `start` executes a hook with [stdin, stdout, stderr] and returns its pid, a child of ours.
+    """
     for index, hook in enumerate(hooks):
-        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode())
+        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode(), start)
 
 
 def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
@@ -40,17 +57,12 @@ def of_kind(kind: str, stored: "dict[str, Any]") -> "list[Hook]":
     return [Hook(hook) for hook in root(stored, "state.json").objects(kind)] if stored.get(kind) else []
 
 
-def _run_one(blame: str, hook: "Hook", state: bytes) -> None:
+def _run_one(blame: str, hook: "Hook", state: bytes, start: "Callable[[Hook, list[int]], int]") -> None:
     # Files, not pipes: a hook that reads nothing, writes a lot or leaves a daemon behind cannot make us wait.
     given = _memory_file("state", state)
     output = _memory_file("output", b"")
-    environment = os.environ if hook.env is None else dict(_pair(entry) for entry in hook.env)
-    actions = [(os.POSIX_SPAWN_DUP2, given, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
     try:
-        pid = os.posix_spawn(
-            hook.path, hook.args or [hook.path], environment, file_actions=actions, setsigmask=(), setsigdef=(13, 25)
-        )
-        status = wait(pid, hook.timeout)
+        status = wait(start(hook, [given, output, output]), hook.timeout)
         if status != 0:
             raise Error(f"{blame}: {hook.path}: {_ended(status, hook.timeout)}{_quote(output)}")
     except OSError as error:

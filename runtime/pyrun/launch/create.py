@@ -33,12 +33,14 @@ import os
 
 from pyrun import log
 from pyrun.cgroup.hierarchies import locate
+from pyrun.confine import oom
 from pyrun.confine.identity import identify
 from pyrun.container import hooks, state
 from pyrun.container.state import Container
-from pyrun.errors import ConfigError, Error, UsageError, reason
+from pyrun.errors import ConfigError, reason
 from pyrun.launch import descriptors, gate, last_mile, namespaces, process, program, sockets
 from pyrun.launch.channel import Channel
+from pyrun.launch.console import Console
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
@@ -53,7 +55,7 @@ class Request:
     """What the caller of `create` or `run` wants, beside the bundle's config; the options as cli.py names them.
 
     Enters the bundle, after making absolute what is relative to where the caller is. `arguments` are executed instead
-    of process.args. A terminal that no console socket takes is left in `terminal`.
+    of process.args.
     """
 
     def __init__(
@@ -81,22 +83,7 @@ class Request:
         self.console_socket = os.path.abspath(console_socket) if console_socket else ""
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
         self.pid_file = os.path.abspath(pid_file) if pid_file else ""
-        self.terminal = -1
         os.chdir(bundle)
-
-    def check_terminal(self, wanted: bool) -> None:
-        """Refuse, with runc's words, a terminal that nobody would hold, and a console socket without a terminal."""
-        if wanted and self.detach and not self.console_socket:
-            raise UsageError("cannot allocate tty if pyrun will detach without setting console socket")
-        if self.console_socket and not (wanted and self.detach):
-            raise UsageError("cannot use console socket if pyrun will not detach or allocate tty")
-
-    def take_terminal(self, masters: "list[int]") -> None:
-        for master in masters:
-            if self.console_socket:
-                sockets.send_terminal(self.console_socket, master)
-            else:
-                self.terminal = master
 
 
 class Plan:
@@ -112,7 +99,7 @@ class Plan:
         validate(self.config)
         assert self.config.process is not None  # validated
         self.process: Process = self.config.process
-        request.check_terminal(self.process.terminal)
+        self.console = Console(self.process.terminal, request.detach, request.console_socket)
         linux = self.config.linux
         self.bundle = os.getcwd()
         self.root = PlannedRoot(self.config, self.bundle)
@@ -124,8 +111,9 @@ class Plan:
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
 
 
-def create(request: Request) -> Container:
-    """Create the container of the bundle in the working directory, and return it, waiting at its gate.
+def create(request: Request) -> "tuple[Container, int]":
+    """Create the container of the bundle in the working directory; return it, waiting at its gate, and the master end
+    of its terminal, -1 where there is none for us to attend to.
 
     Raises Error or OSError; then nothing is left of the container.
     """
@@ -143,7 +131,7 @@ def create(request: Request) -> Container:
         undo.keep()
     for warning in plan.warnings:
         log.warning(warning)
-    return container
+    return container, plan.console.master
 
 
 def _describe(container: Container, plan: Plan) -> None:
@@ -178,14 +166,14 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     if linux.makes("user"):
         namespaces.map_ids(child.pid, linux.uid_mappings, linux.gid_mappings)
     if plan.process.oom_score_adj is not None:
-        _adjust_oom_score(child.pid, plan.process.oom_score_adj)
+        oom.adjust_score(child.pid, plan.process.oom_score_adj)
     container.pid = child.pid
     ours.say("go")
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")
         _run_hooks(plan, container, undo)
-        plan.request.take_terminal(heard.descriptors)
+        plan.console.take(heard.descriptors)
         ours.say("hooks ran")
 
     child.is_now(ours.hear("ready").pid)
@@ -237,17 +225,6 @@ def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
         hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"))
 
 
-def _adjust_oom_score(pid: int, value: int) -> None:
-    path = f"/proc/{pid}/oom_score_adj"
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, b"%d" % value)
-    except OSError as error:
-        raise Error(f"process.oomScoreAdj {value}: {error.strerror}: lowering it needs CAP_SYS_RESOURCE") from error
-    finally:
-        os.close(fd)
-
-
 def _run_as_child(
     plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
 ) -> None:
@@ -295,8 +272,7 @@ def _init(
     found = program.find(plan.process, host, plan.request.preserved.environment)
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
     needed = [channel.fileno(), gate_, *entry.descriptors()]
-    stdio = terminal[1] if terminal else -1
-    memfd, numbers = descriptors.place(plan.request.preserved, stdio, needed, memfd, plan.process.user.uid)
+    memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None
     table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, keyring)
     last_mile.carry_out(memfd, table)

@@ -43,25 +43,29 @@ def receive(option: str) -> Preserved:
     return Preserved(preserve_fds, listen_fds)
 
 
-def place(preserved: Preserved, streams: int, needed: "list[int]", memfd: int, uid: int) -> "tuple[int, list[int]]":
+def place(
+    preserved: Preserved, streams: "list[int]", needed: "list[int]", memfd: int, uid: int
+) -> "tuple[int, list[int]]":
     """Put the descriptors `needed` where the last mile finds them, and close all others.
 
-    `streams` becomes the three standard streams, -1 keeps those there are; they are given to `uid`. Returns (memfd,
-    needed) with their new numbers. `needed` will stay open across execve(2), `memfd` (or -1) will not.
+    `streams` become the standard streams, [] keeps those there are; they are given to `uid`. Returns both `memfd` and
+    `needed` with their new
+    numbers. `needed` will stay open across execve(2), `memfd` (or -1) will not.
     """
     first = _FIRST + preserved.count
     last = first + len(needed)
     # Out of the way first: a source may lie where another one belongs.
-    high = [fcntl(fd, F_DUPFD_CLOEXEC, last + 1) if fd >= 0 else -1 for fd in [streams, *needed, memfd]]
-    if high[0] >= 0:
-        for fd in (0, 1, 2):
-            os.dup2(high[0], fd)
+    needed = [fcntl(fd, F_DUPFD_CLOEXEC, last + 1) for fd in needed]
+    for number, fd in enumerate(streams):
+        os.dup2(fd, number)
     own_streams(uid)
-    for index, fd in enumerate(high[1:-1]):
-        os.dup2(fd, first + index)
     if memfd >= 0:
-        os.dup2(high[-1], last, inheritable=False)
+        memfd = fcntl(memfd, F_DUPFD_CLOEXEC, last + 1)
+    for number, fd in enumerate(needed, first):
+        os.dup2(fd, number)
+    if memfd >= 0:
+        memfd = os.dup2(memfd, last, inheritable=False)
     for fd in range(_FIRST, first):
         os.set_inheritable(fd, True)
     close_range(last + 1)
-    return (last if memfd >= 0 else -1), list(range(first, last))
+    return memfd, list(range(first, last))

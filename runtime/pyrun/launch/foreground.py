@@ -4,12 +4,21 @@ import _signal
 import os
 
 # What the runtime gets on its own account, and what nobody can pass on.
-_NOT_FORWARDED = {_signal.SIGCHLD, _signal.SIGWINCH, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP}
+NOT_FORWARDED = {_signal.SIGCHLD, _signal.SIGWINCH, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP}
 
 
 def hold_signals() -> None:
     """Keep signals until wait() passes them on. To be called before the process exists, so that none is lost."""
     _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+
+
+def attend(pid: int, terminal: int) -> int:
+    """Wait for our child `pid`, relaying its terminal, where `terminal` is not -1, to and from our standard streams."""
+    if terminal < 0:
+        return wait(pid)
+    from pyrun.launch.terminal import relay  # loads termios
+
+    return relay(pid, terminal)
 
 
 def wait(pid: int) -> int:
@@ -23,7 +32,7 @@ def wait(pid: int) -> int:
         if status is not None:
             return status
         received = _signal.sigwaitinfo(signals).si_signo
-        if received not in _NOT_FORWARDED:
+        if received not in NOT_FORWARDED:
             forward(pid, received)
 
 

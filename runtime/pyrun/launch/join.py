@@ -21,6 +21,9 @@ the last mile, a program of a hundred bytes.
 
 import os
 
+from pyrun.confine import oom
+from pyrun.confine.capabilities import CAPABILITIES
+from pyrun.container import hooks
 from pyrun.container.state import Container, process_name
 from pyrun.errors import Error, reason
 from pyrun.launch import descriptors, last_mile, namespaces, process, program
@@ -32,12 +35,14 @@ from pyrun.linux.sched import setns
 from pyrun.rootfs import console
 from pyrun.rootfs.tree import Tree
 from pyrun.spec.config import Process
+from pyrun.spec.node import root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrun.cgroup.group import Cgroup
+    from pyrun.spec.config import Hook
 
 
 class Target:
@@ -59,7 +64,7 @@ def _differing_namespaces(proc: str) -> int:
     """Return CLONE_NEW* of those that are not ours already: one's own user namespace cannot be joined, setns(2)."""
     types = 0
     for type_, flag in namespaces.FLAGS.items():
-        name = namespaces.PROC_NAMES[type_]
+        name = namespaces.PROC_NAMES.get(type_, type_)
         try:
             if os.stat(f"{proc}/ns/{name}").st_ino != os.stat(f"/proc/self/ns/{name}").st_ino:
                 types |= flag
@@ -74,18 +79,18 @@ def join(
     preserved: descriptors.Preserved,
     keyring: "str | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
-    streams: int = -1,
+    streams: "list[int] | None" = None,
 ) -> int:
     """Execute `process_` in the container and return its pid: our child, whose program runs.
 
-    `streams` becomes its standard streams, -1 for ours. Raises Error or OSError where it did not come to that.
+    `streams` become its standard streams, None for ours. Raises Error or OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
     ours, theirs = Channel.pair()
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, keyring, streams, theirs, memfd)
+        _run_as_child(target, process_, preserved, keyring, streams or [], theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -106,7 +111,7 @@ def _run_as_child(
     process_: Process,
     preserved: descriptors.Preserved,
     keyring: "str | None",
-    streams: int,
+    streams: "list[int]",
     channel: Channel,
     memfd: int,
 ) -> None:
@@ -124,11 +129,13 @@ def _join(
     process_: Process,
     preserved: descriptors.Preserved,
     keyring: "str | None",
-    streams: int,
+    streams: "list[int]",
     channel: Channel,
     memfd: int,
 ) -> None:
     own_descriptors = console.open_own_descriptors()
+    if process_.oom_score_adj is not None:
+        oom.adjust_score("self", process_.oom_score_adj)
     # Before it joins: whoever is in there must not look into this process (CVE-2016-9962).
     prctl(PR_SET_DUMPABLE, 0)
     reset_signals()
@@ -140,9 +147,10 @@ def _join(
         namespaces.become_root()
 
     if process_.terminal:
-        master, streams = console.open_terminal(Tree(target.root), own_descriptors)
+        master, slave = console.open_terminal(Tree(target.root), own_descriptors)
         if process_.console_size:
-            console.set_size(streams, process_.console_size.height, process_.console_size.width)
+            console.set_size(slave, process_.console_size.height, process_.console_size.width)
+        streams = [slave] * 3
         channel.say("terminal", [master])
     process.set_groups(process_.user, target.host.denies_groups)
     found = program.find(process_, target.host, preserved.environment)
@@ -152,3 +160,24 @@ def _join(
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
     table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, keyring)
     last_mile.carry_out(memfd, table)
+
+
+def run_hooks(container: Container, kind: str, wanted: "list[Hook]") -> None:
+    """Run hooks that belong inside the container: each is executed as `exec` would, with all that root there may."""
+    target = Target(container, container.cgroup())
+
+    def spawn(hook: "Hook", streams: "list[int]") -> int:
+        return join(target, _hook_process(hook), descriptors.receive("0"), streams=streams)
+
+    hooks.run(kind, wanted, container.oci_state("created"), spawn)
+
+
+def _hook_process(hook: "Hook") -> Process:
+    everything = list(CAPABILITIES)
+    sets = dict.fromkeys(("bounding", "effective", "permitted"), everything)
+    return Process(
+        root(
+            {"args": hook.args or [hook.path], "cwd": "/", "env": hook.env or [], "capabilities": sets},
+            "state.json: hooks",
+        )
+    )

@@ -4,12 +4,7 @@ from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
 from pyrun.linux.prctl import PR_SET_NAME
-from pyrun.linux.sched import (
-    CLONE_INTO_CGROUP,
-    CLONE_NEWCGROUP,
-    CLONE_PARENT,
-    SIGCHLD,
-)
+from pyrun.linux.sched import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_PARENT
 from pyrun.linux.syscalls import MACHINE
 
 TYPE_CHECKING = False
@@ -101,8 +96,8 @@ def _enter(table: Table, entry: Entry) -> "Row | None":
         flags = CLONE_PARENT | (CLONE_INTO_CGROUP if entry.into >= 0 else 0)
         cgroup = max(entry.into, 0)
         # struct clone_args, clone(2): flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls,
-        # set_tid, its size, cgroup
-        arguments = table.words(flags, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup)
+        # set_tid, its size, cgroup. With CLONE_PARENT the signal must be 0: it is that of the process that clones.
+        arguments = table.words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup)
         parting = table.call("clone3", arguments, 11 * 8, label="clone into the container")
         if entry.into >= 0:
             table.call("close", entry.into)

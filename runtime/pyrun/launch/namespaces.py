@@ -34,7 +34,8 @@ FLAGS = {
     "time": CLONE_NEWTIME,
     "pid": CLONE_NEWPID,
 }
-PROC_NAMES = {"user": "user", "mount": "mnt", "network": "net", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup"}
+# What /proc/PID/ns calls them, where that is another name.
+PROC_NAMES = {"mount": "mnt", "network": "net"}
 
 NS_GET_NSTYPE = 0xB703  # <linux/nsfs.h>
 

@@ -13,7 +13,6 @@ def send_terminal(path: str, master: int) -> None:
 
     number = int.from_bytes(ioctl(master, TIOCGPTN, bytes(4)), "little")
     _send(path, f"/dev/pts/{number}".encode(), master)
-    os.close(master)
 
 
 def send_pidfd(path: str, pid: int) -> None:

@@ -15,7 +15,6 @@ from pyrun.linux.libc import (
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
 CLONE_PARENT = 0x00008000
-CLONE_PARENT_SETTID = 0x00100000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -54,7 +53,8 @@ def clone(flags: int, cgroup: int = -1) -> int:
     clone3 without CLONE_VM and without a stack returns in the child as fork does. Python's own bookkeeping after a fork
     is skipped: it is about threads and locks, and there is one thread here.
     """
-    arguments = clone_args(flags=flags, exit_signal=SIGCHLD)
+    # With CLONE_PARENT the signal is that of the process that clones, and must be 0 here (clone(2), EINVAL).
+    arguments = clone_args(flags=flags, exit_signal=0 if flags & CLONE_PARENT else SIGCHLD)
     if cgroup >= 0:
         arguments.flags |= CLONE_INTO_CGROUP
         arguments.cgroup = cgroup

@@ -1,0 +1,15 @@
+"""pyrun pause"""
+
+from pyrun.container.state import load
+from pyrun.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli import Settings
+
+
+def run(settings: "Settings", id_: str) -> None:
+    container = load(settings.root, id_)
+    if container.status() not in ("running", "created"):
+        raise Error(f"container not running or created: {container.status()}")
+    container.cgroup().freeze()

@@ -1,0 +1,120 @@
+"""The terminal of a process in the foreground: bytes both ways, its size, the mode of the caller's own."""
+
+import _signal
+import os
+import select
+import termios
+import tty
+from fcntl import ioctl
+
+from pyrun.launch.foreground import NOT_FORWARDED, collect, forward
+from pyrun.rootfs.console import TIOCSWINSZ
+
+_CHUNK = 1 << 16
+
+
+def relay(pid: int, master: int) -> int:
+    """Relay between our standard streams and `master` until our child `pid` has ended; return its status.
+
+    The caller's terminal is in raw mode meanwhile: what is typed, ^C too, is for the container's terminal to interpret.
+    """
+    own = _own_terminal()
+    before = termios.tcgetattr(own) if own >= 0 else None
+    wakeups, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    _receive_signals(wakeup)
+    try:
+        if before:
+            tty.setraw(own)
+        _copy_size(own, master)
+        return _relay(pid, master, own, wakeups)
+    finally:
+        if before:
+            termios.tcsetattr(own, termios.TCSADRAIN, before)
+
+
+def _own_terminal() -> int:
+    """Return the caller's terminal, wherever it is left when streams are redirected, or -1."""
+    for fd in (2, 1, 0):
+        if os.isatty(fd):
+            return fd
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return -1  # ENXIO: no controlling terminal
+
+
+def _receive_signals(wakeup: int) -> None:
+    """Let each signal write its number to `wakeup`, and none of them be held any more."""
+    _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    for number in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+        if number not in (32, 33):  # the C library's own
+            _signal.signal(number, lambda received, frame: None)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+
+def _copy_size(own: int, master: int) -> None:
+    if own >= 0:
+        ioctl(master, TIOCSWINSZ, ioctl(own, termios.TIOCGWINSZ, bytes(8)))
+
+
+class _Flow:
+    """Bytes on their way from one descriptor to another: read only when the last ones are written, so never many."""
+
+    def __init__(self, source: int, sink: int) -> None:
+        self.source = source
+        self.sink = sink
+        self.held = b""
+        self.is_open = True
+
+    def wants(self) -> "tuple[int, int]":
+        """Return (descriptor, POLLIN or POLLOUT) of what it waits for."""
+        return (self.sink, select.POLLOUT) if self.held else (self.source, select.POLLIN)
+
+    def move(self) -> None:
+        try:
+            if self.held:
+                self.held = self.held[os.write(self.sink, self.held) :]
+                return
+            self.held = os.read(self.source, _CHUNK)
+            self.is_open = bool(self.held)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.is_open = False  # EIO: no process has the terminal open any more; EPIPE: nobody reads our output
+            self.held = b""
+
+
+def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
+    os.set_blocking(master, False)
+    typed, shown = _Flow(0, master), _Flow(master, 1)
+    status = None
+    while status is None or shown.is_open:
+        waiting = select.poll()
+        waiting.register(wakeups, select.POLLIN)
+        flows = {}
+        for flow in (typed, shown):
+            if flow.is_open and not (status is not None and flow is typed):
+                descriptor, event = flow.wants()
+                waiting.register(descriptor, event)
+                flows[descriptor] = flow
+        ready = waiting.poll(None if status is None else 0)
+        for descriptor, _ in ready:
+            if descriptor in flows:
+                flows[descriptor].move()
+        if status is not None and not ready:
+            break  # all that the process wrote is shown
+        for number in _take(wakeups):
+            if number == _signal.SIGWINCH:
+                _copy_size(own, master)
+            elif number not in NOT_FORWARDED:
+                forward(pid, number)
+        if status is None:
+            status = collect(pid)
+    return status
+
+
+def _take(wakeups: int) -> bytes:
+    try:
+        return os.read(wakeups, 4096)
+    except BlockingIOError:
+        return b""
