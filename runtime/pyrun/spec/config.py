@@ -34,6 +34,7 @@ def load_config(path: str) -> Config:
 
 class Root:
     def __init__(self, json: Node) -> None:
+        self.json = json
         self.path = json.string("path")
         self.readonly = json.boolean("readonly")
 
@@ -88,9 +89,10 @@ class User:
 
 
 class Capabilities:
-    """Names as "CAP_CHOWN"; unknown ones are kept here, and warned of where they are looked up."""
+    """Names as "CAP_CHOWN"; unknown ones are kept here, and warned of by validate.warnings()."""
 
     def __init__(self, json: Node) -> None:
+        self.json = json
         self.bounding = json.strings("bounding")
         self.effective = json.strings("effective")
         self.inheritable = json.strings("inheritable")

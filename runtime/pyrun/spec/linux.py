@@ -67,8 +67,7 @@ class TimeOffsets:
 
     def __init__(self, json: Node) -> None:
         self.offsets = {}
-        for clock in json.properties:
-            offset = json.object(clock)
+        for clock, offset in json.entries().items():
             seconds = offset.integer("secs", INT64, default=0)
             self.offsets[clock] = (seconds, offset.integer("nanosecs", UINT32, default=0))
 
@@ -100,10 +99,8 @@ class Resources:
         self.block_io = BlockIO(json.object("blockIO")) if json.has("blockIO") else None
         self.hugepage_limits = [HugepageLimit(limit) for limit in json.objects("hugepageLimits")]
         self.network = Network(json.object("network")) if json.has("network") else None
-        self.rdma = {}
-        rdma = json.object("rdma", default={})
-        for device in rdma.properties:
-            self.rdma[device] = RDMA(rdma.object(device))
+        rdma = json.object("rdma", default={}).entries()
+        self.rdma = {device: RDMA(limits) for device, limits in rdma.items()}
         self.unified = json.text_map("unified")
 
 
@@ -167,6 +164,7 @@ class BlockIO:
 
 class WeightDevice:
     def __init__(self, json: Node) -> None:
+        self.json = json
         self.major = json.integer("major", INT64)
         self.minor = json.integer("minor", INT64)
         self.weight = json.integer_or_none("weight", UINT16)
@@ -199,6 +197,7 @@ class Network:
     """cgroup v1's net_cls and net_prio."""
 
     def __init__(self, json: Node) -> None:
+        self.json = json
         self.class_id = json.integer_or_none("classID", UINT32)
         self.priorities = [(one.string("name"), one.integer("priority", UINT32)) for one in json.objects("priorities")]
 

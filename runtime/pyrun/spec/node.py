@@ -11,6 +11,7 @@ from pyrun.errors import ConfigError
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 REQUIRED = object()
@@ -21,6 +22,15 @@ UINT16 = (0, (1 << 16) - 1)
 
 # runc and crun read files of any size; a bundle's config.json is tens of kilobytes.
 MAXIMUM_SIZE = 32 << 20
+_USUAL_SIZE = 64 << 10
+# No property has more than 20, and before 3.9.14 int() takes hours for as many as fit into a file.
+MAXIMUM_DIGITS = 100
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAXIMUM_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 class _Context:
@@ -30,7 +40,7 @@ class _Context:
     object_hook = None
     object_pairs_hook = None
     parse_float = float
-    parse_int = int
+    parse_int = staticmethod(_integer)
     parse_constant = None  # NaN, Infinity: not callable, so they end in the slow path and its message
     memo: "dict[str, str]" = {}
 
@@ -59,7 +69,7 @@ def _explain(text: str, source: str) -> "Any":
         raise ValueError(f"{constant} is not JSON")
 
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_int=_integer, parse_constant=refuse)
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply") from None
     except ValueError as error:
@@ -73,7 +83,9 @@ def load(path: "str | bytes", source: str) -> "Node":
     A file that is missing or unreadable raises the OSError of open(2).
     """
     with open(path, "rb") as file:
-        data = file.read(MAXIMUM_SIZE + 1)
+        data = file.read(_USUAL_SIZE)  # a buffer of MAXIMUM_SIZE alone would take longer than all the rest
+        if len(data) == _USUAL_SIZE:
+            data += file.read(MAXIMUM_SIZE + 1 - _USUAL_SIZE)
     if len(data) > MAXIMUM_SIZE:
         raise ConfigError(f"{source}: larger than {MAXIMUM_SIZE >> 20} MiB")
     try:
@@ -86,16 +98,19 @@ def load(path: "str | bytes", source: str) -> "Node":
 def root(value: "Any", source: str) -> "Node":
     """Return `value` as the top-level object of `source`."""
     if type(value) is not dict:
-        raise ConfigError(f"{source}: expected an object, found {_kind(value)}")
+        raise ConfigError(f"{source}: expected an object, found {shown(value)}")
     return Node(value, f"{source}: ")
 
 
-def _kind(value: "Any") -> str:
-    shown = "null" if value is None else repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
 _NAMES = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "array"}
+
+
+def shown(value: "Any") -> str:
+    """Return `value` as an error shows it: on one line, and not longer than the line."""
+    if type(value) in (dict, list):
+        return f"an {_NAMES[type(value)]}"  # its repr() may be nested too deeply for us, who are nested ourselves
+    shown = "null" if value is None else repr(value[:60] if type(value) is str else value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 class Node:
@@ -109,12 +124,16 @@ class Node:
         """Return the error that says `reason` of the property `name` (of the object itself where that is empty)."""
         return ConfigError(f"{self.path.rstrip('.: ') if not name else self.path + name}: {reason}")
 
+    def missing(self, name: str) -> ConfigError:
+        return ConfigError(f"{self.path}{name} is required")
+
     def has(self, name: str) -> bool:
         return self.properties.get(name) is not None
 
     def string(self, name: str, default: "Any" = REQUIRED) -> str:
         value: str = self._get(name, str, default)
-        self._check_text(name, value)
+        if value:
+            self._check_text(name, value)
         return value
 
     def string_or_none(self, name: str) -> "str | None":
@@ -123,7 +142,7 @@ class Node:
     def integer(self, name: str, limits: "tuple[int, int]" = INT64, default: "Any" = REQUIRED) -> int:
         value: int = self._get(name, int, default)
         if value is not None and value is not default and not limits[0] <= value <= limits[1]:
-            raise self.error(name, f"{value} is not between {limits[0]} and {limits[1]}")
+            raise self.error(name, f"{shown(value)} is not between {limits[0]} and {limits[1]}")
         return value
 
     def integer_or_none(self, name: str, limits: "tuple[int, int]" = INT64) -> "int | None":
@@ -149,16 +168,25 @@ class Node:
         found = []
         for i, value in enumerate(self._get(name, list, [])):
             if type(value) is not dict:
-                raise self.error(f"{name}[{i}]", f"expected object, found {_kind(value)}")
+                raise self.error(f"{name}[{i}]", f"expected object, found {shown(value)}")
             found.append(Node(value, f"{self.path}{name}[{i}]."))
+        return found
+
+    def entries(self) -> "dict[str, Node]":
+        """Return the objects that this one holds by names of the author's choice."""
+        found = {}
+        for key, value in self.properties.items():
+            path = f"{self.path[:-1]}[{shown(key)}]"
+            if type(value) is not dict:
+                raise ConfigError(f"{path}: expected object, found {shown(value)}")
+            found[key] = Node(value, path + ".")
         return found
 
     def strings(self, name: str, default: "Any" = ()) -> "list[str]":
         values = self._get(name, list, default)
-        for i, value in enumerate(values):
-            if type(value) is not str:
-                raise self.error(f"{name}[{i}]", f"expected string, found {_kind(value)}")
-            self._check_text(f"{name}[{i}]", value)
+        if not _are_plain(values):
+            for i, value in enumerate(values):
+                self._check_string(f"{name}[{i}]", value)
         return list(values)
 
     def strings_or_none(self, name: str) -> "list[str] | None":
@@ -168,34 +196,36 @@ class Node:
         values: list[int] = self._get(name, list, [])
         for i, value in enumerate(values):
             if type(value) is not int:
-                raise self.error(f"{name}[{i}]", f"expected integer, found {_kind(value)}")
+                raise self.error(f"{name}[{i}]", f"expected integer, found {shown(value)}")
             if not limits[0] <= value <= limits[1]:
-                raise self.error(f"{name}[{i}]", f"{value} is not between {limits[0]} and {limits[1]}")
+                raise self.error(f"{name}[{i}]", f"{shown(value)} is not between {limits[0]} and {limits[1]}")
         return values
 
     def text_map(self, name: str) -> "dict[str, str]":
         """Return an object whose values are strings: annotations, sysctl, unified."""
         values: dict[str, str] = self._get(name, dict, {})
-        for key, value in values.items():
-            if type(value) is not str:
-                raise self.error(f"{name}[{key!r}]", f"expected string, found {_kind(value)}")
-            self._check_text(f"{name}[{key!r}]", value)
-            self._check_text(f"{name}[{key!r}]", key)
+        if not (_are_plain(values) and _are_plain(values.values())):
+            for key, value in values.items():
+                self._check_text(f"{name}[{shown(key)}]", key)
+                self._check_string(f"{name}[{shown(key)}]", value)
         return values
 
     def _get(self, name: str, expected: type, default: "Any") -> "Any":
         value = self.properties.get(name)
         if value is None:  # as in Go, null is absence
             if default is REQUIRED:
-                raise ConfigError(f"{self.path}{name} is required")
+                raise self.missing(name)
             return default
         if type(value) is not expected:  # not isinstance: True is an int
-            raise self.error(name, f"expected {_NAMES[expected]}, found {_kind(value)}")
+            raise self.error(name, f"expected {_NAMES[expected]}, found {shown(value)}")
         return value
 
-    def _check_text(self, name: str, value: "Any") -> None:
-        if value is None:
-            return
+    def _check_string(self, name: str, value: "Any") -> None:
+        if type(value) is not str:
+            raise self.error(name, f"expected string, found {shown(value)}")
+        self._check_text(name, value)
+
+    def _check_text(self, name: str, value: str) -> None:
         if "\0" in value:
             raise self.error(name, "contains a NUL byte")
         if not value.isascii():
@@ -203,3 +233,12 @@ class Node:
                 value.encode()
             except UnicodeEncodeError:
                 raise self.error(name, "contains a lone surrogate, which is no character") from None
+
+
+def _are_plain(values: "Iterable[Any]") -> bool:
+    """Tell in one look that all of `values` are strings without fault, as nearly all are: each need not be named."""
+    try:
+        text = "".join(values)
+    except TypeError:
+        return False
+    return text.isascii() and "\0" not in text
