@@ -73,25 +73,25 @@ def test_the_names_of_seccomp_are_passed_on():
 
 
 @pytest.mark.parametrize(
-    "row, place",
+    "owner, name, place",
     [
-        (("process", "apparmorProfile"), ["apparmor"]),
-        (("process", "selinuxLabel"), ["selinux"]),
-        (("linux", "intelRdt"), ["intelRdt"]),
-        (("linux", "netDevices"), ["netDevices"]),
-        (("mounts", "uidMappings"), ["mountExtensions", "idmap"]),
+        ("process", "apparmorProfile", ["apparmor"]),
+        ("process", "selinuxLabel", ["selinux"]),
+        ("linux", "intelRdt", ["intelRdt"]),
+        ("linux", "netDevices", ["netDevices"]),
+        ("mounts", "uidMappings", ["mountExtensions", "idmap"]),
     ],
 )
-def test_what_a_config_may_not_ask_for_is_not_enabled(row, place, monkeypatch):
-    def enabled(unsupported):
-        monkeypatch.setattr(features_module, "UNSUPPORTED", unsupported)
+def test_what_a_config_may_not_ask_for_is_not_enabled(owner, name, place, monkeypatch):
+    def enabled(*unsupported):
+        monkeypatch.setitem(features_module.UNSUPPORTED, owner, unsupported)
         found = document()["linux"]
-        for name in place:
-            found = found[name]
+        for step in place:
+            found = found[step]
         return found["enabled"]
 
-    assert not enabled(((*row, bool),))
-    assert enabled(())
+    assert not enabled((name, bool))
+    assert enabled()
 
 
 def test_the_version_is_an_annotation():

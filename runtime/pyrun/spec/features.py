@@ -48,4 +48,4 @@ def features(
 
 
 def _has(kind: str, name: str) -> bool:
-    return (kind, name) not in {row[:2] for row in UNSUPPORTED}
+    return name not in dict(UNSUPPORTED[kind])

@@ -19,27 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-# What config.json may ask for and pyrun does not have: the object, its property, whether this one asks for it.
+# What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
 # The features document says "enabled": false for what is here.
-UNSUPPORTED: "tuple[tuple[str, str, Callable[[Any], Any]], ...]" = (
-    ("process", "apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
-    ("process", "selinuxLabel", lambda process: process.selinux_label),
-    ("process", "scheduler", lambda process: process.scheduler),
-    ("process", "ioPriority", lambda process: process.io_priority),
-    ("process", "execCPUAffinity", lambda process: process.exec_cpu_affinity),
-    ("mounts", "uidMappings", lambda mount: mount.uid_mappings),
-    ("mounts", "gidMappings", lambda mount: mount.gid_mappings),
-    ("mounts", "options: idmap", lambda mount: "idmap" in mount.options),
-    ("mounts", "options: ridmap", lambda mount: "ridmap" in mount.options),
-    ("mounts", "options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),
-    ("linux", "intelRdt", lambda linux: linux.intel_rdt),
-    ("linux", "memoryPolicy", lambda linux: linux.memory_policy),
-    ("linux", "mountLabel", lambda linux: linux.mount_label),
-    ("linux", "netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
-    ("linux", "personality", lambda linux: linux.personality),
-    ("linux", "seccomp", lambda linux: linux.seccomp),
-    ("linux", "timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
-)
+UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
+    "process": (
+        ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
+        ("selinuxLabel", lambda process: process.selinux_label),
+        ("scheduler", lambda process: process.scheduler),
+        ("ioPriority", lambda process: process.io_priority),
+        ("execCPUAffinity", lambda process: process.exec_cpu_affinity),
+    ),
+    "mounts": (
+        ("uidMappings", lambda mount: mount.uid_mappings),
+        ("gidMappings", lambda mount: mount.gid_mappings),
+        ("options: idmap", lambda mount: "idmap" in mount.options),
+        ("options: ridmap", lambda mount: "ridmap" in mount.options),
+        ("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),
+    ),
+    "linux": (
+        ("intelRdt", lambda linux: linux.intel_rdt),
+        ("memoryPolicy", lambda linux: linux.memory_policy),
+        ("mountLabel", lambda linux: linux.mount_label),
+        ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
+        ("personality", lambda linux: linux.personality),
+        ("seccomp", lambda linux: linux.seccomp),
+        ("timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
+    ),
+}
 
 
 def validate(config: Config) -> None:
@@ -90,8 +96,8 @@ def _resource_errors(resources: Resources) -> "Iterator[ConfigError]":
 
 
 def _unsupported(kind: str, owner: "Any") -> "Iterator[ConfigError]":
-    for kind_of_row, name, asks in UNSUPPORTED:
-        if kind_of_row == kind and asks(owner):
+    for name, asks in UNSUPPORTED[kind]:
+        if asks(owner):
             yield ConfigError(f"{owner.json.path}{name} is not supported yet")
 
 
