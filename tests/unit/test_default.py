@@ -7,6 +7,7 @@ import pytest
 
 from pyrun.spec.config import Config
 from pyrun.spec.default import VERSION, default_config
+from pyrun.spec.encode import encode
 from pyrun.spec.node import root
 from pyrun.spec.validate import findings, warnings
 
@@ -65,4 +66,4 @@ def test_the_default_config_has_the_order_and_the_indentation_of_runc(rootless, 
     if "/sys/devices/virtual/tpm" not in theirs:
         ours["linux"]["maskedPaths"].remove("/sys/devices/virtual/tpm")
 
-    assert json.dumps(ours, indent="\t") == theirs
+    assert encode(ours, "\t") == theirs

@@ -3,6 +3,7 @@
 Each yields an error for every place that breaks it. The rules of config-linux.md are in linux_rules.py.
 """
 
+from pyrun.confine.rlimits import RLIMITS
 from pyrun.spec.config import HOOK_KINDS, Config, Process
 from pyrun.spec.linux import IDMapping
 from pyrun.spec.node import Node, shown
@@ -16,26 +17,6 @@ if TYPE_CHECKING:
 _UTS_NAME = 64  # bytes, since Linux 1.0: __NEW_UTS_LEN of <linux/utsname.h>
 _MAPPINGS = 340  # lines of uid_map since Linux 4.15: user_namespaces(7)
 _LETTERS = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-")
-RLIMITS = frozenset(  # getrlimit(2)
-    (
-        "RLIMIT_AS",
-        "RLIMIT_CORE",
-        "RLIMIT_CPU",
-        "RLIMIT_DATA",
-        "RLIMIT_FSIZE",
-        "RLIMIT_LOCKS",
-        "RLIMIT_MEMLOCK",
-        "RLIMIT_MSGQUEUE",
-        "RLIMIT_NICE",
-        "RLIMIT_NOFILE",
-        "RLIMIT_NPROC",
-        "RLIMIT_RSS",
-        "RLIMIT_RTPRIO",
-        "RLIMIT_RTTIME",
-        "RLIMIT_SIGPENDING",
-        "RLIMIT_STACK",
-    )
-)
 POLICIES = ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
 SCHEDULER_FLAGS = (
     "SCHED_FLAG_RESET_ON_FORK",
