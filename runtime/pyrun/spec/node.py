@@ -132,7 +132,7 @@ class Node:
 
     def string(self, name: str, default: "Any" = REQUIRED) -> str:
         value: str = self._get(name, str, default)
-        if value:
+        if value and not (value.isascii() and "\0" not in value):
             self._check_text(name, value)
         return value
 
