@@ -109,8 +109,8 @@ def shown(value: "Any") -> str:
     """Return `value` as an error shows it: on one line, and not longer than the line."""
     if type(value) in (dict, list):
         return f"an {_NAMES[type(value)]}"  # its repr() may be nested too deeply for us, who are nested ourselves
-    shown = "null" if value is None else repr(value[:60] if type(value) is str else value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
+    text = "null" if value is None else repr(value[:60] if type(value) is str else value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 class Node:
@@ -132,7 +132,7 @@ class Node:
 
     def string(self, name: str, default: "Any" = REQUIRED) -> str:
         value: str = self._get(name, str, default)
-        if value:
+        if value and not (value.isascii() and "\0" not in value):
             self._check_text(name, value)
         return value
 

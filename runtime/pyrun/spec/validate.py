@@ -1,0 +1,127 @@
+"""What types cannot say of a config.json: values, and properties that depend on each other.
+
+A rule is a function that yields an error for every place that breaks it, and has the name of what it demands. The
+rules are in config_rules.py, linux_rules.py and sysctl.py. Properties of other platforms (vm, solaris, windows) and
+unknown ones have none: config.md#extensibility asks to ignore them.
+"""
+
+from pyrun.confine.capabilities import CAPABILITIES
+from pyrun.errors import ConfigError
+from pyrun.spec.config import CAPABILITY_SETS, Config, Process
+from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
+from pyrun.spec.linux import Resources
+from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
+from pyrun.spec.node import shown
+from pyrun.spec.sysctl import SYSCTL_RULES
+
+TYPE_CHECKING = False  # as in typing, without its 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+# What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
+# The features document says "enabled": false for what is here.
+UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
+    "process": (
+        ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
+        ("selinuxLabel", lambda process: process.selinux_label),
+        ("scheduler", lambda process: process.scheduler),
+        ("ioPriority", lambda process: process.io_priority),
+        ("execCPUAffinity", lambda process: process.exec_cpu_affinity),
+    ),
+    "mounts": (
+        ("uidMappings", lambda mount: mount.uid_mappings),
+        ("gidMappings", lambda mount: mount.gid_mappings),
+        ("options: idmap", lambda mount: "idmap" in mount.options),
+        ("options: ridmap", lambda mount: "ridmap" in mount.options),
+        ("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),
+    ),
+    "linux": (
+        ("intelRdt", lambda linux: linux.intel_rdt),
+        ("memoryPolicy", lambda linux: linux.memory_policy),
+        ("mountLabel", lambda linux: linux.mount_label),
+        ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
+        ("personality", lambda linux: linux.personality),
+        ("seccomp", lambda linux: linux.seccomp),
+        ("timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
+    ),
+}
+
+
+def validate(config: Config) -> None:
+    """Raise the ConfigError for the first rule that `config` breaks."""
+    for error in _errors(config):
+        raise error
+
+
+def validate_process(process: Process, config: Config) -> None:
+    """The same for a process that shall join the container of `config`."""
+    for error in _process_errors(process, config):
+        raise error
+
+
+def validate_resources(resources: Resources) -> None:
+    """The same for resources that shall replace those of a container."""
+    for error in _resource_errors(resources):
+        raise error
+
+
+def findings(config: Config) -> "list[str]":
+    """Return the messages of all that is wrong with `config`; [] where validate() lets it pass."""
+    return [str(error) for error in _errors(config)]
+
+
+def _errors(config: Config) -> "Iterator[ConfigError]":
+    for rule in CONFIG_RULES:
+        yield from rule(config)
+    if config.process is not None:
+        yield from _process_errors(config.process, config)
+    for rule in LINUX_RULES + SYSCTL_RULES:
+        yield from rule(config)
+    yield from _resource_errors(config.linux.resources)
+    for mount in config.mounts:
+        yield from _unsupported("mounts", mount)
+    yield from _unsupported("linux", config.linux)
+
+
+def _process_errors(process: Process, config: Config) -> "Iterator[ConfigError]":
+    for rule in PROCESS_RULES:
+        yield from rule(process, config)
+    yield from _unsupported("process", process)
+
+
+def _resource_errors(resources: Resources) -> "Iterator[ConfigError]":
+    for rule in RESOURCE_RULES:
+        yield from rule(resources)
+
+
+def _unsupported(kind: str, owner: "Any") -> "Iterator[ConfigError]":
+    for name, asks in UNSUPPORTED[kind]:
+        if asks(owner):
+            yield ConfigError(f"{owner.json.path}{name} is not supported yet")
+
+
+def warnings(config: Config) -> "list[str]":
+    """Return what is worth a warning: config.json asks for it, the spec tells us to go on without."""
+    found = [] if config.process is None else _unknown_capabilities(config.process)
+    for mount in config.mounts:
+        if not mount.destination.startswith("/"):
+            where = mount.json.error("destination", f"{shown(mount.destination)} is relative, which is deprecated")
+            found.append(f"{where}; it is taken from /")
+    if config.linux.uid_mappings and config.linux.namespace("user") and not config.linux.makes("user"):
+        found.append(str(config.linux.json.error("uidMappings", "is ignored, the user namespace is a joined one")))
+    return found
+
+
+def _unknown_capabilities(process: Process) -> "list[str]":
+    """config.md#linux-process: "Any value which cannot be mapped ... MUST be logged as a warning"."""
+    capabilities = process.capabilities
+    if capabilities is None:
+        return []
+    found = []
+    for name in CAPABILITY_SETS:
+        for i, capability in enumerate(getattr(capabilities, name)):
+            if capability not in CAPABILITIES:
+                reason = f"{shown(capability)} is unknown and left out"
+                found.append(str(capabilities.json.error(f"{name}[{i}]", reason)))
+    return found

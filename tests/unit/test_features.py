@@ -1,0 +1,112 @@
+import json
+import shutil
+import subprocess
+
+import pytest
+
+import pyrun
+from pyrun.confine.capabilities import CAPABILITIES, mask
+from pyrun.spec import features as features_module
+from pyrun.spec.features import features
+from pyrun.spec.node import parse
+
+CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
+
+
+def document(mount_options=("rw", "ro", "rro"), seccomp=None, memory_policy=None):
+    return features(list(mount_options), CGROUP, seccomp, memory_policy)
+
+
+def shape(value):
+    return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else type(value).__name__
+
+
+@pytest.fixture
+def runc_features():
+    if shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    return json.loads(subprocess.run(["runc", "features"], check=True, capture_output=True).stdout)
+
+
+def test_the_document_is_json():
+    assert parse(json.dumps(document()), "features") == document()
+
+
+def test_the_versions_are_those_of_the_spec():
+    assert (document()["ociVersionMin"], document()["ociVersionMax"]) == ("1.0.0", "1.3.0")
+
+
+def test_mount_options_are_sorted():
+    assert document(["rw", "bind", "ro"])["mountOptions"] == ["bind", "ro", "rw"]
+
+
+def test_all_eight_namespaces_are_there():
+    namespaces = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+
+    assert document()["linux"]["namespaces"] == namespaces
+
+
+def test_hooks_and_capabilities_are_those_of_runc(runc_features):
+    assert document()["hooks"] == runc_features["hooks"]
+    assert document()["linux"]["capabilities"] == runc_features["linux"]["capabilities"]
+
+
+def test_what_runc_says_of_is_said_with_the_same_types(runc_features):
+    ours = shape(document(seccomp={"actions": [], "operators": [], "archs": []}))
+    theirs = shape(runc_features)
+
+    for name in theirs["linux"]:
+        assert (
+            theirs["linux"][name] == ours["linux"][name] or theirs["linux"][name].items() <= ours["linux"][name].items()
+        )
+    assert theirs.keys() <= ours.keys()
+
+
+def test_without_seccomp_the_document_says_so():
+    assert document(seccomp=None)["linux"]["seccomp"] == {"enabled": False}
+
+
+def test_the_names_of_seccomp_are_passed_on():
+    seccomp = {"actions": ["SCMP_ACT_ALLOW"]}
+
+    assert document(seccomp=seccomp)["linux"]["seccomp"] == {"enabled": True, "actions": ["SCMP_ACT_ALLOW"]}
+
+
+@pytest.mark.parametrize(
+    "owner, name, place",
+    [
+        ("process", "apparmorProfile", ["apparmor"]),
+        ("process", "selinuxLabel", ["selinux"]),
+        ("linux", "intelRdt", ["intelRdt"]),
+        ("linux", "netDevices", ["netDevices"]),
+        ("mounts", "uidMappings", ["mountExtensions", "idmap"]),
+    ],
+)
+def test_what_a_config_may_not_ask_for_is_not_enabled(owner, name, place, monkeypatch):
+    def enabled(*unsupported):
+        monkeypatch.setitem(features_module.UNSUPPORTED, owner, unsupported)
+        found = document()["linux"]
+        for step in place:
+            found = found[step]
+        return found["enabled"]
+
+    assert not enabled((name, bool))
+    assert enabled()
+
+
+def test_the_version_is_an_annotation():
+    assert document()["annotations"] == {"org.opencontainers.pyrun.version": pyrun.__version__}
+
+
+def test_a_capability_has_the_number_of_the_kernel():
+    last = int(open("/proc/sys/kernel/cap_last_cap").read())
+
+    assert CAPABILITIES.index("CAP_SYS_ADMIN") == 21  # <linux/capability.h>
+    assert CAPABILITIES[40] == "CAP_CHECKPOINT_RESTORE"
+    assert len(CAPABILITIES) == len(set(CAPABILITIES)) > last
+
+
+def test_a_mask_has_a_bit_for_each_capability_and_none_for_an_unknown_one():
+    assert mask([]) == 0
+    assert mask(["CAP_CHOWN", "CAP_KILL", "CAP_FUTURE", "CAP_CHOWN"]) == 1 << 0 | 1 << 5
+    assert mask(list(CAPABILITIES)) == (1 << 41) - 1
