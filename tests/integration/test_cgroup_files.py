@@ -556,3 +556,28 @@ def test_a_state_file_needs_only_the_paths(cgroup, start):
     again.remove()
 
     assert not os.path.exists(cgroup.directories[0])
+
+
+def test_a_weight_goes_to_whichever_scheduler_is_there(cgroup):
+    block_io = cgroup.controller("blkio") or need(cgroup, "io")
+    files = ("io.bfq.weight", "io.weight") if block_io.v2 else ("blkio.weight", "blkio.bfq.weight")
+    there = [file for file in files if block_io.has(file)]
+    if not there:
+        pytest.skip("this kernel weighs no block I/O")
+    cgroup.apply(resources(blockIO={"weight": 1000}), devices=False)
+
+    assert block_io.read(there[0]).split()[-1] == ("10000" if there[0] == "io.weight" else "1000")
+
+
+def test_a_throttled_device_is_listed(cgroup):
+    block_io = cgroup.controller("blkio") or need(cgroup, "io")
+    devices = [name for name in os.listdir("/sys/block") if os.path.exists(f"/sys/block/{name}/dev")]
+    if not devices:
+        pytest.skip("this machine has no block device")
+    with open(f"/sys/block/{devices[0]}/dev") as file:
+        major, minor = file.read().strip().split(":")
+    rate = {"major": int(major), "minor": int(minor), "rate": 1 << 20}
+    cgroup.apply(resources(blockIO={"throttleReadBpsDevice": [rate]}), devices=False)
+    listed = block_io.read("io.max" if block_io.v2 else "blkio.throttle.read_bps_device")
+
+    assert f"{major}:{minor}" in listed and str(1 << 20) in listed

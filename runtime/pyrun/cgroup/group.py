@@ -24,6 +24,7 @@ class Cgroup:
     def __init__(self, paths: "dict[str, str]") -> None:
         self.paths = paths
         self._made: list[str] = []
+        self._available: list[str] | None = None  # on v2
 
     @property
     def directories(self) -> "list[str]":
@@ -38,12 +39,13 @@ class Cgroup:
         """Return the controller `name`, of v1 if it is there, else of v2, or None. "" is v2 itself."""
         if name in self.paths:
             return Controller(self.paths[name], v2=name == "")
-        if "" in self.paths:
+        if "" not in self.paths:
+            return None
+        if self._available is None:
             from pyrun.cgroup import creation
 
-            if name in creation.available(self.paths[""]):
-                return Controller(self.paths[""], v2=True)
-        return None
+            self._available = creation.available(self.paths[""])
+        return Controller(self.paths[""], v2=True) if name in self._available else None
 
     def below(self, path: str, controllers: "tuple[str, ...]" = ()) -> "Cgroup":
         """Return the cgroup `path` within this one, for `exec --cgroup`, in all or only in the given hierarchies."""

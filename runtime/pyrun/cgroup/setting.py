@@ -17,12 +17,10 @@ class Setting:
         self.optional = optional
 
     def write(self, controller: Controller) -> None:
-        if not controller.has(self.file):
-            if self.otherwise:
-                return self.otherwise.write(controller)
-            if self.optional:
-                return None
-        controller.write(self.file, self.value)
+        if self.otherwise and not controller.has(self.file):
+            self.otherwise.write(controller)
+        elif not self.optional or controller.has(self.file):
+            controller.write(self.file, self.value)
 
     def __repr__(self) -> str:
         return f"{self.file}={self.value}"
