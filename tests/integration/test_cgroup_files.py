@@ -8,9 +8,12 @@ import time
 
 import pytest
 
+from pyrun.cgroup.device_program import compile_rules
+from pyrun.cgroup.devices import DEFAULTS
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import locate
 from pyrun.errors import ConfigError, Error
+from pyrun.linux import bpf
 from pyrun.spec.linux import Resources
 from pyrun.spec.node import Node
 
@@ -283,6 +286,18 @@ def test_a_frozen_container_can_be_killed(cgroup, start):
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 
 
+def test_what_the_container_froze_itself_can_be_killed(cgroup, start):
+    inner = locate(f"{PARENT}/container/inner", "")
+    inner.create()
+    pid = start(sleep, inner)
+    inner.freeze()
+    if "freezer" in inner.paths:
+        inner.controller("freezer").write("freezer.state", "FROZEN")
+    cgroup.kill()
+
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
 def test_a_cgroup_frozen_from_above_is_not_itself_frozen(cgroup):
     parent = locate(PARENT, "")
     parent.freeze()
@@ -426,6 +441,36 @@ def test_unified_writes_any_file_of_v2(cgroup):
     assert cgroup.controller("").read("cgroup.max.depth") == "7"
 
 
+def test_a_controller_that_cannot_be_enabled_is_named_with_the_way_out(cgroup, start):
+    if not need(cgroup, "pids").v2:
+        pytest.skip("on v1 there is nothing to enable")
+    busy, inner = locate(f"{PARENT}/busy", ""), locate(f"{PARENT}/busy/inner", "")
+    os.mkdir(busy.paths[""])
+    pid = start(sleep, busy)
+    try:
+        inner.create()
+        with pytest.raises(Error, match="the pids controller could not be enabled for .*/inner: .* move them"):
+            inner.apply(resources(pids={"limit": 5}), devices=False)
+    finally:
+        busy.kill()
+        os.waitpid(pid, 0)
+
+
+def test_a_place_below_a_threaded_cgroup_is_refused(cgroup):
+    need_v2(cgroup)
+    threads = Cgroup({"": f"{os.path.dirname(cgroup.paths[''])}-threads/inner"})
+    os.makedirs(threads.paths[""])
+    try:
+        threads.controller("").write("cgroup.type", "threaded")
+        with pytest.raises(Error, match="is below a threaded one"):
+            Cgroup({"": threads.paths[""] + "/most"}).create()
+        left = os.path.exists(threads.paths[""] + "/most")
+    finally:
+        Cgroup({"": os.path.dirname(threads.paths[""])}).remove()
+
+    assert not left
+
+
 def test_an_error_names_the_file_and_the_value(cgroup):
     need_v2(cgroup)
 
@@ -485,19 +530,21 @@ def test_any_node_may_be_made_unless_a_rule_denies_all(cgroup, start, tmp_path, 
     assert ask(start, make) == "None"
 
 
-def test_a_device_program_takes_the_place_of_the_one_before(cgroup):
-    from pyrun.linux import bpf
-
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_the_device_program_takes_the_place_of_those_before(cgroup, before):
     group = only_v2(cgroup)
     fd = os.open(group.paths[""], os.O_RDONLY)
-    ids = []
-    for _ in range(2):
-        group.apply(resources())
-        ids.append(bpf.attached(fd, bpf.BPF_CGROUP_DEVICE))
-    os.close(fd)
+    old = [bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, compile_rules(DEFAULTS)) for _ in range(before)]
+    for program in old:
+        bpf.attach(fd, bpf.BPF_CGROUP_DEVICE, program)
+    attached = bpf.attached(fd, bpf.BPF_CGROUP_DEVICE)
+    group.apply(resources())
+    now = bpf.attached(fd, bpf.BPF_CGROUP_DEVICE)
+    for program in [fd, *old]:
+        os.close(program)
 
-    assert [len(found) for found in ids] == [1, 1]
-    assert ids[0] != ids[1]
+    assert (len(attached), len(now)) == (before, 1)
+    assert now[0] not in attached
 
 
 def test_update_leaves_the_devices_alone(cgroup, start):

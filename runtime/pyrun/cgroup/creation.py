@@ -4,7 +4,7 @@ import os
 from errno import EACCES, EPERM, EROFS
 
 from pyrun.cgroup.controller import Controller, nearest_existing
-from pyrun.cgroup.group import undo
+from pyrun.cgroup.group import processes_in, undo
 from pyrun.errors import Error
 
 
@@ -91,7 +91,9 @@ def _enable_controllers(ancestor: str) -> None:
     """Let the children of `ancestor` have every controller that it has itself."""
     group = Controller(ancestor, v2=True)
     missing = set(group.read("cgroup.controllers").split()) - set(group.read("cgroup.subtree_control").split())
-    if not missing:
+    if not missing or (group.has("cgroup.type") and processes_in(ancestor)):
+        # cgroups(7), no internal processes: but for the root, which has no type, a cgroup with processes must not share
+        # its controllers out.  Given those that can work on threads, it would become the root of a threaded subtree.
         return
     try:
         group.write("cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
@@ -100,7 +102,7 @@ def _enable_controllers(ancestor: str) -> None:
             try:
                 group.write("cgroup.subtree_control", f"+{name}")
             except OSError:
-                pass  # EBUSY, EOPNOTSUPP, EACCES: an error only if a limit needs it, and then of that limit's file
+                pass  # an error only if a limit needs it, and then one that names it
 
 
 def _refuse_threaded(directory: str) -> None:

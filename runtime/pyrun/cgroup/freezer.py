@@ -1,7 +1,7 @@
 """Stopping all processes of a cgroup, by v1's freezer.state or v2's cgroup.freeze."""
 
 import time
-from errno import ENODEV
+from errno import ENODEV, ENOENT
 
 from pyrun.cgroup.controller import Controller
 from pyrun.errors import Error
@@ -27,7 +27,11 @@ def freeze(controller: Controller) -> None:
 
 
 def thaw(controller: Controller) -> None:
-    _ask(controller, False)
+    try:
+        _ask(controller, False)
+    except OSError as error:
+        if not _is_gone(error):
+            raise
 
 
 def frozen(controller: Controller) -> bool:
@@ -35,9 +39,14 @@ def frozen(controller: Controller) -> bool:
     try:
         return controller.read("cgroup.freeze" if controller.v2 else "freezer.self_freezing") == "1"
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.errno == ENODEV:
-            return False  # not made yet, or gone
+        if _is_gone(error):
+            return False
         raise
+
+
+def _is_gone(error: OSError) -> bool:
+    """The cgroup has been removed: before its file was opened, or after."""
+    return error.errno in (ENOENT, ENODEV)
 
 
 def _ask(controller: Controller, freeze: bool) -> None:

@@ -126,7 +126,7 @@ class Cgroup:
         """
         for name in ("", "pids", "memory", "devices", *self.paths):
             if name in self.paths:
-                return [pid for directory in tree(self.paths[name]) for pid in _processes(directory)]
+                return [pid for directory in tree(self.paths[name]) for pid in processes_in(directory)]
         return []
 
     def kill(self) -> None:
@@ -140,9 +140,8 @@ class Cgroup:
                 self._kill_one_by_one(myself)
             finally:
                 if frozen:
-                    self.thaw()  # a process frozen by v1 dies only now
-        elif self.frozen():
-            self.thaw()
+                    self.thaw()
+        self._thaw_v1()
 
     def freeze(self) -> None:
         freezers = self._freezers()
@@ -239,6 +238,12 @@ class Cgroup:
                     pass  # it was faster
             killed |= pids
 
+    def _thaw_v1(self) -> None:
+        """What v1 has frozen dies only when thawed; in a cgroup below it may be the container that froze it."""
+        if "freezer" in self.paths:
+            for directory in tree(self.paths["freezer"]):
+                freezer.thaw(Controller(directory, v2=False))
+
 
 def tree(directory: str) -> "list[str]":
     """Return `directory` and those below it, parents first; nothing where it does not exist."""
@@ -262,7 +267,8 @@ def undo(made: "list[str]") -> None:
     made.clear()
 
 
-def _processes(directory: str) -> "list[int]":
+def processes_in(directory: str) -> "list[int]":
+    """Return the pids in the one cgroup `directory`; none where it has gone."""
     for name in ("cgroup.procs", "cgroup.threads"):
         try:
             with open(f"{directory}/{name}") as file:

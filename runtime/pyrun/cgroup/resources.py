@@ -9,6 +9,7 @@ from errno import EBUSY
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.setting import Setting, write_all
+from pyrun.errors import Error
 from pyrun.spec.linux import Resources
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -34,14 +35,14 @@ def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> 
         if name == "memory" and (memory or not controller.v2):
             _write_memory(controller, settings, resources)
         elif name not in ("memory", "unified"):
-            write_all(controller, settings)
+            _write(controller, settings)
     if devices:
         from pyrun.cgroup.devices import apply as apply_devices  # `update` does without
 
         apply_devices(cgroup, resources)
     for name, controller, settings in parts:
         if name == "unified":
-            write_all(controller, [one for one in settings if memory or not _is_of_memory(one)])
+            _write(controller, [one for one in settings if memory or not _is_of_memory(one)])
 
 
 def limit_memory(cgroup: Cgroup, resources: Resources) -> None:
@@ -50,11 +51,24 @@ def limit_memory(cgroup: Cgroup, resources: Resources) -> None:
         if name == "memory" and controller.v2:
             _write_memory(controller, settings, resources)
         elif name == "unified":
-            write_all(controller, [one for one in settings if _is_of_memory(one)])
+            _write(controller, [one for one in settings if _is_of_memory(one)])
 
 
 def _is_of_memory(setting: Setting) -> bool:
     return setting.file.startswith("memory.")
+
+
+def _write(controller: Controller, settings: "list[Setting]") -> None:
+    try:
+        write_all(controller, settings)
+    except FileNotFoundError as error:
+        name = error.filename.rpartition("/")[2].partition(".")[0]
+        if not controller.v2 or name in ("cgroup", *controller.read("cgroup.controllers").split()):
+            raise
+        raise Error(
+            f"the {name} controller could not be enabled for {controller.directory}: a cgroup above it has processes "
+            "of its own, which cgroup v2 forbids; move them to one below that, or give linux.cgroupsPath elsewhere"
+        ) from None
 
 
 def _write_memory(controller: Controller, settings: "list[Setting]", resources: Resources) -> None:
@@ -63,7 +77,7 @@ def _write_memory(controller: Controller, settings: "list[Setting]", resources: 
     assert resources.memory
     memory.refuse_below_usage(controller, resources.memory)
     try:
-        write_all(controller, settings)
+        _write(controller, settings)
     except OSError as error:
         if error.errno == EBUSY and not controller.v2:
             raise memory.too_low(controller, resources.memory) from None

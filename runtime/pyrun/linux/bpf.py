@@ -103,17 +103,21 @@ def _load_beyond_memlock(attr: load_attr) -> int:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, before)  # or the container would inherit it
 
 
-def replace(cgroup: int, type_: int, program: int) -> None:
-    """Attach `program` to the cgroup and detach what was attached before, never having neither.
+def attach(cgroup: int, type_: int, program: int) -> None:
+    """Attach `program` beside what is attached, as systemd and the other runtimes do: all of them must say yes."""
+    attr = attach_attr(cgroup, program, type_, BPF_F_ALLOW_MULTI)
+    _bpf(BPF_PROG_ATTACH, byref(attr), sizeof(attr))
 
-    With BPF_F_ALLOW_MULTI, which systemd and the other runtimes use: all programs from here up have to say yes.
-    """
+
+def replace(cgroup: int, type_: int, program: int) -> None:
+    """Attach `program` in place of all that is attached to the cgroup, with no moment in which there is none."""
     old = [_by_id(id_) for id_ in attached(cgroup, type_)]
     try:
         if len(old) == 1:
-            _attach(cgroup, program, type_, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old[0])  # Linux 5.6
+            attr = attach_attr(cgroup, program, type_, BPF_F_ALLOW_MULTI | BPF_F_REPLACE, old[0])  # Linux 5.6
+            _bpf(BPF_PROG_ATTACH, byref(attr), sizeof(attr))
             return
-        _attach(cgroup, program, type_, BPF_F_ALLOW_MULTI)
+        attach(cgroup, type_, program)
         for fd in old:
             attr = attach_attr(cgroup, fd, type_)
             _bpf(BPF_PROG_DETACH, byref(attr), sizeof(attr))
@@ -128,11 +132,6 @@ def attached(cgroup: int, type_: int) -> "list[int]":
     attr = query_attr(target_fd=cgroup, attach_type=type_, prog_ids=addressof(ids), prog_cnt=len(ids))
     _bpf(BPF_PROG_QUERY, byref(attr), sizeof(attr))
     return list(ids[: attr.prog_cnt])
-
-
-def _attach(cgroup: int, program: int, type_: int, flags: int, replaced: int = 0) -> None:
-    attr = attach_attr(cgroup, program, type_, flags, replaced)
-    _bpf(BPF_PROG_ATTACH, byref(attr), sizeof(attr))
 
 
 def _by_id(id_: int) -> int:
