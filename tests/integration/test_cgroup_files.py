@@ -71,8 +71,9 @@ def fork_into(group, function):
     for fd in [*early, memory, into, joined]:
         if fd != -1:
             os.close(fd)
-    assert os.read(ready, 1) == b"!"
+    answer = os.read(ready, 1)
     os.close(ready)
+    assert answer == b"!", "the process has not joined"
     return pid
 
 
@@ -573,6 +574,20 @@ def test_exec_can_go_to_a_cgroup_within_the_containers(cgroup, start):
     pid = start(sleep, below)
 
     assert inner.processes() == cgroup.processes() == [pid]
+
+
+def test_exec_follows_an_init_that_moved_down_and_shared_its_controllers_out(cgroup, start):
+    if "memory" in cgroup.paths:
+        pytest.skip("v2 has no controller here that it would not share out beside processes")
+    inner = locate(f"{PARENT}/container/init.scope", "")
+    inner.create()
+    init = start(sleep, inner)
+    cgroup.controller("").write("cgroup.subtree_control", "+memory")
+    with pytest.raises(AssertionError, match="has not joined"):
+        fork_into(cgroup, sleep)
+    pid = start(sleep, cgroup.beside(init))
+
+    assert inner.processes() == [init, pid]
 
 
 @pytest.mark.parametrize("path", ["..", "inner/../../x", "/../x"])

@@ -57,6 +57,12 @@ def test_of_two_mounts_of_a_hierarchy_the_one_that_shows_it_whole_is_taken():
     assert place("/x", part + V2, V2_MEMBERSHIP) == place("/x", V2 + part, V2_MEMBERSHIP) == {"": "/sys/fs/cgroup/x"}
 
 
+def test_a_mount_hides_the_one_below_it():
+    part = "60 25 0:26 /part /sys/fs/cgroup rw - cgroup2 cgroup rw\n"
+
+    assert place("x", V2 + part, "0::/part/init\n") == {"": "/sys/fs/cgroup/init/x"}
+
+
 def test_a_mount_point_with_a_space_is_read_from_its_octal_form():
     mounts = "50 40 0:26 / /mnt/a\\040b\\134c rw - cgroup2 cgroup rw\n"
 

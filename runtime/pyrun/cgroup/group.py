@@ -28,8 +28,8 @@ class Cgroup:
 
     @property
     def directories(self) -> "list[str]":
-        """Each directory once, though cpu and cpuacct may share theirs; v2 first."""
-        return sorted(set(self.paths.values()), key=lambda directory: directory != self.paths.get(""))
+        """Each directory once, though cpu and cpuacct may share theirs."""
+        return list(dict.fromkeys(self.paths.values()))
 
     @property
     def v2_only(self) -> bool:
@@ -61,6 +61,16 @@ class Cgroup:
             if not os.path.isdir(paths[controller]):
                 raise Error(f"cgroup {path!r} does not exist in the container: no {paths[controller]}")
         return Cgroup(paths)
+
+    def beside(self, pid: int) -> "Cgroup":
+        """Return the cgroup for `exec` to join where v2 answers EBUSY: the one that `pid`, the container's init, is in.
+
+        cgroups(7), no internal processes: an init like systemd moves down and shares the controllers out.
+        """
+        for directory in tree(self.paths[""]):
+            if pid in processes_in(directory):
+                return Cgroup({**self.paths, "": directory})
+        return self
 
     def check(self, resources: "Resources") -> None:
         """Refuse, by its name, what the controllers of this machine cannot do. Changes nothing."""
@@ -273,11 +283,11 @@ def processes_in(directory: str) -> "list[int]":
         try:
             with open(f"{directory}/{name}") as file:
                 return [int(line) for line in file if line != "0\n"]  # 0: of another pid namespace
-        except OSError as error:
+        except OSError:
             if not os.path.isdir(directory):
                 return []  # ENOENT, ENODEV: removed meanwhile
             if name == "cgroup.threads":
-                raise error  # EOPNOTSUPP: a threaded cgroup has no list of processes
+                raise  # not EOPNOTSUPP: what a threaded cgroup says of its list of processes
     return []
 
 

@@ -54,14 +54,17 @@ def _memberships(text: str) -> "dict[str, str]":
 
 def _mounts(mountinfo: str, known: "dict[str, str]") -> "dict[str, tuple[str, str]]":
     """Return (root of the mount within its hierarchy, mount point) by controller."""
-    mounts: dict[str, tuple[str, str]] = {}
+    by_mount_point = {}
     for line in mountinfo.splitlines():
         if " - cgroup" not in line:  # hosts have hundreds of other mounts
             continue
         mount, _, file_system = line.partition(" - ")
         fstype, _, options = file_system.split(" ")
         root, mount_point = map(_unescape, mount.split(" ")[3:5])
-        names = [""] if fstype == "cgroup2" else options.split(",")
+        # A mount hides what was mounted there before.
+        by_mount_point[mount_point] = (root, [""] if fstype == "cgroup2" else options.split(","))
+    mounts: dict[str, tuple[str, str]] = {}
+    for mount_point, (root, names) in by_mount_point.items():
         for name in names:
             # Where a hierarchy is mounted more than once, the mount that shows the whole of it.
             if name in known and (name not in mounts or mounts[name][0] != "/" == root):
