@@ -1,0 +1,164 @@
+"""linux.resources.devices: which device nodes may be opened and made.
+
+The first rule denies everything, then come the config's rules in their order, then those that every container needs:
+config-linux.md#allowed-device-list, #default-devices.  Of each of read, write and mknod the last rule that names it
+decides.
+"""
+
+import os
+
+from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.group import Cgroup
+from pyrun.errors import ConfigError
+from pyrun.spec.linux import DeviceRule, Resources
+
+MKNOD, READ, WRITE = 1, 2, 4  # as <linux/bpf.h> has them
+ALL = MKNOD | READ | WRITE
+_LETTERS = {"r": READ, "w": WRITE, "m": MKNOD}
+
+
+class Rule:
+    """For every device of `type` ("c" or "b"; "a" only if for all there is), where `major` and `minor` are not None."""
+
+    def __init__(self, allow: bool, type_: str, major: "int | None", minor: "int | None", access: int) -> None:
+        self.allow = allow
+        self.type = type_
+        self.major = major
+        self.minor = minor
+        self.access = access
+
+    @property
+    def device(self) -> "tuple[str, int | None, int | None]":
+        return self.type, self.major, self.minor
+
+
+# As runc: a node may be made but not opened, but for /dev/null zero full random urandom tty, the pseudo terminals with
+# their ptmx, and tun.
+DEFAULTS = [
+    Rule(True, "c", None, None, MKNOD),
+    Rule(True, "b", None, None, MKNOD),
+    Rule(True, "c", 1, 3, ALL),
+    Rule(True, "c", 1, 5, ALL),
+    Rule(True, "c", 1, 7, ALL),
+    Rule(True, "c", 1, 8, ALL),
+    Rule(True, "c", 1, 9, ALL),
+    Rule(True, "c", 5, 0, ALL),
+    Rule(True, "c", 136, None, ALL),
+    Rule(True, "c", 5, 2, ALL),
+    Rule(True, "c", 10, 200, ALL),
+]
+
+
+def rules(resources: Resources) -> "list[Rule]":
+    """Return the rules of the config between the first and the defaults."""
+    found = [Rule(False, "a", None, None, ALL)]
+    for rule in resources.devices:
+        found += _parse(rule)
+    return found + DEFAULTS
+
+
+def _parse(rule: DeviceRule) -> "list[Rule]":
+    """What a rule does not mention, it means all of. One for both types, but not for all devices, becomes two."""
+    if rule.type not in ("a", "b", "c"):
+        raise rule.json.error("type", f'{rule.type!r} is none of "a", "b" and "c"')
+    for name, number in (("major", rule.major), ("minor", rule.minor)):
+        if number is not None and not 0 <= number < 1 << 32:
+            raise rule.json.error(name, f"{number} is not a device number")
+    if rule.access.strip("rwm"):
+        raise rule.json.error("access", f'{rule.access!r} is not made of "r", "w" and "m"')
+    access = sum(_LETTERS[letter] for letter in set(rule.access)) or ALL
+    whole = rule.type == "a" and rule.major is None and rule.minor is None and access == ALL
+    types = "a" if whole else "cb" if rule.type == "a" else rule.type
+    return [Rule(rule.allow, type_, rule.major, rule.minor, access) for type_ in types]
+
+
+def check(cgroup: Cgroup, resources: Resources) -> None:
+    found = rules(resources)
+    if _in_user_namespace():
+        return
+    if "devices" in cgroup.paths:
+        try:
+            exceptions(found)
+        except ConfigError as error:
+            raise resources.json.error("devices", str(error)) from None
+    elif "" not in cgroup.paths:
+        raise resources.json.error("devices", "cgroup controller devices is not available")
+
+
+def apply(cgroup: Cgroup, resources: Resources) -> None:
+    """Put the rules in force. In a user namespace the kernel lets nobody make a device node, nor us write rules."""
+    if _in_user_namespace():
+        return
+    if "devices" in cgroup.paths:
+        _write(Controller(cgroup.paths["devices"], v2=False), *exceptions(rules(resources)))
+    elif "" in cgroup.paths:
+        _attach(cgroup.paths[""], rules(resources))
+
+
+def exceptions(found: "list[Rule]") -> "tuple[bool, dict[tuple[str, int | None, int | None], int]]":
+    """Return the rules as v1 keeps them: whether devices are allowed by default, and the access that differs by device.
+
+    v1 cannot hold an exception to an exception; raises ConfigError.
+    """
+    default = False
+    access: dict[tuple[str, int | None, int | None], int] = {}
+    for rule in found:
+        if rule.type == "a":
+            default = rule.allow
+            access = {}
+        elif rule.allow != default:
+            access[rule.device] = access.get(rule.device, 0) | rule.access
+        else:
+            for device in [device for device in access if access[device] & rule.access and _overlap(device, rule)]:
+                if not _covers(rule, device):
+                    raise ConfigError(
+                        f"cgroup v1 cannot {'allow' if rule.allow else 'deny'} {_name(rule.device)} alone after "
+                        f"{'denying' if rule.allow else 'allowing'} {_name(device)}"
+                    )
+                access[device] &= ~rule.access
+    return default, {device: bits for device, bits in access.items() if bits}
+
+
+def _overlap(device: "tuple[str, int | None, int | None]", rule: Rule) -> bool:
+    pairs = zip(device, rule.device)
+    return all(one is None or other is None or one == other for one, other in pairs)
+
+
+def _covers(rule: Rule, device: "tuple[str, int | None, int | None]") -> bool:
+    return all(mine is None or mine == its for mine, its in zip(rule.device, device))
+
+
+def _write(controller: Controller, default: bool, access: "dict[tuple[str, int | None, int | None], int]") -> None:
+    controller.write("devices.allow" if default else "devices.deny", "a")
+    for device, bits in access.items():
+        letters = "".join(letter for letter in "rwm" if bits & _LETTERS[letter])
+        controller.write("devices.deny" if default else "devices.allow", f"{_name(device)} {letters}")
+
+
+def _name(device: "tuple[str, int | None, int | None]") -> str:
+    type_, major, minor = device
+    return f"{type_} {'*' if major is None else major}:{'*' if minor is None else minor}"
+
+
+def _attach(directory: str, found: "list[Rule]") -> None:
+    """Put a program in place of the one that is there: without a moment without rules."""
+    from pyrun.cgroup.device_program import compile_rules  # with bpf(2), and so with ctypes: only v2 needs it
+    from pyrun.linux import bpf
+
+    cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        program = bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, compile_rules(found))
+        try:
+            bpf.replace(cgroup, bpf.BPF_CGROUP_DEVICE, program)
+        finally:
+            os.close(program)  # the cgroup keeps it
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"attach the device rules to {directory}") from None
+    finally:
+        os.close(cgroup)
+
+
+def _in_user_namespace() -> bool:
+    """user_namespaces(7): only the initial one maps all ids to themselves."""
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", "4294967295"]

@@ -1,0 +1,310 @@
+"""A cgroup: the same path in every hierarchy."""
+
+import os
+import time
+from _signal import SIGKILL  # type: ignore[import-not-found]  # `import signal` costs 2 ms, for the enum
+from errno import EBUSY
+
+from pyrun.cgroup import freezer
+from pyrun.cgroup.controller import Controller
+from pyrun.errors import ConfigError, Error
+
+TYPE_CHECKING = False  # as in typing, without its 4 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.spec.linux import Resources
+
+# What resources, statistics and creation import, `state`, `kill` and `delete` can do without: they are imported below.
+
+
+class Cgroup:
+    """`paths` is the directory by controller, "" for the v2 hierarchy: what state.json keeps."""
+
+    def __init__(self, paths: "dict[str, str]") -> None:
+        self.paths = paths
+        self._made: list[str] = []
+        self._available: list[str] | None = None  # on v2
+
+    @property
+    def directories(self) -> "list[str]":
+        """Each directory once, though cpu and cpuacct may share theirs."""
+        return list(dict.fromkeys(self.paths.values()))
+
+    @property
+    def v2_only(self) -> bool:
+        return list(self.paths) == [""]
+
+    def controller(self, name: str) -> "Controller | None":
+        """Return the controller `name`, of v1 if it is there, else of v2, or None. "" is v2 itself."""
+        if name in self.paths:
+            return Controller(self.paths[name], v2=name == "")
+        if "" not in self.paths:
+            return None
+        if self._available is None:
+            from pyrun.cgroup import creation
+
+            self._available = creation.available(self.paths[""])
+        return Controller(self.paths[""], v2=True) if name in self._available else None
+
+    def below(self, path: str, controllers: "tuple[str, ...]" = ()) -> "Cgroup":
+        """Return the cgroup `path` within this one, for `exec --cgroup`, in all or only in the given hierarchies."""
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise Error(f'cgroup {path!r} contains ".."')
+        for controller in controllers:
+            if controller not in self.paths:
+                raise Error(f"cgroup controller {controller!r} is not among those of the container")
+        paths = dict(self.paths)
+        for controller in controllers or self.paths:
+            paths[controller] = "/".join((paths[controller], *parts))
+            if not os.path.isdir(paths[controller]):
+                raise Error(f"cgroup {path!r} does not exist in the container: no {paths[controller]}")
+        return Cgroup(paths)
+
+    def beside(self, pid: int) -> "Cgroup":
+        """Return the cgroup for `exec` to join where v2 answers EBUSY: the one that `pid`, the container's init, is in.
+
+        cgroups(7), no internal processes: an init like systemd moves down and shares the controllers out.
+        """
+        for directory in tree(self.paths[""]):
+            if pid in processes_in(directory):
+                return Cgroup({**self.paths, "": directory})
+        return self
+
+    def check(self, resources: "Resources") -> None:
+        """Refuse, by its name, what the controllers of this machine cannot do. Changes nothing."""
+        from pyrun.cgroup.resources import check
+
+        check(self, resources)
+
+    def create(self, optional: bool = False) -> None:
+        """Make the cgroup in every hierarchy, or in none.
+
+        `optional` leaves out the hierarchies in which the caller may not make one, as runc does for a rootless
+        container without limits.
+        """
+        from pyrun.cgroup import creation
+
+        processes = self.processes()
+        if processes:
+            raise ConfigError(
+                f"config.json: linux.cgroupsPath: the container's cgroup is not empty: {self.directories[0]} has "
+                f"{len(processes)} process(es)"
+            )
+        if self.frozen():
+            raise ConfigError(f"config.json: linux.cgroupsPath: the cgroup {self.directories[0]} is frozen")
+        self._made = creation.create(self.paths, optional)
+
+    def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
+        """Write the limits.
+
+        On v2 `memory=False` leaves those of memory for limit_memory().  `update` says `devices=False`: the rules of a
+        running container are not in the resources that it is given.
+        """
+        from pyrun.cgroup.resources import apply
+
+        apply(self, resources, memory, devices)
+
+    def limit_memory(self, resources: "Resources") -> None:
+        """Write what `apply(memory=False)` left out: on v2 the runtime itself is charged until it has gone."""
+        from pyrun.cgroup.resources import limit_memory
+
+        limit_memory(self, resources)
+
+    def open_joins(self) -> "tuple[list[int], int, int]":
+        """Return the descriptors to join by: the v1 `tasks` files but memory's, memory's or -1, the v2 directory or -1.
+
+        A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
+        it does for a process written to `cgroup.procs`.  The v2 directory is for clone3(CLONE_INTO_CGROUP).
+        """
+        early: list[int] = []
+        memory = into = -1
+        for directory in self.directories:
+            if directory == self.paths.get(""):
+                into = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            elif directory == self.paths.get("memory"):
+                memory = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
+            else:
+                early.append(os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC))
+        return early, memory, into
+
+    def processes(self) -> "list[int]":
+        """Return the pids in this cgroup and all below it, those that the caller's pid namespace can see.
+
+        One hierarchy tells, since a process joins all; first those that no daemon sorts its processes in.
+        """
+        for name in ("", "pids", "memory", "devices", *self.paths):
+            if name in self.paths:
+                return [pid for directory in tree(self.paths[name]) for pid in processes_in(directory)]
+        return []
+
+    def kill(self) -> None:
+        """Send SIGKILL to every process in the cgroup and below, but to the caller."""
+        myself = os.getpid()
+        if myself in self.processes():
+            self._kill_one_by_one(myself)  # without freezing: it would stop the caller too
+        elif not self._kill_at_once():
+            frozen = self._freeze_if_possible()
+            try:
+                self._kill_one_by_one(myself)
+            finally:
+                if frozen:
+                    self.thaw()
+        self._thaw_v1()
+
+    def freeze(self) -> None:
+        freezers = self._freezers()
+        if not freezers:
+            raise Error("cannot pause: no freezer cgroup is mounted")
+        freezer.freeze(freezers[0])
+
+    def thaw(self) -> None:
+        for controller in self._freezers():
+            freezer.thaw(controller)
+
+    def frozen(self) -> bool:
+        """Tell whether this cgroup itself is frozen, not one above it."""
+        return any(freezer.frozen(controller) for controller in self._freezers())
+
+    def _freeze_if_possible(self) -> bool:
+        """Freeze, unless there is no freezer or a process does not stop; tell whether it worked."""
+        try:
+            self.freeze()
+        except (Error, OSError):
+            return False  # the caller only wants to be ahead of forks
+        return True
+
+    def remove(self, timeout: float = 10) -> None:
+        """Remove the cgroup and all below it, waiting at most `timeout` seconds for its processes to be gone."""
+        deadline = time.monotonic() + timeout
+        for directory in self.directories:
+            pause = 0.0005
+            while not _remove_tree(directory):
+                if time.monotonic() > deadline:
+                    pids = " ".join(str(pid) for pid in self.processes()) or "none visible from here"
+                    raise Error(f"cannot remove the cgroup {directory}: busy, its processes: {pids}")
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+        undo(self._made)
+
+    def own(self, uid: int) -> None:
+        """Give the v2 cgroup to `uid`, who then may make cgroups in it but not change its limits.
+
+        config-linux.md#cgroup-ownership: the directory and the files that /sys/kernel/cgroup/delegate lists, where they
+        exist.  Never a v1 cgroup: to own one is to be able to set its limits.
+        """
+        if "" not in self.paths:
+            return
+        os.chown(self.paths[""], uid, -1)
+        try:
+            with open("/sys/kernel/cgroup/delegate") as file:
+                names = file.read().split()
+        except FileNotFoundError:
+            names = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]  # no /sys: those of every kernel
+        for name in names:
+            try:
+                os.chown(f"{self.paths['']}/{name}", uid, -1)
+            except FileNotFoundError:
+                pass  # the file of a controller that this cgroup does not have
+
+    def statistics(self) -> "dict[str, Any]":
+        """Return what `events --stats` prints as "data"."""
+        from pyrun.cgroup.statistics import statistics
+
+        return statistics(self)
+
+    def _freezers(self) -> "list[Controller]":
+        """v2's first: it has no state between frozen and thawed, and what it froze can be killed."""
+        found = []
+        if "" in self.paths and os.path.exists(self.paths[""] + "/cgroup.freeze"):  # Linux 5.2
+            found.append(Controller(self.paths[""], v2=True))
+        if "freezer" in self.paths:
+            found.append(Controller(self.paths["freezer"], v2=False))
+        return found
+
+    def _kill_at_once(self) -> bool:
+        if "" not in self.paths:
+            return False
+        try:
+            Controller(self.paths[""], v2=True).write("cgroup.kill", 1)
+        except FileNotFoundError:
+            return not os.path.isdir(self.paths[""])  # before Linux 5.14; or the whole cgroup has gone
+        except OSError:
+            return False  # EOPNOTSUPP: threaded
+        return True
+
+    def _kill_one_by_one(self, but: int) -> None:
+        """Kill until no new process is found: where they are not frozen, they may be forking."""
+        killed = {but}
+        for _ in range(1000):
+            pids = set(self.processes()) - killed
+            if not pids:
+                break
+            for pid in pids:
+                try:
+                    os.kill(pid, SIGKILL)
+                except ProcessLookupError:
+                    pass  # it was faster
+            killed |= pids
+
+    def _thaw_v1(self) -> None:
+        """What v1 has frozen dies only when thawed; in a cgroup below it may be the container that froze it."""
+        if "freezer" in self.paths:
+            for directory in tree(self.paths["freezer"]):
+                freezer.thaw(Controller(directory, v2=False))
+
+
+def tree(directory: str) -> "list[str]":
+    """Return `directory` and those below it, parents first; nothing where it does not exist."""
+    found = [directory]
+    for parent in found:  # grows while we go, where recursion would let a container choose its depth
+        try:
+            with os.scandir(parent) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            pass  # removed meanwhile
+    return found
+
+
+def undo(made: "list[str]") -> None:
+    """Remove directories that were made in this order, as far as nobody uses them."""
+    for directory in reversed(made):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass  # EBUSY: another container is below it by now; ENOENT: removed as the container's own
+    made.clear()
+
+
+def processes_in(directory: str) -> "list[int]":
+    """Return the pids in the one cgroup `directory`; none where it has gone."""
+    for name in ("cgroup.procs", "cgroup.threads"):
+        try:
+            with open(f"{directory}/{name}") as file:
+                return [int(line) for line in file if line != "0\n"]  # 0: of another pid namespace
+        except OSError:
+            if not os.path.isdir(directory):
+                return []  # ENOENT, ENODEV: removed meanwhile
+            if name == "cgroup.threads":
+                raise  # not EOPNOTSUPP: what a threaded cgroup says of its list of processes
+    return []
+
+
+def _remove_tree(directory: str) -> bool:
+    """Remove what can be removed now; tell whether that was all."""
+    if _rmdir(directory):
+        return True
+    return all([_rmdir(below) for below in reversed(tree(directory))])
+
+
+def _rmdir(directory: str) -> bool:
+    try:
+        os.rmdir(directory)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno != EBUSY:
+            raise
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""linux.resources as settings for the files of a cgroup.
+
+Everything that can be refused is refused by plan(), which changes nothing; what follows only writes.  A limit for a
+controller that the machine does not have is an error, as in runc: a limit that is not in force is none.
+"""
+
+from errno import EBUSY
+
+from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.group import Cgroup
+from pyrun.cgroup.setting import Setting, write_all
+from pyrun.errors import Error
+from pyrun.spec.linux import Resources
+
+TYPE_CHECKING = False  # as in typing, without its 4 ms
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+# Writing these would move or stop processes, the host's among them, by what only looks like a limit.
+NOT_LIMITS = ("cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze")
+
+
+def check(cgroup: Cgroup, resources: Resources) -> None:
+    from pyrun.cgroup import devices
+
+    plan(cgroup, resources)
+    devices.check(cgroup, resources)
+
+
+def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> None:
+    """Write in runc's order: each controller, the devices, then `unified`, which may overrule."""
+    parts = plan(cgroup, resources)
+    for name, controller, settings in parts:
+        if name == "memory" and (memory or not controller.v2):
+            _write_memory(controller, settings, resources)
+        elif name not in ("memory", "unified"):
+            _write(controller, settings)
+    if devices:
+        from pyrun.cgroup.devices import apply as apply_devices  # `update` does without
+
+        apply_devices(cgroup, resources)
+    for name, controller, settings in parts:
+        if name == "unified":
+            _write(controller, [one for one in settings if memory or not _is_of_memory(one)])
+
+
+def limit_memory(cgroup: Cgroup, resources: Resources) -> None:
+    """Write what apply() leaves out for `memory=False`."""
+    for name, controller, settings in plan(cgroup, resources):
+        if name == "memory" and controller.v2:
+            _write_memory(controller, settings, resources)
+        elif name == "unified":
+            _write(controller, [one for one in settings if _is_of_memory(one)])
+
+
+def _is_of_memory(setting: Setting) -> bool:
+    return setting.file.startswith("memory.")
+
+
+def _write(controller: Controller, settings: "list[Setting]") -> None:
+    try:
+        write_all(controller, settings)
+    except FileNotFoundError as error:
+        name = error.filename.rpartition("/")[2].partition(".")[0]
+        if not controller.v2 or name in ("cgroup", *controller.read("cgroup.controllers").split()):
+            raise
+        raise Error(
+            f"the {name} controller could not be enabled for {controller.directory}: a cgroup above it has processes "
+            "of its own, which cgroup v2 forbids; move them to one below that, or give linux.cgroupsPath elsewhere"
+        ) from None
+
+
+def _write_memory(controller: Controller, settings: "list[Setting]", resources: Resources) -> None:
+    from pyrun.cgroup import memory
+
+    assert resources.memory
+    memory.refuse_below_usage(controller, resources.memory)
+    try:
+        _write(controller, settings)
+    except OSError as error:
+        if error.errno == EBUSY and not controller.v2:
+            raise memory.too_low(controller, resources.memory) from None
+        raise
+
+
+def plan(cgroup: Cgroup, resources: Resources) -> "list[tuple[str, Controller, list[Setting]]]":
+    """Return what is to be written: (property of linux.resources, controller, settings), "unified" last."""
+    found = []
+    for name, controllers, settings_of, config in _asked(cgroup, resources):
+        controller = next(filter(None, map(cgroup.controller, controllers)), None)
+        settings = settings_of(config, controller.v2 if controller else cgroup.v2_only)
+        if settings and not controller:
+            raise resources.json.error(name, f"cgroup controller {' or '.join(controllers)} is not available")
+        if settings and controller:
+            found.append((name, controller, settings))
+    if resources.unified:
+        found.append(("unified", *_unified(cgroup, resources)))
+    return found
+
+
+def _asked(
+    cgroup: Cgroup, resources: Resources
+) -> "Iterator[tuple[str, tuple[str, ...], Callable[[Any, bool], list[Setting]], Any]]":
+    """Yield each part of `resources`: its name, its controller (that of v1, that of v2), its settings, itself.
+
+    The imports are here because few configs have more than three of the parts, and each module costs 50 µs.
+    """
+    if resources.pids_limit is not None:
+        yield "pids.limit", ("pids",), _pids, resources.pids_limit
+    if resources.memory:
+        from pyrun.cgroup import memory
+
+        yield "memory", ("memory",), memory.settings, resources.memory
+    if resources.block_io:
+        from pyrun.cgroup import block_io
+
+        yield "blockIO", ("blkio", "io"), block_io.settings, resources.block_io
+    if resources.cpu:
+        from pyrun.cgroup import cpu
+
+        yield "cpu", ("cpu",), cpu.settings, resources.cpu
+        yield "cpu", ("cpuset",), cpu.placement, resources.cpu
+    if resources.hugepage_limits:
+        from pyrun.cgroup import hugetlb
+
+        yield "hugepageLimits", ("hugetlb",), hugetlb.settings, resources.hugepage_limits
+    if resources.rdma or resources.network:
+        from pyrun.cgroup import network
+
+        yield "rdma", ("rdma",), network.rdma, resources
+        if resources.network and not cgroup.v2_only:  # v2 has neither controller; runc and crun ignore them there
+            yield "network.classID", ("net_cls",), network.class_id, resources
+            yield "network.priorities", ("net_prio",), network.priorities, resources
+
+
+def _pids(limit: int, v2: bool) -> "list[Setting]":
+    return [Setting("pids.max", "max" if limit < 0 else limit)]
+
+
+def _unified(cgroup: Cgroup, resources: Resources) -> "tuple[Controller, list[Setting]]":
+    """config-linux.md#unified: a file of v2 and its value, written line by line; the file need not be known to us."""
+    hierarchy = cgroup.controller("")
+    if hierarchy is None:
+        raise resources.json.error("unified", "needs cgroup v2, which is not mounted")
+    settings = []
+    for file, value in resources.unified.items():
+        name = f"unified[{file!r}]"
+        controller, dot, _ = file.partition(".")
+        if "/" in file or not controller or not dot:
+            raise resources.json.error(name, 'must be a file name of the form "CONTROLLER.PARAMETER"')
+        if file in NOT_LIMITS:
+            raise resources.json.error(name, "is not a limit")
+        found = cgroup.controller(controller)
+        if controller != "cgroup" and not (found and found.v2):
+            raise resources.json.error(name, f"cgroup v2 controller {controller} is not available")
+        settings += [Setting(file, line) for line in value.rstrip("\n").split("\n")]
+    return hierarchy, settings
