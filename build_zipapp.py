@@ -71,7 +71,9 @@ sys.stdout.buffer.write(MAGIC_NUMBER + marshal.dumps(pack))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--output", metavar="DIR", default="dist", help="where to write the files (default: %(default)s)")
+    parser.add_argument(
+        "--output", metavar="DIR", default="dist", help="where to write the files (default: %(default)s)"
+    )
     parser.add_argument("--python", metavar="PATH", default=DEFAULT_PYTHON, help="interpreter (default: %(default)s)")
     options = parser.parse_args()
     if not os.path.isabs(options.python):

@@ -9,20 +9,24 @@ import time
 
 from pyrun.spec.encode import encode
 
-_settings = {"file": -1, "format": "text", "debug": False}
+
+class _Settings:
+    file = -1
+    format = "text"
+    debug = False
 
 
 def configure(path: "str | None", format_: str, debug: bool) -> None:
     """Send messages to the file `path` too. Raises the OSError of open(2)."""
-    _settings["format"] = format_
-    _settings["debug"] = debug
+    _Settings.format = format_
+    _Settings.debug = debug
     if path:
-        _settings["file"] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        _Settings.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def debug(message: str) -> None:
     """Say what is about to happen, with --debug only."""
-    if _settings["debug"]:
+    if _Settings.debug:
         _log("debug", message)
 
 
@@ -33,14 +37,14 @@ def warning(message: str) -> None:
 
 def error(message: str) -> None:
     """Say why the command failed: in the log, and on standard error for whoever looks there."""
-    if _settings["file"] >= 0:
-        os.write(int(_settings["file"]), _line("error", message))
-    _to_stderr(message if _settings["file"] >= 0 else f"error: {message}")
+    if _Settings.file >= 0:
+        os.write(_Settings.file, _line("error", message))
+    _to_stderr(message if _Settings.file >= 0 else f"error: {message}")
 
 
 def _log(level: str, message: str) -> None:
-    if _settings["file"] >= 0:
-        os.write(int(_settings["file"]), _line(level, message))
+    if _Settings.file >= 0:
+        os.write(_Settings.file, _line(level, message))
     else:
         _to_stderr(f"{level}: {message}")
 
@@ -54,7 +58,7 @@ def _to_stderr(text: str) -> None:
 
 def _line(level: str, message: str) -> bytes:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if _settings["format"] == "json":
+    if _Settings.format == "json":
         clean = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         return (encode({"level": level, "msg": clean, "time": now}) + "\n").encode()
     return f'time="{now}" level={level} msg={encode(message)}\n'.encode("utf-8", "surrogateescape")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from _signal import SIGKILL  # type: ignore[import-not-found]  # `import signal` costs 2 ms, for the enum
+from _signal import SIGKILL  # `import signal` costs 2 ms, for the enum
 from errno import EBUSY
 
 from pyrun.cgroup import freezer

@@ -63,14 +63,13 @@ def _check_status(container: Container, ignore_paused: bool) -> None:
 
 def _wanted(container: Container, command: "list[str]", path: str, changes: "dict[str, Any]") -> Process:
     """Return the process to execute: the file's alone, or the bundle's as the command line changes it."""
+    config = load_config(f"{container.bundle}/config.json")
     if path:
         process = Process(load_json(path, path))
-        validate_process(process, None)
-        return process
-    if not command:
+    elif command:
+        process = Process(Node(_changed(config, command, **changes), "process: "))
+    else:
         raise UsageError('"pyrun exec" requires a command after the ID, or --process FILE')
-    config = load_config(f"{container.bundle}/config.json")
-    process = Process(Node(_changed(config, command, **changes), "process."))
     validate_process(process, config)
     return process
 
@@ -89,8 +88,8 @@ def _changed(
     cap: "list[str] | None" = None,
 ) -> "dict[str, Any]":
     """Return the JSON of the config's process with the options of `exec` in it."""
-    json = dict(config.process.json.properties) if config.process else {"cwd": "/"}
-    json.update(args=command, terminal=tty, env=[*json.get("env", ()), *(env or ())])
+    json: dict[str, Any] = dict(config.process.json.properties) if config.process else {"cwd": "/"}
+    json = {**json, "args": command, "terminal": tty, "env": [*json.get("env", ()), *(env or ())]}
     if cwd:
         json["cwd"] = cwd
     if user or additional_gids:

@@ -22,8 +22,9 @@ def run(settings: "Settings", format: str = "table", quiet: bool = False) -> Non
     if format == "json":
         print(encode(summaries) if summaries else "null")  # as Go writes an empty slice
         return
-    rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
-    rows += [tuple(str(one[key]) for key in ("id", "pid", "status", "bundle", "created", "owner")) for one in summaries]
+    columns = ("id", "pid", "status", "bundle", "created", "owner")
+    rows = [[column.upper() for column in columns]]
+    rows += [[str(one[column]) for column in columns] for one in summaries]
     widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(5)]
     for row in rows:
         print("".join(text.ljust(width) for text, width in zip(row, widths)) + row[5])

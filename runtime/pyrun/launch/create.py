@@ -101,6 +101,10 @@ class Plan:
         self.process: Process = self.config.process
         self.console = Console(self.process.terminal, request.detach, request.console_socket)
         linux = self.config.linux
+        if not linux.namespace("mount"):
+            raise ConfigError(
+                'config.json: linux.namespaces: "mount" is required: without it the mounts would be made on the host'
+            )
         self.bundle = os.getcwd()
         self.root = PlannedRoot(self.config, self.bundle)
         self.namespaces = Namespaces(linux)

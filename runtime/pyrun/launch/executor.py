@@ -59,7 +59,7 @@ def _sealed_copy(interpreter: str) -> int:
 
     copy = open_memfd("pyrun")
     with open(interpreter, "rb") as source:
-        while os.sendfile(copy, source.fileno(), None, _CHUNK) > 0:  # type: ignore[arg-type]
+        while os.sendfile(copy, source.fileno(), None, _CHUNK) > 0:
             pass
     seal(copy)
     return copy
@@ -73,9 +73,10 @@ def carry_out(table: Table) -> None:
     memmove(buffer, table.assemble(base), size)
     row = HEADER_SIZE
     while True:
-        words = [int.from_bytes(buffer[row + i * WORD : row + (i + 1) * WORD], "little") for i in range(9)]
+        content = buffer.raw[row : row + ROW_SIZE]
+        words = [int.from_bytes(content[i * WORD : (i + 1) * WORD], "little") for i in range(9)]
         result, errno = raw_syscall(words[0], words[1:7])
         if errno and errno != words[8]:
-            os.write(table.report, errno.to_bytes(WORD, "little") + buffer[row + WORD : row + ROW_SIZE])
+            os.write(table.report, errno.to_bytes(WORD, "little") + content[WORD:])
             os._exit(1)
         row = words[7] - base if result > 0 and words[7] else row + ROW_SIZE

@@ -122,7 +122,8 @@ def _enter(cwd: str) -> None:
     except PermissionError:
         raise
     except OSError as error:
-        raise Error(f'chdir to cwd ("{cwd}") set in config.json failed: {error.strerror.lower()}') from error
+        reason = os.strerror(error.errno or 0).lower()
+        raise Error(f'chdir to cwd ("{cwd}") set in config.json failed: {reason}') from error
 
 
 def _search_path(process: "Process") -> str:
