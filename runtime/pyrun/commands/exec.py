@@ -8,6 +8,7 @@ from pyrun.errors import Error, ExecError, UsageError, reason
 from pyrun.launch import descriptors, foreground, sockets
 from pyrun.launch.console import Console
 from pyrun.launch.join import Target, join
+from pyrun.launch.process import compile_filter
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.node import UINT32, Node
 from pyrun.spec.node import load as load_json
@@ -37,13 +38,15 @@ def run(
     try:
         container = load(settings.root, id_)
         _check_status(container, ignore_paused)
-        wanted = _wanted(container, list(command), process, changes)
+        config = load_config(f"{container.bundle}/config.json")
+        wanted = _wanted(config, list(command), process, changes)
         console = Console(wanted.terminal, detach, console_socket)
         preserved = descriptors.receive(preserve_fds)
         if not detach:
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
-        pid = join(target, wanted, preserved, take_terminal=console.take)
+        filter_ = compile_filter(config.linux.seccomp)
+        pid = join(target, wanted, preserved, filter_, console.take)
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error
     if pidfd_socket:
@@ -61,9 +64,8 @@ def _check_status(container: Container, ignore_paused: bool) -> None:
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def _wanted(container: Container, command: "list[str]", path: str, changes: "dict[str, Any]") -> Process:
+def _wanted(config: Config, command: "list[str]", path: str, changes: "dict[str, Any]") -> Process:
     """Return the process to execute: the file's alone, or the bundle's as the command line changes it."""
-    config = load_config(f"{container.bundle}/config.json")
     if path:
         process = Process(load_json(path, path))
     elif command:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrun.cgroup.group import Cgroup
+    from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Hook
 
 
@@ -77,7 +78,7 @@ def join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None" = None,
+    filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
     streams: "list[int] | None" = None,
 ) -> int:
@@ -90,7 +91,7 @@ def join(
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, keyring, streams or [], theirs, memfd)
+        _run_as_child(target, process_, preserved, filter_, streams or [], theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -110,14 +111,14 @@ def _run_as_child(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None",
+    filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
     memfd: int,
 ) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, keyring, streams, channel, memfd)
+        _join(target, process_, preserved, filter_, streams, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
@@ -128,7 +129,7 @@ def _join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None",
+    filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
     memfd: int,
@@ -158,7 +159,7 @@ def _join(
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, keyring)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, filter_)
     last_mile.carry_out(memfd, table)
 
 

@@ -9,6 +9,7 @@ from pyrun.linux.syscalls import MACHINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.confine.seccomp import Filter
     from pyrun.launch.program import Program
     from pyrun.spec.config import Process
 
@@ -59,33 +60,39 @@ def prepare() -> int:
 
 
 def create(
-    report: int, gate: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None"
+    report: int,
+    gate: int,
+    entry: Entry,
+    process_: "Process",
+    program: "Program",
+    filter_: "Filter | None",
+    keyring: "str | None",
 ) -> Table:
     """Return the rows of a container's init, up to the gate and from there to its program."""
     table = Table(report)
     parting = _enter(table, entry)
     process.session(table, process_, keyring)
-    process.privileges(table, process_)
+    process.privileges(table, process_, filter_)
     table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
     table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
     table.call("close", report)
     # The lowest free number is that of `report` again: the gate's connection is where failures are told from here on.
     table.call("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
     table.call("close", gate)
-    process.execute(table, process_, program)
+    process.execute(table, process_, program, filter_)
     _part(table, parting)
     return table
 
 
-def join(report: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None") -> Table:
+def join(report: int, entry: Entry, process_: "Process", program: "Program", filter_: "Filter | None") -> Table:
     """Return the rows of a process that joins a container."""
     table = Table(report)
     parting = _enter(table, entry)
-    process.session(table, process_, keyring)
-    process.privileges(table, process_)
+    process.session(table, process_, keyring=None)
+    process.privileges(table, process_, filter_)
     table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")
     table.call("fcntl", report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
-    process.execute(table, process_, program)
+    process.execute(table, process_, program, filter_)
     _part(table, parting)
     return table
 
