@@ -12,6 +12,7 @@ from pyrun.cgroup.device_program import compile_rules
 from pyrun.cgroup.devices import DEFAULTS
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import locate
+from pyrun.cgroup.tree import processes_in, tree
 from pyrun.errors import ConfigError, Error
 from pyrun.linux import bpf
 from pyrun.spec.linux import Resources
@@ -285,6 +286,46 @@ def test_a_frozen_container_can_be_killed(cgroup, start):
     cgroup.kill()
 
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+
+
+def test_a_process_cannot_hide_deeper_than_a_path_is_long(cgroup, start):
+    group = only_v2(cgroup)
+    reader, writer = os.pipe()
+
+    def hide():
+        os.chdir(group.paths[""])
+        for _ in range(1200):
+            os.mkdir("deep")
+            os.chdir("deep")
+        with open("cgroup.procs", "w") as file:
+            file.write("0")
+        os.write(writer, b"hidden")
+        sleep()
+
+    pid = start(hide)
+    assert os.read(reader, 10) == b"hidden"
+    seen = group.processes()
+    group.kill()
+    os.waitpid(pid, 0)
+    group.remove()
+    for fd in (reader, writer):
+        os.close(fd)
+
+    assert seen == [pid]
+    assert not os.path.exists(group.paths[""])
+
+
+def test_a_cgroup_that_goes_away_under_the_walk_is_no_error(cgroup):
+    directory = cgroup.directories[0]
+    os.makedirs(f"{directory}/a/b/c")
+    os.makedirs(f"{directory}/z")
+    walked = []
+    for path, below in tree(directory):
+        if below in ("/a/b/c", "/a/b", "/a"):
+            os.rmdir(directory + below)
+        walked.append((below, processes_in(path)))
+
+    assert sorted(walked) == [("", []), ("/a", []), ("/a/b", []), ("/a/b/c", []), ("/z", [])]
 
 
 def test_what_the_container_froze_itself_can_be_killed(cgroup, start):
