@@ -4,10 +4,12 @@ import errno
 import os
 import select
 import signal
+import subprocess
 import time
 
 import pytest
 
+import pyrun
 from pyrun.cgroup.device_program import compile_rules
 from pyrun.cgroup.devices import DEFAULTS
 from pyrun.cgroup.group import Cgroup
@@ -587,6 +589,27 @@ def test_the_device_program_takes_the_place_of_those_before(cgroup, before):
 
     assert (len(attached), len(now)) == (before, 1)
     assert now[0] not in attached
+
+
+def test_in_a_user_namespace_there_are_no_device_rules_to_write(cgroup):
+    program = f"""
+import sys
+sys.path.insert(0, {pyrun.__path__[0]!r} + "/..")
+from pyrun.cgroup.group import Cgroup
+from pyrun.spec.linux import Resources
+from pyrun.spec.node import Node
+Cgroup({cgroup.paths}).apply(Resources(Node({{}}, "")))
+"""
+    rootless = ["setpriv", "--reuid", "65534", "--clear-groups"]
+    inside, outside = (
+        subprocess.run(
+            [*rootless, *namespace, "/usr/bin/python3", "-IS", "-c", program], capture_output=True, text=True
+        )
+        for namespace in (["unshare", "--user", "--map-root-user"], [])
+    )
+
+    assert (inside.returncode, inside.stderr) == (0, "")
+    assert "PermissionError" in outside.stderr
 
 
 def test_update_leaves_the_devices_alone(cgroup, start):
