@@ -4,14 +4,17 @@ import errno
 import os
 import select
 import signal
+import subprocess
 import time
 
 import pytest
 
+import pyrun
 from pyrun.cgroup.device_program import compile_rules
 from pyrun.cgroup.devices import DEFAULTS
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import locate
+from pyrun.cgroup.tree import processes_in, tree
 from pyrun.errors import ConfigError, Error
 from pyrun.linux import bpf
 from pyrun.spec.linux import Resources
@@ -287,6 +290,46 @@ def test_a_frozen_container_can_be_killed(cgroup, start):
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 
 
+def test_a_process_cannot_hide_deeper_than_a_path_is_long(cgroup, start):
+    group = only_v2(cgroup)
+    reader, writer = os.pipe()
+
+    def hide():
+        os.chdir(group.paths[""])
+        for _ in range(1200):
+            os.mkdir("deep")
+            os.chdir("deep")
+        with open("cgroup.procs", "w") as file:
+            file.write("0")
+        os.write(writer, b"hidden")
+        sleep()
+
+    pid = start(hide)
+    assert os.read(reader, 10) == b"hidden"
+    seen = group.processes()
+    group.kill()
+    os.waitpid(pid, 0)
+    group.remove()
+    for fd in (reader, writer):
+        os.close(fd)
+
+    assert seen == [pid]
+    assert not os.path.exists(group.paths[""])
+
+
+def test_a_cgroup_that_goes_away_under_the_walk_is_no_error(cgroup):
+    directory = cgroup.directories[0]
+    os.makedirs(f"{directory}/a/b/c")
+    os.makedirs(f"{directory}/z")
+    walked = []
+    for path, below in tree(directory):
+        if below in ("/a/b/c", "/a/b", "/a"):
+            os.rmdir(directory + below)
+        walked.append((below, processes_in(path)))
+
+    assert sorted(walked) == [("", []), ("/a", []), ("/a/b", []), ("/a/b/c", []), ("/z", [])]
+
+
 def test_what_the_container_froze_itself_can_be_killed(cgroup, start):
     inner = locate(f"{PARENT}/container/inner", "")
     inner.create()
@@ -546,6 +589,32 @@ def test_the_device_program_takes_the_place_of_those_before(cgroup, before):
 
     assert (len(attached), len(now)) == (before, 1)
     assert now[0] not in attached
+
+
+def run_as_nobody(program, *prefix):
+    """Run `program` with Debian's Python: another may be where only root can read it."""
+    program = f'import sys; sys.path.insert(0, {pyrun.__path__[0]!r} + "/..")\n{program}'
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", *prefix, "/usr/bin/python3", "-IS", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("namespace", [[], ["unshare", "--user", "--map-root-user"]])
+def test_without_privileges_there_are_no_device_rules_to_write(cgroup, namespace):
+    program = f"""
+from pyrun.cgroup.group import Cgroup
+from pyrun.spec.linux import Resources
+from pyrun.spec.node import Node
+Cgroup({cgroup.paths}).apply(Resources(Node({{}}, "")))
+"""
+    result = run_as_nobody(program, *namespace)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_program_that_may_not_be_loaded_is_refused_as_by_the_kernel():
+    result = run_as_nobody("from pyrun.linux import bpf; bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, bytes(16))")
+
+    assert result.stderr.splitlines()[-1] == "PermissionError: [Errno 1] Operation not permitted"
 
 
 def test_update_leaves_the_devices_alone(cgroup, start):

@@ -4,7 +4,8 @@ import os
 from errno import EACCES, EPERM, EROFS
 
 from pyrun.cgroup.controller import Controller, nearest_existing
-from pyrun.cgroup.group import processes_in, undo
+from pyrun.cgroup.group import undo
+from pyrun.cgroup.tree import processes_in
 from pyrun.errors import Error
 
 

@@ -3,10 +3,10 @@
 import os
 import time
 from _signal import SIGKILL  # `import signal` costs 2 ms, for the enum
-from errno import EBUSY
 
 from pyrun.cgroup import freezer
 from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.tree import processes_in, remove_tree, tree
 from pyrun.errors import ConfigError, Error
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -67,9 +67,9 @@ class Cgroup:
 
         cgroups(7), no internal processes: an init like systemd moves down and shares the controllers out.
         """
-        for directory in tree(self.paths[""]):
-            if pid in processes_in(directory):
-                return Cgroup({**self.paths, "": directory})
+        for cgroup, below in tree(self.paths[""]):
+            if pid in processes_in(cgroup):
+                return Cgroup({**self.paths, "": self.paths[""] + below})
         return self
 
     def check(self, resources: "Resources") -> None:
@@ -136,13 +136,13 @@ class Cgroup:
         """
         for name in ("", "pids", "memory", "devices", *self.paths):
             if name in self.paths:
-                return [pid for directory in tree(self.paths[name]) for pid in processes_in(directory)]
+                return [pid for cgroup, _ in tree(self.paths[name]) for pid in processes_in(cgroup)]
         return []
 
     def kill(self) -> None:
         """Send SIGKILL to every process in the cgroup and below, but to the caller."""
         myself = os.getpid()
-        if myself in self.processes():
+        if self._may_hold_the_caller() and myself in self.processes():
             self._kill_one_by_one(myself)  # without freezing: it would stop the caller too
         elif not self._kill_at_once():
             frozen = self._freeze_if_possible()
@@ -180,7 +180,7 @@ class Cgroup:
         deadline = time.monotonic() + timeout
         for directory in self.directories:
             pause = 0.0005
-            while not _remove_tree(directory):
+            while not remove_tree(directory):
                 if time.monotonic() > deadline:
                     pids = " ".join(str(pid) for pid in self.processes()) or "none visible from here"
                     raise Error(f"cannot remove the cgroup {directory}: busy, its processes: {pids}")
@@ -223,6 +223,12 @@ class Cgroup:
             found.append(Controller(self.paths["freezer"], v2=False))
         return found
 
+    def _may_hold_the_caller(self) -> bool:
+        """Judge by the name of the cgroup: a walk to see for sure might never end, while the container makes more."""
+        with open("/proc/self/cgroup", "rb") as file:
+            own = os.fsdecode(file.read()).replace("\n", "/").split("/")
+        return any(os.path.basename(directory) in own for directory in self.directories)
+
     def _kill_at_once(self) -> bool:
         if "" not in self.paths:
             return False
@@ -251,20 +257,8 @@ class Cgroup:
     def _thaw_v1(self) -> None:
         """What v1 has frozen dies only when thawed; in a cgroup below it may be the container that froze it."""
         if "freezer" in self.paths:
-            for directory in tree(self.paths["freezer"]):
-                freezer.thaw(Controller(directory, v2=False))
-
-
-def tree(directory: str) -> "list[str]":
-    """Return `directory` and those below it, parents first; nothing where it does not exist."""
-    found = [directory]
-    for parent in found:  # grows while we go, where recursion would let a container choose its depth
-        try:
-            with os.scandir(parent) as entries:
-                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            pass  # removed meanwhile
-    return found
+            for cgroup, _ in tree(self.paths["freezer"]):
+                freezer.thaw(Controller(cgroup, v2=False))
 
 
 def undo(made: "list[str]") -> None:
@@ -275,36 +269,3 @@ def undo(made: "list[str]") -> None:
         except OSError:
             pass  # EBUSY: another container is below it by now; ENOENT: removed as the container's own
     made.clear()
-
-
-def processes_in(directory: str) -> "list[int]":
-    """Return the pids in the one cgroup `directory`; none where it has gone."""
-    for name in ("cgroup.procs", "cgroup.threads"):
-        try:
-            with open(f"{directory}/{name}") as file:
-                return [int(line) for line in file if line != "0\n"]  # 0: of another pid namespace
-        except OSError:
-            if not os.path.isdir(directory):
-                return []  # ENOENT, ENODEV: removed meanwhile
-            if name == "cgroup.threads":
-                raise  # not EOPNOTSUPP: what a threaded cgroup says of its list of processes
-    return []
-
-
-def _remove_tree(directory: str) -> bool:
-    """Remove what can be removed now; tell whether that was all."""
-    if _rmdir(directory):
-        return True
-    return all([_rmdir(below) for below in reversed(tree(directory))])
-
-
-def _rmdir(directory: str) -> bool:
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno != EBUSY:
-            raise
-        return False
-    return True

@@ -87,16 +87,19 @@ def load(type_: int, instructions: bytes) -> int:
     attr = load_attr(type_, len(instructions) // 8, addressof(code), addressof(license_))
     try:
         return _bpf(BPF_PROG_LOAD, byref(attr), sizeof(attr))
-    except PermissionError:
-        return _load_beyond_memlock(attr)
+    except PermissionError as refusal:
+        return _load_beyond_memlock(attr, refusal)
 
 
-def _load_beyond_memlock(attr: load_attr) -> int:
+def _load_beyond_memlock(attr: load_attr, refusal: PermissionError) -> int:
     """Before Linux 5.11 programs count as locked memory, and EPERM may mean that the user has too much of it."""
     import resource  # only here
 
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except ValueError:
+        raise refusal from None  # Python's word for EPERM
     try:
         return _bpf(BPF_PROG_LOAD, byref(attr), sizeof(attr))
     finally:
