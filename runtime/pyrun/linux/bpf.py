@@ -5,13 +5,13 @@ import os
 from pyrun.linux.libc import (
     Structure,
     addressof,
+    buffer,
     byref,
     c_int,
     c_uint,
     c_uint32,
     c_uint64,
     c_void_p,
-    create_string_buffer,
     declare_syscall,
     sizeof,
 )
@@ -82,8 +82,8 @@ _bpf = declare_syscall("bpf", c_int, c_void_p, c_uint)
 
 def load(type_: int, instructions: bytes) -> int:
     """Return a descriptor (close-on-exec, as all of bpf(2)) of the program `instructions`."""
-    code = create_string_buffer(instructions, len(instructions))
-    license_ = create_string_buffer(b"Apache-2.0")  # read only by helpers for GPL programs
+    code = buffer(instructions)
+    license_ = buffer(b"Apache-2.0\0")  # read only by helpers for GPL programs
     attr = load_attr(type_, len(instructions) // 8, addressof(code), addressof(license_))
     try:
         return _bpf(BPF_PROG_LOAD, byref(attr), sizeof(attr))
