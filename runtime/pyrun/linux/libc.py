@@ -9,42 +9,38 @@ from pyrun.linux.syscalls import number
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from ctypes import (
-        c_char,
-        c_char_p,
-        c_int,
-        c_long,
-        c_size_t,
-        c_uint,
-        c_uint32,
-        c_uint64,
-        c_ulong,
-        c_void_p,
-    )
+    from ctypes import Structure as Structure
+    from ctypes import addressof as addressof
+    from ctypes import byref as byref
+    from ctypes import c_char as c_char
+    from ctypes import c_char_p as c_char_p
+    from ctypes import c_int as c_int
+    from ctypes import c_long as c_long
+    from ctypes import c_size_t as c_size_t
+    from ctypes import c_uint as c_uint
+    from ctypes import c_uint32 as c_uint32
+    from ctypes import c_uint64 as c_uint64
+    from ctypes import c_ulong as c_ulong
+    from ctypes import c_void_p as c_void_p
+    from ctypes import sizeof as sizeof
     from typing import Any
 
     _Function: Any
 else:
     # The C part of ctypes alone: the package around it costs 1 ms, for types that we do not need. These are its own.
-    from _ctypes import (
-        FUNCFLAG_CDECL,
-        FUNCFLAG_PYTHONAPI,
-        FUNCFLAG_USE_ERRNO,
-        CFuncPtr,
-        _SimpleCData,
-    )
+    Structure, addressof, byref, sizeof = _ctypes.Structure, _ctypes.addressof, _ctypes.byref, _ctypes.sizeof
 
     def _simple(name, code):
-        return type(_SimpleCData)(name, (_SimpleCData,), {"_type_": code})
+        return type(_ctypes._SimpleCData)(name, (_ctypes._SimpleCData,), {"_type_": code})
 
     c_char, c_char_p, c_void_p = _simple("c_char", "c"), _simple("c_char_p", "z"), _simple("c_void_p", "P")
     c_int, c_uint = _simple("c_int", "i"), _simple("c_uint", "I")
     c_long, c_ulong = _simple("c_long", "l"), _simple("c_ulong", "L")
     c_uint32, c_uint64, c_size_t = c_uint, c_ulong, c_ulong  # on the machines that we run on (LP64)
 
-    class _Function(CFuncPtr):
+    class _Function(_ctypes.CFuncPtr):
         # PYTHONAPI keeps the GIL: nothing here has a second thread, and a call that forks must not give it up.
-        _flags_ = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI | FUNCFLAG_USE_ERRNO
+        _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI | _ctypes.FUNCFLAG_USE_ERRNO
         _restype_ = c_int
 
 
@@ -61,7 +57,7 @@ def declare(name: str, *argtypes: "type", blame: "int | None" = None) -> "Callab
     function = _Function((name, _Library))
     function.argtypes = argtypes
     function.errcheck = _error_check(blame)
-    return function
+    return function  # type: ignore[no-any-return]
 
 
 def declare_syscall(name: str, *argtypes: "type", blame: "int | None" = None) -> "Callable[..., int]":
