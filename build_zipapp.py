@@ -7,7 +7,7 @@ Such a file consists of
                      file as a script goes through runpy, which costs 4 ms
     a line of code   goes on to the loader where the bytecode is this interpreter's, else to the zip archive
     the loader       below, as bytecode
-    the pack         the bytecode of all modules, for the interpreter that the file was built for, read at once:
+    the pack         the bytecode of all modules, for the interpreter that the file was built for, and an index:
                      zipimport would open the file anew for each module, and read a directory of a hundred entries
     a zip archive    the sources, for every other interpreter, for `python3 FILE`, and for whoever wants to read them
 """
@@ -26,23 +26,28 @@ DEFAULT_PYTHON = "/usr/bin/python3"
 SHEBANG_MAXIMUM = 255  # BINPRM_BUF_SIZE, Linux 5.1
 
 # The kernel hands over all that follows the interpreter as one argument; -c takes the rest of it as code.
-START = "import sys;p=sys.argv.pop(1);sys.path[:0]=[p];f=open(p,'rb');f.readline();exec(f.readline())"
+START = "import sys;p=sys.argv.pop(1);f=open(p,'rb');f.readline();exec(f.readline())"
 CHOOSE = (
-    "import marshal;m=sys.modules['_frozen_importlib_external'].MAGIC_NUMBER;"
-    "exec(marshal.loads(f.read({loader_size})) if f.read(4)==m else 'from {program}.cli import main;main()')"
+    "import marshal;m=sys.modules['_frozen_importlib_external'].MAGIC_NUMBER;exec(marshal.loads(f.read({loader_size})) "
+    "if f.read(4)==m else 'sys.path[:0]=[p];from {program}.cli import main;main()')"
 )
 
-# `f` is the file, at the pack; `p` its path. A module and what it imports are executed in the order that importing them
+# `f` is the file, at the index; `p` its path. A module and what it imports are executed in the order that an import
 # would execute them in, without importlib's part of it, which is half of the time.
 LOADER = """\
 def load():
     ModuleSpec = sys.modules["_frozen_importlib"].ModuleSpec
     Module = type(sys)
+    from posix import pread
     pack, groups = marshal.loads(f.read(int.from_bytes(f.read(4), "little")))
+    start, file = f.tell(), f.fileno()
+    def code(name):
+        _, offset, size = pack[name]
+        return marshal.loads(pread(file, size, start + offset))
     def path(name):
         return p + "/" + name.replace(".", "/") + ".py"
     def execute(name):
-        is_package, code = pack[name]
+        is_package = pack[name][0]
         module = sys.modules[name] = Module(name)
         module.__file__ = path(name)
         module.__package__ = name if is_package else name.rpartition(".")[0]
@@ -50,7 +55,7 @@ def load():
             module.__path__ = []
         parent, _, child = name.rpartition(".")
         try:
-            exec(marshal.loads(code), module.__dict__)
+            exec(code(name), module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
@@ -70,7 +75,7 @@ def load():
         @staticmethod
         def exec_module(module):
             module.__file__ = path(module.__name__)
-            exec(marshal.loads(pack[module.__name__][1]), module.__dict__)
+            exec(code(module.__name__), module.__dict__)
     sys.meta_path.insert(0, Pack)
 load()
 from {program}.cli import main
@@ -78,14 +83,14 @@ main()
 """
 
 # Run by the interpreter that the file is built for. Reads the loader, then module names, from standard input; writes
-# magic number, loader and pack, those two behind their sizes, to standard output. The pack is
-#     {module: (is it a package, bytecode)}, {module: the modules that importing it executes before, in order}
+# magic number, loader and index, those two behind their sizes, and the bytecode to standard output. The index is
+#     {module: (is it a package, offset, size)}, {module: the modules that importing it executes before, in order}
 COMPILE = """\
 import marshal, os, sys
 from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER
 loader, *names = sys.stdin.read().split("\\0")
-pack, bytecode, order = {}, {}, []
+pack, bytecode, order, offset = {}, {}, [], 0
 for name in sorted(names):
     module = name[:-len(".py")].replace("/", ".")
     is_package = module.endswith(".__init__")
@@ -93,7 +98,8 @@ for name in sorted(names):
     with open(os.path.join(sys.argv[1], name), "rb") as file:
         source = file.read()
     bytecode[module] = marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=2))
-    pack[module] = (is_package, bytecode[module])
+    pack[module] = (is_package, offset, len(bytecode[module]))
+    offset += len(bytecode[module])
 
 class Recorder:
     @staticmethod
@@ -125,9 +131,9 @@ for name in sorted(pack):
     if name.startswith(program + ".commands."):
         groups[name] = record(name)
 loader = marshal.dumps(compile(loader, "loader", "exec", dont_inherit=True, optimize=2))
-contents = marshal.dumps((pack, groups))
-sizes = [len(part).to_bytes(4, "little") for part in (loader, contents)]
-sys.stdout.buffer.write(MAGIC_NUMBER + sizes[0] + loader + sizes[1] + contents)
+index = marshal.dumps((pack, groups))
+sizes = [len(part).to_bytes(4, "little") for part in (loader, index)]
+sys.stdout.buffer.write(b"".join((MAGIC_NUMBER, sizes[0], loader, sizes[1], index, *bytecode.values())))
 """
 
 

@@ -26,10 +26,20 @@ PARENT = f"/pyrun-test-{os.getpid()}"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="cgroups are made by root")
 
 
+def make(group, optional=False):
+    """Make the cgroup as the runtime does: v2 first, v1 while the init is at its mounts, and undo it where that fails."""
+    try:
+        group.create_v2(optional)
+        group.create_v1(optional)
+    except OSError:
+        group.remove()
+        raise
+
+
 @pytest.fixture
 def cgroup():
     found = locate(f"{PARENT}/container", "")
-    found.create()
+    make(found)
     yield found
     found.kill()
     locate(PARENT, "").remove()
@@ -56,14 +66,13 @@ def start(cgroup):
 
 def fork_into(group, function):
     """Fork a process that joins as the runtime does on v1, and runs `function`; return once it has joined."""
-    early, memory, into = group.open_joins()
+    joins, into = group.open_v1(), group.open_v2()
     ready, joined = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            for fd in [*early, memory]:
-                if fd != -1:
-                    os.write(fd, b"0")
+            for fd in joins:
+                os.write(fd, b"0")
             if into != -1:
                 with open(f"/proc/self/fd/{into}/cgroup.procs", "w") as file:
                     file.write("0")
@@ -71,7 +80,7 @@ def fork_into(group, function):
             function()
         finally:
             os._exit(1)
-    for fd in [*early, memory, into, joined]:
+    for fd in [*joins, into, joined]:
         if fd != -1:
             os.close(fd)
     answer = os.read(ready, 1)
@@ -136,7 +145,7 @@ def test_a_cgroup_is_made_in_every_hierarchy_and_removed_from_every_one(cgroup):
 
 def test_remove_after_a_failed_create_leaves_no_parent_either():
     group = locate(f"{PARENT}-other/a/b", "")
-    group.create()
+    make(group)
     group.remove()
 
     assert not any(os.path.exists(path) for path in locate(f"{PARENT}-other", "").directories)
@@ -145,7 +154,7 @@ def test_remove_after_a_failed_create_leaves_no_parent_either():
 def test_a_create_that_fails_midway_leaves_nothing(cgroup):
     other = locate(f"{PARENT}/memory.stat/x", "")  # in one hierarchy, memory.stat is a file
     with pytest.raises(OSError, match="File exists|Not a directory"):
-        other.create()
+        make(other)
     there = [directory for directory in locate(f"{PARENT}/memory.stat", "").directories if os.path.isdir(directory)]
 
     assert there == []
@@ -170,11 +179,10 @@ def test_a_process_joins_every_hierarchy(cgroup, start):
 
 
 def test_the_descriptors_to_join_by_are_closed_by_exec(cgroup):
-    early, memory, into = cgroup.open_joins()
-    inheritable = [os.get_inheritable(fd) for fd in [*early, memory, into] if fd != -1]
-    for fd in [*early, memory, into]:
-        if fd != -1:
-            os.close(fd)
+    joins = [*cgroup.open_v1(), *([cgroup.open_v2()] if "" in cgroup.paths else [])]
+    inheritable = [os.get_inheritable(fd) for fd in joins]
+    for fd in joins:
+        os.close(fd)
 
     assert inheritable and not any(inheritable)
 
@@ -183,21 +191,21 @@ def test_a_cgroup_with_processes_is_not_taken(cgroup, start):
     start(sleep)
 
     with pytest.raises(ConfigError, match=r"linux.cgroupsPath: the container's cgroup is not empty: .* 1 process"):
-        locate(f"{PARENT}/container", "").create()
+        make(locate(f"{PARENT}/container", ""))
 
 
 def test_a_frozen_cgroup_is_not_taken(cgroup):
     cgroup.freeze()
 
     with pytest.raises(ConfigError, match="is frozen"):
-        locate(f"{PARENT}/container", "").create()
+        make(locate(f"{PARENT}/container", ""))
 
 
 def test_who_may_not_make_a_cgroup_is_told_so_or_does_without(cgroup, start):
     def create(optional):
         os.setresuid(65534, 65534, 65534)
         group = locate(f"{PARENT}/rootless", "")
-        group.create(optional)
+        make(group, optional)
         return group.paths, group.processes(), group.remove()
 
     assert ask(start, lambda: create(False)) in ("EACCES", "EPERM")
@@ -206,7 +214,7 @@ def test_who_may_not_make_a_cgroup_is_told_so_or_does_without(cgroup, start):
 
 def test_processes_in_cgroups_below_are_counted_and_killed(cgroup, start):
     inner = locate(f"{PARENT}/container/inner/most", "")
-    inner.create()
+    make(inner)
     pid = start(sleep, inner)
     seen = cgroup.processes()
     cgroup.kill()
@@ -332,7 +340,7 @@ def test_a_cgroup_that_goes_away_under_the_walk_is_no_error(cgroup):
 
 def test_what_the_container_froze_itself_can_be_killed(cgroup, start):
     inner = locate(f"{PARENT}/container/inner", "")
-    inner.create()
+    make(inner)
     pid = start(sleep, inner)
     inner.freeze()
     if "freezer" in inner.paths:
@@ -492,7 +500,7 @@ def test_a_controller_that_cannot_be_enabled_is_named_with_the_way_out(cgroup, s
     os.mkdir(busy.paths[""])
     pid = start(sleep, busy)
     try:
-        inner.create()
+        make(inner)
         with pytest.raises(Error, match="the pids controller could not be enabled for .*/inner: .* move them"):
             inner.apply(resources(pids={"limit": 5}), devices=False)
     finally:
@@ -507,7 +515,7 @@ def test_a_place_below_a_threaded_cgroup_is_refused(cgroup):
     try:
         threads.controller("").write("cgroup.type", "threaded")
         with pytest.raises(Error, match="is below a threaded one"):
-            Cgroup({"": threads.paths[""] + "/most"}).create()
+            make(Cgroup({"": threads.paths[""] + "/most"}))
         left = os.path.exists(threads.paths[""] + "/most")
     finally:
         Cgroup({"": os.path.dirname(threads.paths[""])}).remove()
@@ -638,7 +646,7 @@ def test_the_owner_may_move_processes_but_not_change_limits(cgroup):
 
 def test_exec_can_go_to_a_cgroup_within_the_containers(cgroup, start):
     inner = locate(f"{PARENT}/container/inner", "")
-    inner.create()
+    make(inner)
     below = cgroup.below("/inner/")
     pid = start(sleep, below)
 
@@ -649,7 +657,7 @@ def test_exec_follows_an_init_that_moved_down_and_shared_its_controllers_out(cgr
     if "memory" in cgroup.paths:
         pytest.skip("v2 has no controller here that it would not share out beside processes")
     inner = locate(f"{PARENT}/container/init.scope", "")
-    inner.create()
+    make(inner)
     init = start(sleep, inner)
     cgroup.controller("").write("cgroup.subtree_control", "+memory")
     with pytest.raises(AssertionError, match="has not joined"):

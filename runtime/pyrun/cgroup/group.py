@@ -78,14 +78,12 @@ class Cgroup:
 
         check(self, resources)
 
-    def create(self, optional: bool = False) -> None:
-        """Make the cgroup in every hierarchy, or in none.
+    def create_v2(self, optional: bool = False) -> None:
+        """Make the cgroup in the v2 hierarchy, after making sure that there is none of the name in use in any.
 
         `optional` leaves out the hierarchies in which the caller may not make one, as runc does for a rootless
         container without limits.
         """
-        from pyrun.cgroup import creation
-
         processes = self.processes()
         if processes:
             raise ConfigError(
@@ -94,7 +92,16 @@ class Cgroup:
             )
         if self.frozen():
             raise ConfigError(f"config.json: linux.cgroupsPath: the cgroup {self.directories[0]} is frozen")
-        self._made = creation.create(self.paths, optional)
+        self._create([name for name in self.paths if name == ""], optional)
+
+    def create_v1(self, optional: bool = False) -> None:
+        """Make the cgroup in the v1 hierarchies. A process can be born in the v2 cgroup while this goes on."""
+        self._create([name for name in self.paths if name != ""], optional)
+
+    def _create(self, controllers: "list[str]", optional: bool) -> None:
+        from pyrun.cgroup import creation
+
+        self._made += creation.create(self.paths, controllers, optional)
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
         """Write the limits.
@@ -112,22 +119,25 @@ class Cgroup:
 
         limit_memory(self, resources)
 
-    def open_joins(self) -> "tuple[list[int], int, int]":
-        """Return the descriptors to join by: the v1 `tasks` files but memory's, memory's or -1, the v2 directory or -1.
+    def open_v1(self) -> "list[int]":
+        """Return descriptors of the v1 `tasks` files, to join by; memory's, where there is one, is the last.
 
         A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
-        it does for a process written to `cgroup.procs`.  The v2 directory is for clone3(CLONE_INTO_CGROUP).
+        it does for a process written to `cgroup.procs`.
         """
-        early: list[int] = []
-        memory = into = -1
-        for directory in self.directories:
-            if directory == self.paths.get(""):
-                into = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            elif directory == self.paths.get("memory"):
-                memory = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
-            else:
-                early.append(os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC))
-        return early, memory, into
+        memory = self.paths.get("memory")
+        directories = [directory for directory in self.directories if directory not in (memory, self.paths.get(""))]
+        wanted = [*directories, memory] if memory else directories
+        return [os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in wanted]
+
+    @property
+    def memory_joins(self) -> int:
+        """How many of open_v1() are memory's."""
+        return 1 if "memory" in self.paths else 0
+
+    def open_v2(self) -> int:
+        """Return the v2 directory, for clone3(CLONE_INTO_CGROUP), or -1."""
+        return os.open(self.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if "" in self.paths else -1
 
     def processes(self) -> "list[int]":
         """Return the pids in this cgroup and all below it, those that the caller's pid namespace can see.

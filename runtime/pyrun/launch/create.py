@@ -3,12 +3,14 @@
       runtime                                 init
       (host namespaces)                       (becomes the container)
 
-      make the cgroups
+      make the cgroup v2
       clone ────────────────────────────────▶ join and unshare namespaces
                              ◀── "entered"
       map user and group ids
-                               "go" ──▶       (with the descriptors for joining the cgroups)
-                                              mounts, devices, terminal
+                               "go" ──▶
+      make the cgroups v1, limits             mounts
+                          "cgroups" ──▶       (with the descriptors for joining them)
+                                              join, mounts, devices, terminal
                             ◀── "mounted"     (with the terminal's master)
       prestart, createRuntime hooks
                          "hooks ran" ──▶
@@ -16,12 +18,12 @@
                                               sysctl, masks, pivot_root
                                               look up the program
                                               execute the last mile: Python ends here
-                                              cgroups, limits, ids, capabilities
+                                              memory cgroup, limits, ids, capabilities
                               ◀── "ready"
       memory limit on cgroup v2
       save the state, exit                    wait at the gate for `start`, execve
 
-Each side only ever waits for the next word of this table, so reading runtime() and _init() side by side, from top to
+Each side only ever waits for the next word of this table, so reading _runtime() and _init() side by side, from top to
 bottom, is reading the order in which things happen. A side that fails says so and the other raises it.
 
 The runtime learns the init's pid from the kernel with each word, since it can change twice: where namespaces must be
@@ -130,9 +132,7 @@ def create(request: Request) -> "tuple[Container, int]":
         undo.by(container.remove)
         _describe(container, plan)
         container.save()
-        plan.cgroup.create()
         undo.by(plan.cgroup.remove)
-        plan.cgroup.apply(plan.config.linux.resources, memory=False)
         _runtime(plan, container, memfd, undo)
         undo.keep()
     for warning in plan.warnings:
@@ -156,14 +156,16 @@ def _describe(container: Container, plan: Plan) -> None:
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
+    unprivileged = os.geteuid() != 0
+    plan.cgroup.create_v2(optional=unprivileged)
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
-    entry, early, into = _entry(plan)
-    child = Child(plan.namespaces.start(into))
+    into = plan.cgroup.open_v2()
+    child = Child(plan.namespaces.start(-1 if plan.namespaces.entered_by_child else into))
     if child.pid == 0:
         ours.close()
-        _run_as_child(plan, container, theirs, listener.fileno(), memfd, entry, early)
+        _run_as_child(plan, container, theirs, listener.fileno(), memfd, into)
     undo.by(child.kill)
     theirs.close()
 
@@ -175,6 +177,10 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         oom.adjust_score(child.pid, plan.process.oom_score_adj)
     container.pid = child.pid
     ours.say("go")
+
+    plan.cgroup.create_v1(optional=unprivileged)
+    plan.cgroup.apply(linux.resources, memory=False)
+    ours.say("cgroups", plan.cgroup.open_v1())
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")
@@ -189,19 +195,6 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         sockets.send_pidfd(plan.request.pidfd_socket, child.pid)
     if plan.request.pid_file:
         sockets.write_pid_file(plan.request.pid_file, child.pid)
-
-
-def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
-    """Return how the init gets into its cgroups: at the end, at once (cgroup v1), and by being born there (v2).
-
-    Memory always comes at the end on v1: whoever joins is charged for what it has, and Python has 8 MB.
-    """
-    early, memory, into = plan.cgroup.open_joins()
-    late = [memory] if memory >= 0 else []
-    makes = plan.namespaces.makes_cgroup
-    if plan.namespaces.entered_by_child:
-        return Entry(True, into, early + late, makes), [], -1
-    return Entry(False, -1, late, makes), early, into
 
 
 class Child:
@@ -231,21 +224,17 @@ def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
         hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"))
 
 
-def _run_as_child(
-    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
-) -> None:
+def _run_as_child(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
     """Run _init() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _init(plan, container, channel, gate_, memfd, entry, early)
+        _init(plan, container, channel, gate_, memfd, into)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
         os._exit(1)
 
 
-def _init(
-    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
-) -> None:
+def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
     """Turn this process into the container's first process. Never returns."""
     os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
     plan.namespaces.enter(channel)
@@ -255,11 +244,15 @@ def _init(
     if plan.namespaces.joined:
         # Nobody in there may look into this process while it holds descriptors of the host (CVE-2016-9962).
         prctl(PR_SET_DUMPABLE, 0)
-    for fd in early:
-        os.write(fd, b"0")
 
     umask = os.umask(0)
-    plan.root.mount(plan.cgroup.paths)
+    plan.root.begin()
+    joins = channel.hear("cgroups").descriptors
+    if not plan.namespaces.entered_by_child:
+        # All but memory, which comes with the last mile: whoever joins is charged for what it has, and Python has 8 MB.
+        while len(joins) > plan.cgroup.memory_joins:
+            os.write(joins.pop(0), b"0")
+    plan.root.complete(plan.cgroup.paths)
     terminal = plan.root.open_terminal(plan.process)
     if plan.needs_meeting:
         channel.say("mounted", terminal[:1])
@@ -277,6 +270,7 @@ def _init(
     process.set_groups(plan.process.user, host.denies_groups)
     found = program.find(plan.process, host, plan.request.preserved.environment)
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
+    entry = Entry(plan.namespaces.entered_by_child, into, joins, plan.namespaces.makes_cgroup)
     needed = [channel.fileno(), gate_, *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None

@@ -57,8 +57,7 @@ class Target:
         self.root = os.open(f"{proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
-        early, memory, into = cgroup.open_joins()
-        self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False)
+        self.entry = Entry(True, cgroup.open_v2(), cgroup.open_v1(), False)
 
 
 def _differing_namespaces(proc: str) -> int:
