@@ -112,16 +112,23 @@ class Cgroup:
 
         limit_memory(self, resources)
 
-    def open_joins(self) -> "tuple[list[int], int, int]":
-        """Return the descriptors to join by: the v1 `tasks` files but memory's, memory's or -1, the v2 directory or -1.
+    def open_joins(self, born: bool = True) -> "tuple[list[int], int, int]":
+        """Return the descriptors to join by: the files of all hierarchies but memory's, memory's or -1, the v2
+        directory or -1.
 
         A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
         it does for a process written to `cgroup.procs`.  The v2 directory is for clone3(CLONE_INTO_CGROUP).
+
+        `born=False` gives the file `cgroup.procs` instead: who clones in another user namespace has no right to the
+        directory, and who is seen from there must not hold it, since "..", again and again, leads to the host's root
+        (as in CVE-2024-21626).  What is written counts as written by who opened the file (Linux 5.16, 5.10.111).
         """
         early: list[int] = []
         memory = into = -1
         for directory in self.directories:
-            if directory == self.paths.get(""):
+            if directory == self.paths.get("") and not born:
+                early.append(os.open(directory + "/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+            elif directory == self.paths.get(""):
                 into = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             elif directory == self.paths.get("memory"):
                 memory = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)

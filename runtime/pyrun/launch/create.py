@@ -194,10 +194,12 @@ def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
 
     Memory always comes at the end on v1: whoever joins is charged for what it has, and Python has 8 MB.
     """
-    early, memory, into = plan.cgroup.open_joins()
+    late_birth = plan.namespaces.entered_by_child
+    in_user_namespace = plan.config.linux.namespace("user") is not None
+    early, memory, into = plan.cgroup.open_joins(born=not (late_birth and in_user_namespace))
     late = [memory] if memory >= 0 else []
     makes = plan.namespaces.makes_cgroup
-    if plan.namespaces.entered_by_child:
+    if late_birth:
         return Entry(True, into, early + late, makes), [], -1
     return Entry(False, -1, late, makes), early, into
 

@@ -56,7 +56,7 @@ class Target:
         self.root = os.open(f"{proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
-        early, memory, into = cgroup.open_joins()
+        early, memory, into = cgroup.open_joins(born=not self.types & namespaces.FLAGS["user"])
         self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False)
 
 
