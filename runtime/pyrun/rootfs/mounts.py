@@ -2,6 +2,7 @@
 
 import os
 import stat
+from errno import ELOOP, ENOTDIR
 
 from pyrun.errors import Error
 from pyrun.linux.mount import (
@@ -21,6 +22,7 @@ from pyrun.linux.mount import (
     move_mount,
     open_tree,
 )
+from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from pyrun.rootfs.options import MountOptions
 from pyrun.rootfs.tree import Tree, descriptor_path
 
@@ -107,8 +109,18 @@ def _bind(tree: Tree, planned: PlannedMount) -> int:
     change_attributes(fd, *planned.options.attributes)
     change_attributes(fd, *planned.options.recursive, recursive=True)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-    target = tree.make_directory(planned.destination) if is_directory else tree.make_file(planned.destination)
-    return attach_to(target, fd)
+    return attach_to(open_mount_point(tree, planned, is_directory), fd)
+
+
+def open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool = True) -> int:
+    """Open the destination, made where it is missing; it must not lie in procfs by a symlink of the image's."""
+    make = tree.make_directory if is_directory else tree.make_file
+    target = make(planned.destination)
+    resolved = tree.path_of(target)
+    if resolved != planned.destination and (resolved + "/").startswith("/proc/"):
+        os.close(target)
+        raise Error(f"{_describe(planned)}: the destination is a symlink, and {resolved} is inside /proc")
+    return target
 
 
 def _is_procfs(fd: int) -> bool:
@@ -122,7 +134,7 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     if planned.type in ("proc", "sysfs"):
         target = _ordinary_directory(tree, planned)
     else:
-        target = tree.make_directory(planned.destination)
+        target = open_mount_point(tree, planned)
     data = list(options.data)
     if planned.type == "tmpfs" and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}"))  # tmpfs's own default is 1777
@@ -137,18 +149,24 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
 def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
     """Open the mount point of procfs or sysfs, which must not be a symlink: masks and labels go below it by name.
 
-    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else.
+    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else. Not looked at first
+    and opened then, since a container that has the same root file system could replace it between the two.
     """
     parent, name = tree.open_parent(planned.destination)
     try:
-        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFDIR
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            pass  # the usual case
+        return openat2(parent, name, os.O_PATH | os.O_DIRECTORY, RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno not in (ELOOP, ENOTDIR):
+            raise
+        raise Error(
+            f'filesystem "{planned.type}" must be mounted on ordinary directory: {planned.destination}'
+        ) from error
     finally:
         os.close(parent)
-    if not stat.S_ISDIR(mode):
-        raise Error(f'filesystem "{planned.type}" must be mounted on ordinary directory: {planned.destination}')
-    return tree.make_directory(planned.destination)
 
 
 def new_filesystem(
