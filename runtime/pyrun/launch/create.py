@@ -46,6 +46,7 @@ from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
+from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.rootfs.setup import PlannedRoot
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.validate import validate, warnings
@@ -158,6 +159,11 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
     entry, early, into = _entry(plan)
+    if plan.namespaces.joins(CLONE_NEWPID):
+        from pyrun.launch.procfs import open_context  # few containers do
+
+        for mount in plan.root.procfs:
+            mount.context = open_context(plan.namespaces)
     child = Child(plan.namespaces.start(into))
     if child.pid == 0:
         ours.close()
@@ -200,7 +206,7 @@ def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
     late = [memory] if memory >= 0 else []
     makes = plan.namespaces.makes_cgroup
     if late_birth:
-        return Entry(True, into, early + late, makes), [], -1
+        return Entry(True, into, early + late, makes).detached(), [], -1
     return Entry(False, -1, late, makes), early, into
 
 
@@ -248,12 +254,14 @@ def _init(
 ) -> None:
     """Turn this process into the container's first process. Never returns."""
     os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
+    # Nobody in what is joined may look into this process while it holds descriptors of the host (CVE-2016-9962).
+    if plan.namespaces.joins(CLONE_NEWUSER):
+        prctl(PR_SET_DUMPABLE, 0)  # at once: root in there may look into all processes that are in it, too
     plan.namespaces.enter(channel)
     channel.hear("go")
     if plan.config.linux.namespace("user"):
         namespaces.become_root()
     if plan.namespaces.joined:
-        # Nobody in there may look into this process while it holds descriptors of the host (CVE-2016-9962).
         prctl(PR_SET_DUMPABLE, 0)
     for fd in early:
         os.write(fd, b"0")

@@ -57,7 +57,7 @@ class Target:
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
         early, memory, into = cgroup.open_joins(born=not self.types & namespaces.FLAGS["user"])
-        self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False)
+        self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False).detached()
 
 
 def _differing_namespaces(proc: str) -> int:

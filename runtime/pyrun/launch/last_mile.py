@@ -3,6 +3,7 @@
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
+from pyrun.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from pyrun.linux.prctl import PR_SET_NAME
 from pyrun.linux.sched import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_PARENT
 from pyrun.linux.syscalls import MACHINE
@@ -31,6 +32,16 @@ class Entry:
         self.into = into if by_child else -1
         self.joins = joins
         self.new_cgroup = new_cgroup
+
+    def detached(self) -> "Entry":
+        """Return the same with a directory from which ".." leads nowhere: the child has it when peers can already see
+        the child, and with CAP_SYS_PTRACE its descriptors (CVE-2024-21626 shows what one is good for)."""
+        if self.into >= 0:
+            try:
+                self.into = open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE, dirfd=self.into)
+            except PermissionError:
+                pass  # without root there is no such mount; nor do our peers have CAP_SYS_PTRACE over us
+        return self
 
     def descriptors(self) -> "list[int]":
         return ([self.into] if self.into >= 0 else []) + self.joins

@@ -58,6 +58,8 @@ class PlannedMount:
         self.type = mount.type
         self.options = MountOptions(mount.options)
         self.is_bind = self.options.bind is not None or self.type == "bind"
+        self.is_procfs = not self.is_bind and self.type == "proc"
+        self.context = -1  # of fsopen(2), where another process has to open it
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
         if self.is_bind and self.options.data:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
@@ -80,8 +82,8 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
 
     `writable` leaves out "ro": for /dev, until the devices are in it (make_read_only).
 
-    Must run in the container's namespaces: procfs shows the pid namespace that this process's children are in, sysfs
-    the network namespace, mqueue the IPC namespace that it is in itself.
+    Must run in the container's namespaces: procfs shows the pid namespace that who opened its context is in, sysfs the
+    network namespace, mqueue the IPC namespace.
     """
     try:
         fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
@@ -141,7 +143,8 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
         fd = _mount_by_string(target, planned, data)
     else:
-        fd = attach_to(target, new_filesystem(planned.type, planned.source, set_, options.superblock, data))
+        context = planned.context if planned.context >= 0 else fsopen(planned.type.encode())
+        fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.superblock, data))
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
 
@@ -173,7 +176,13 @@ def new_filesystem(
     type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
 ) -> int:
     """Return a detached mount of a new file system, with MOUNT_ATTR_* and the superblock's `flags`."""
-    fs = fsopen(os.fsencode(type_))
+    return configure(fsopen(os.fsencode(type_)), type_, source, attributes, flags, data)
+
+
+def configure(
+    fs: int, type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
+) -> int:
+    """The same from the context `fs`, which is closed."""
     try:
         if source:
             fsconfig_set_string(fs, b"source", os.fsencode(source))
