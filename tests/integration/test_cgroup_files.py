@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="cgroups are made by r
 
 
 def make(group, optional=False):
-    """Make the cgroup as the runtime does: v2 first, v1 while the init is at its mounts, and undo it where that fails."""
+    """Make the cgroup as the runtime does, and undo it where that fails."""
     try:
         group.create_v2(optional)
         group.create_v1(optional)
@@ -66,7 +66,7 @@ def start(cgroup):
 
 def fork_into(group, function):
     """Fork a process that joins as the runtime does on v1, and runs `function`; return once it has joined."""
-    joins, into = group.open_v1(), group.open_v2()
+    joins, into = group.open_files(v2=False), group.open_v2()
     ready, joined = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -179,7 +179,7 @@ def test_a_process_joins_every_hierarchy(cgroup, start):
 
 
 def test_the_descriptors_to_join_by_are_closed_by_exec(cgroup):
-    joins = [*cgroup.open_v1(), *([cgroup.open_v2()] if "" in cgroup.paths else [])]
+    joins = [*cgroup.open_files(v2=False), *([cgroup.open_v2()] if "" in cgroup.paths else [])]
     inheritable = [os.get_inheritable(fd) for fd in joins]
     for fd in joins:
         os.close(fd)

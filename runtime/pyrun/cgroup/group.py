@@ -119,24 +119,33 @@ class Cgroup:
 
         limit_memory(self, resources)
 
-    def open_v1(self) -> "list[int]":
-        """Return descriptors of the v1 `tasks` files, to join by; memory's, where there is one, is the last.
+    def open_files(self, v2: bool) -> "list[int]":
+        """Return descriptors of the files to join by: the `tasks` of v1, memory's last, and before them with `v2` that
+        hierarchy's cgroup.procs.
 
         A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
-        it does for a process written to `cgroup.procs`.
+        it does for a process written to `cgroup.procs`. What is written counts as written by who opened the file
+        (Linux 5.16, 5.10.111), so a process in another user namespace can join by them.
         """
-        memory = self.paths.get("memory")
-        directories = [directory for directory in self.directories if directory not in (memory, self.paths.get(""))]
-        wanted = [*directories, memory] if memory else directories
-        return [os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in wanted]
+        memory, unified = self.paths.get("memory"), self.paths.get("")
+        files = [f"{directory}/tasks" for directory in self.directories if directory not in (memory, unified)]
+        if unified and v2:
+            files.insert(0, f"{unified}/cgroup.procs")
+        if memory:
+            files.append(f"{memory}/tasks")
+        return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in files]
 
     @property
     def memory_joins(self) -> int:
-        """How many of open_v1() are memory's."""
+        """How many of open_files() are memory's."""
         return 1 if "memory" in self.paths else 0
 
     def open_v2(self) -> int:
-        """Return the v2 directory, for clone3(CLONE_INTO_CGROUP), or -1."""
+        """Return the v2 directory, for clone3(CLONE_INTO_CGROUP), or -1.
+
+        Not for a process in another user namespace: it has no right to clone into it, and root there, who can look into
+        that process, would come from it by ".." to the host's root (as in CVE-2024-21626).
+        """
         return os.open(self.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if "" in self.paths else -1
 
     def processes(self) -> "list[int]":

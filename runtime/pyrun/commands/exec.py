@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
+_ID_DIGITS = 10
+
+
 def run(
     settings: "Settings",
     id_: str,
@@ -124,7 +127,8 @@ def _user(json: "dict[str, Any]", user: str, additional_gids: "list[str]") -> "d
 
 def _id(option: str, text: str) -> int:
     """Return the number `text`; what is none, or no id, must never become 0 (CVE-2026-30892)."""
-    if not (text.isascii() and text.isdigit()) or int(text) >= UINT32[1]:
+    # The length first: int() of thousands of digits raises another ValueError, or takes its time.
+    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS) or int(text) >= UINT32[1]:
         raise UsageError(f'{option}: "{text}" is no id: UID[:GID], in numbers')
     return int(text)
 

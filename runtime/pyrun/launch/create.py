@@ -49,6 +49,7 @@ from pyrun.launch.namespaces import Namespaces
 from pyrun.launch.process import compile_filter
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
+from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.rootfs.setup import PlannedRoot
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.validate import validate, warnings
@@ -161,8 +162,17 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
-    into = plan.cgroup.open_v2()
-    child = Child(plan.namespaces.start(-1 if plan.namespaces.entered_by_child else into))
+    late_birth = plan.namespaces.entered_by_child
+    by_file = late_birth and plan.config.linux.namespace("user") is not None
+    into = -1 if by_file else plan.cgroup.open_v2()
+    if late_birth:
+        into = last_mile.detach(into)
+    if plan.namespaces.joins(CLONE_NEWPID):
+        from pyrun.launch.procfs import open_context  # few containers do
+
+        for mount in plan.root.procfs:
+            mount.context = open_context(plan.namespaces)
+    child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
         _run_as_child(plan, container, theirs, listener.fileno(), memfd, into)
@@ -180,7 +190,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
     plan.cgroup.create_v1(optional=unprivileged)
     plan.cgroup.apply(linux.resources, memory=False)
-    ours.say("cgroups", plan.cgroup.open_v1())
+    ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")
@@ -237,12 +247,14 @@ def _run_as_child(plan: Plan, container: Container, channel: Channel, gate_: int
 def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
     """Turn this process into the container's first process. Never returns."""
     os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
+    # Nobody in what is joined may look into this process while it holds descriptors of the host (CVE-2016-9962).
+    if plan.namespaces.joins(CLONE_NEWUSER):
+        prctl(PR_SET_DUMPABLE, 0)  # at once: root in there may look into all processes that are in it, too
     plan.namespaces.enter(channel)
     channel.hear("go")
     if plan.config.linux.namespace("user"):
         namespaces.become_root()
     if plan.namespaces.joined:
-        # Nobody in there may look into this process while it holds descriptors of the host (CVE-2016-9962).
         prctl(PR_SET_DUMPABLE, 0)
 
     umask = os.umask(0)

@@ -57,7 +57,9 @@ class Target:
         self.root = os.open(f"{proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
-        self.entry = Entry(True, cgroup.open_v2(), cgroup.open_v1(), False)
+        by_file = bool(self.types & namespaces.FLAGS["user"])
+        into = -1 if by_file else last_mile.detach(cgroup.open_v2())
+        self.entry = Entry(True, into, cgroup.open_files(v2=by_file), False)
 
 
 def _differing_namespaces(proc: str) -> int:

@@ -3,6 +3,7 @@
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
+from pyrun.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from pyrun.linux.prctl import PR_SET_NAME
 from pyrun.linux.sched import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_PARENT
 from pyrun.linux.syscalls import MACHINE
@@ -23,7 +24,7 @@ class Entry:
     by_child      it is made by the last mile's first row, a child of this process that is its sibling (CLONE_PARENT):
                   in the namespaces that only children enter
     into          the cgroup v2 directory that this child is born in, or -1
-    joins         `tasks` files of cgroup v1 hierarchies that it still has to join
+    joins         files of the hierarchies that it still has to join (Cgroup.open_files)
     new_cgroup    whether it then makes a cgroup namespace
     """
 
@@ -40,6 +41,18 @@ class Entry:
         """Return the same with the descriptors at the numbers that they have in the last mile."""
         into = descriptors[0] if self.into >= 0 else -1
         return Entry(self.by_child, into, descriptors[len(descriptors) - len(self.joins) :], self.new_cgroup)
+
+
+def detach(directory: int) -> int:
+    """Return `directory` (or -1) as one from which ".." leads nowhere, where we may make such a one.
+
+    The child of the first row has it when peers can already see that child, and with CAP_SYS_PTRACE its descriptors
+    (CVE-2024-21626 shows what one is good for).
+    """
+    try:
+        return open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE, dirfd=directory) if directory >= 0 else -1
+    except PermissionError:
+        return directory  # without root there is no such mount; nor do our peers have CAP_SYS_PTRACE over us
 
 
 def prepare() -> int:

@@ -26,6 +26,10 @@ class PlannedRoot:
         self._own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self._mounts)
         self._last = [mount for mount in self._mounts if mount.destination == "/dev" and mount.options.is_read_only]
 
+    @property
+    def procfs(self) -> "list[PlannedMount]":
+        return [mount for mount in self._mounts if mount.is_procfs]
+
     def begin(self) -> None:
         """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
         self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)
