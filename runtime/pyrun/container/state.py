@@ -93,8 +93,13 @@ class Container:
 
     def lock(self) -> int:
         """Wait until no other command changes this container. The lock goes with the descriptor, or the process."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Error(f"container does not exist: {self.id}") from None  # another command has just deleted it
         fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink == 0:
+            raise Error(f"container does not exist: {self.id}")  # who had the lock deleted it
         return fd
 
     def status(self) -> str:
