@@ -198,7 +198,8 @@ def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
     late = [memory] if memory >= 0 else []
     makes = plan.namespaces.makes_cgroup
     if plan.namespaces.entered_by_child:
-        return Entry(True, into, early + late, makes), [], -1
+        user_namespace = plan.config.linux.namespace("user") is not None
+        return last_mile.by_child(early + late, into, makes, user_namespace), [], -1
     return Entry(False, -1, late, makes), early, into
 
 

@@ -29,7 +29,6 @@ from pyrun.errors import Error, reason
 from pyrun.launch import descriptors, last_mile, namespaces, process, program
 from pyrun.launch.channel import Channel
 from pyrun.launch.departure import reset_signals, seal_imports
-from pyrun.launch.last_mile import Entry
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import setns
 from pyrun.rootfs import console
@@ -57,7 +56,8 @@ class Target:
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
         early, memory, into = cgroup.open_joins()
-        self.entry = Entry(True, into, early + ([memory] if memory >= 0 else []), False)
+        joins = early + ([memory] if memory >= 0 else [])
+        self.entry = last_mile.by_child(joins, into, False, bool(self.types & namespaces.FLAGS["user"]))
 
 
 def _differing_namespaces(proc: str) -> int:

@@ -1,5 +1,7 @@
 """The last mile of a container's init and of a process that joins one: the rows, in order, and who carries them out."""
 
+import os
+
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
@@ -22,7 +24,7 @@ class Entry:
     by_child      it is made by the last mile's first row, a child of this process that is its sibling (CLONE_PARENT):
                   in the namespaces that only children enter
     into          the cgroup v2 directory that this child is born in, or -1
-    joins         `tasks` files of cgroup v1 hierarchies that it still has to join
+    joins         `tasks` or `cgroup.procs` files of the hierarchies that it still has to join
     new_cgroup    whether it then makes a cgroup namespace
     """
 
@@ -39,6 +41,16 @@ class Entry:
         """Return the same with the descriptors at the numbers that they have in the last mile."""
         into = descriptors[0] if self.into >= 0 else -1
         return Entry(self.by_child, into, descriptors[len(descriptors) - len(self.joins) :], self.new_cgroup)
+
+
+def by_child(joins: "list[int]", into: int, new_cgroup: bool, user_namespace: bool) -> Entry:
+    """Return the entry of a process that the last mile makes, which is born `into` a cgroup v2 directory (or -1)."""
+    if user_namespace and into >= 0:
+        # To be born there takes the right to write there, which root of a user namespace has not. A file asks for the
+        # right of the one who opened it (Linux 5.16, and its predecessors since CVE-2021-4197).
+        joins = [os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=into), *joins]
+        into = -1
+    return Entry(True, into, joins, new_cgroup)
 
 
 def prepare() -> int:
