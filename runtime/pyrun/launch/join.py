@@ -29,6 +29,7 @@ from pyrun.errors import Error, reason
 from pyrun.launch import descriptors, last_mile, namespaces, process, program
 from pyrun.launch.channel import Channel
 from pyrun.launch.departure import reset_signals, seal_imports
+from pyrun.launch.last_mile import Entry
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import setns
 from pyrun.rootfs import console
