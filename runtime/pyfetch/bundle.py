@@ -10,7 +10,6 @@ A bundle is made under another name and renamed. With an overlay, rootfs is a mo
 import errno
 import json
 import os
-import secrets
 
 from pyfetch import linux, overlay
 from pyfetch.digest import digest_of
@@ -18,11 +17,10 @@ from pyfetch.document import Document, parse
 from pyfetch.downloads import Downloads, Restarted
 from pyfetch.errors import NotFound, UsageError
 from pyfetch.image import Image
-from pyfetch.layer import Limits
+from pyfetch.limits import Limits
 from pyfetch.runtime_config import IdMappings, Settings, extra_files, runtime_config
 from pyfetch.store import Store
 from pyfetch.tree import remove
-from pyfetch.unpack import unpack
 from pyfetch.users import User, find_user, needs_files
 
 TYPE_CHECKING = False
@@ -70,7 +68,7 @@ class Bundle:
         above = os.open(os.path.dirname(self.path), _DIRECTORY)
         try:
             # Renamed first: what is half removed must not look like a bundle.
-            gone = f".{os.path.basename(self.path)}.{secrets.token_hex(4)}.gone"
+            gone = f".{os.path.basename(self.path)}.{os.urandom(4).hex()}.gone"
             os.rename(self.path, gone, src_dir_fd=above, dst_dir_fd=above)
             remove(gone, above)
         finally:
@@ -89,7 +87,7 @@ class Maker:
         self._settings = settings
         self._mappings = mappings
         self._progress = progress
-        settings.hostname = settings.hostname or secrets.token_hex(6)  # twelve digits, as docker's
+        settings.hostname = settings.hostname or os.urandom(6).hex()  # twelve digits, as docker's
 
     def make_overlay(self, path: str) -> None:
         """Make a bundle on the layers that the store has."""
@@ -110,11 +108,11 @@ class Maker:
             Bundle(path).remove()
             raise
 
-    def make_copy(self, path: str, downloads: Downloads, limits: Limits, single: bool) -> None:
+    def make_copy(self, path: str, downloads: Downloads, limits: Limits) -> None:
         """Make a bundle with a tree of its own."""
 
         def fill(new: str) -> None:
-            self._unpack(os.path.join(new, "rootfs"), downloads, limits, single)
+            self._unpack(os.path.join(new, "rootfs"), downloads, limits)
             root = os.open(os.path.join(new, "rootfs"), _DIRECTORY)
             try:
                 user = self._user(lambda find: find(root))
@@ -147,7 +145,9 @@ class Maker:
         finally:
             os.close(folder)
 
-    def _unpack(self, rootfs: str, downloads: Downloads, limits: Limits, single: bool) -> None:
+    def _unpack(self, rootfs: str, downloads: Downloads, limits: Limits) -> None:
+        from pyfetch.unpack import unpack  # only where something is unpacked: most calls find it done
+
         layers = self._image.layers
         done = 0
         while done < len(layers):
@@ -156,7 +156,13 @@ class Maker:
             try:
                 reader = self._progress.extracting(descriptor, downloads.reader(descriptor))
                 unpack(
-                    reader, layers[done].diff_id, root, limits, single=single, lower=done > 0, warn=self._progress.warn
+                    reader,
+                    layers[done].diff_id,
+                    root,
+                    limits,
+                    single=self._mappings.single,
+                    lower=done > 0,
+                    warn=self._progress.warn,
                 )
                 self._progress.layer(descriptor, "Pull complete")
                 done += 1
@@ -198,7 +204,7 @@ class Maker:
 def new_path(store: Store, name: str) -> str:
     """Return a path for a bundle that the user gave none for."""
     base = name.partition("@")[0].rstrip("/").rpartition("/")[2].partition(":")[0] or "image"
-    return os.path.join(store.bundles, f"{base[:64]}-{secrets.token_hex(4)}")
+    return os.path.join(store.bundles, f"{base[:64]}-{os.urandom(4).hex()}")
 
 
 def _user_of(path: str) -> str:

@@ -53,7 +53,7 @@ def _as_user(arguments: argparse.Namespace, store: Store) -> int:
     from pyfetch import rootless
 
     mappings = rootless.mappings()
-    if not rootless.has_one_id(mappings):
+    if not mappings.single:
         return rootless.run_inside(mappings, lambda: _run_inside(arguments, store, mappings))
     if arguments.verb == "pull":
         os.write(2, b"pyfetch: warning: no subordinate ids in /etc/subuid and /etc/subgid, or no newuidmap: ")
@@ -99,7 +99,9 @@ def _parse(argv: "list[str]") -> argparse.Namespace:
         ours = ["pull", *ours]
     parser = _Parser(prog="pyfetch", description="Turn a registry image into a bundle.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"pyfetch {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="{pull,images,inspect,rm,prune,save}", parser_class=_Parser)
+    verbs = parser.add_subparsers(
+        dest="verb", prog="pyfetch", metavar="{pull,images,inspect,rm,prune,save}", parser_class=_Parser
+    )
     verb = next((word for word in ours if word in VERBS), "")
     for name in VERBS if not verb else (verb,):  # building the parsers of all verbs would take longer than the work
         _PARSERS[name](verbs)

@@ -79,3 +79,8 @@ def printable(text: str, limit: int = 1000) -> str:
     """
     clean = "".join(c if c.isprintable() else " " if c in "\t\r\n" else "\ufffd" for c in text[: 4 * limit])
     return " ".join(clean.split())[:limit]
+
+
+def show(name: bytes) -> str:
+    """Return a name from an archive for a message, whatever bytes it holds."""
+    return repr(name[:200].decode("utf-8", "backslashreplace"))

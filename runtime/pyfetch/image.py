@@ -136,7 +136,7 @@ class Resolver:
 
 
 def stored_image(store: Store, top: Descriptor) -> "Image | None":
-    """Return the image at `top` as far as the store has it: for this machine's platform, or for the one that is there."""
+    """Return the image at `top` as far as the store has it: of an index, the first manifest that is there."""
     pending = [top]
     while pending:
         descriptor = pending.pop(0)

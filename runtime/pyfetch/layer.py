@@ -10,7 +10,8 @@ import os
 import stat
 
 from pyfetch import tar
-from pyfetch.errors import Error, VerificationError, reason, translate
+from pyfetch.errors import Error, reason, show, translate
+from pyfetch.limits import Limits
 from pyfetch.tree import Tree, children, join, remove
 
 TYPE_CHECKING = False
@@ -28,22 +29,6 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # redirect directories when the tree becomes a layer.
 _KEPT_XATTRS = (b"user.", b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
 _DROPPED_XATTRS = (b"user.overlay.",)
-
-
-class Limits:
-    """What an image may unpack to; shared by its layers."""
-
-    def __init__(self, size: int, files: int) -> None:
-        self.size = self._size_left = size
-        self.files = self._files_left = files
-
-    def spend(self, size: int) -> None:
-        self._size_left -= size
-        self._files_left -= 1
-        if self._size_left < 0:
-            raise VerificationError(f"the image unpacks to more than {self.size} bytes: allow it with --max-size")
-        if self._files_left < 0:
-            raise VerificationError(f"the image has more than {self.files} files: allow it with --max-files")
 
 
 class Applier:
@@ -172,12 +157,12 @@ class Applier:
         try:
             target_above = self._tree.resolve(target_above)
         except FileNotFoundError:
-            raise entry.wrong(f"hard link to {tar.show(target_path)}, which does not exist") from None
+            raise entry.wrong(f"hard link to {show(target_path)}, which does not exist") from None
         if (target_above, target) == (above, name):
             return
         status = self._status_of_target(entry, target_above, target)
         if stat.S_ISDIR(status.st_mode):
-            raise entry.wrong(f"hard link to {tar.show(target_path)}, which is a directory")
+            raise entry.wrong(f"hard link to {show(target_path)}, which is a directory")
         self._remove(above, name)
         self._tree.directory(above)
         source = self._tree.directory(target_above)
@@ -188,7 +173,7 @@ class Applier:
         try:
             return os.stat(name or b".", dir_fd=self._tree.directory(above), follow_symlinks=False)
         except FileNotFoundError:
-            raise entry.wrong(f"hard link to {tar.show(join(above, name))}, which does not exist") from None
+            raise entry.wrong(f"hard link to {show(join(above, name))}, which does not exist") from None
 
     def _symbolic_link(self, entry: tar.Entry, above: bytes, name: bytes, _archive: tar.Archive) -> None:
         if not 0 < len(entry.target) < _MAXIMUM_PATH:
@@ -199,7 +184,7 @@ class Applier:
 
     def _device(self, entry: tar.Entry, above: bytes, name: bytes, _archive: tar.Archive) -> None:
         if (entry.major, entry.minor) == (0, 0) and entry.kind == tar.CHARACTER:
-            self._warn(f"left out {tar.show(entry.name)}: device 0:0 is how overlayfs marks a deleted file")
+            self._warn(f"left out {show(entry.name)}: device 0:0 is how overlayfs marks a deleted file")
             return
         kind = stat.S_IFCHR if entry.kind == tar.CHARACTER else stat.S_IFBLK
         self._remove(above, name)
@@ -325,7 +310,7 @@ def clean(entry: tar.Entry, name: "bytes | None" = None) -> bytes:
 
 def _on_entry(entry: tar.Entry, error: OSError) -> Error:
     """Name the entry: the system call only knew the last part of its path, or nothing."""
-    text = f"layer: {tar.show(entry.name)}: {error.strerror or reason(error)}"
+    text = f"layer: {show(entry.name)}: {error.strerror or reason(error)}"
     if error.errno in (errno.EPERM, errno.EINVAL):  # EINVAL: an id that the user namespace does not map
         text += f": cannot give it to {entry.uid}:{entry.gid}; more ids may be needed in /etc/subuid and /etc/subgid"
     return translate(text, error)

@@ -3,7 +3,7 @@
 Source: image-spec 1.1, image-index.md, manifest.md, config.md; docker's manifest-v2-2 differs in names of types only.
 """
 
-import binascii
+from binascii import a2b_base64
 
 from pyfetch.digest import check_digest, digest_of
 from pyfetch.document import Document, parse
@@ -117,7 +117,7 @@ def read_manifest(data: bytes, media_type: str) -> "Index | Manifest":
 
 def _embedded(document: Document, descriptor: Descriptor) -> bytes:
     try:
-        data = binascii.a2b_base64(document.string("data"))
+        data = a2b_base64(document.string("data"))
     except ValueError as error:
         raise document.wrong("data", f"not base64: {error}") from None
     algorithm = descriptor.digest.partition(":")[0]

@@ -1,7 +1,7 @@
 """Layers unpacked once, on top of each other, by the kernel's overlay file system.
 
-Each layer of the store holds what it changes, in overlayfs's own terms, because it was unpacked into an overlay over the
-layers below it: whiteouts, opaque directories and copies of what hard links point to are the kernel's work. So the
+Each layer of the store holds what it changes, in overlayfs's own terms, because it was unpacked into an overlay over
+the layers below it: whiteouts, opaque directories and copies of what hard links point to are the kernel's work. So the
 same code (layer.py) makes a flat tree and a stack, and both show the same files.
 
     thread "unpack" (a mount namespace of its own: its mounts vanish with us, whatever happens)
@@ -16,10 +16,9 @@ from pyfetch import linux
 from pyfetch.downloads import Downloads, Restarted
 from pyfetch.errors import Error, reason
 from pyfetch.image import Image, Layer
-from pyfetch.layer import Limits
+from pyfetch.limits import Limits
 from pyfetch.store import Store
 from pyfetch.tree import remove
-from pyfetch.unpack import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +62,8 @@ def _unpack_layers(store: Store, image: Image, downloads: Downloads, limits: Lim
 def _unpack_layer(
     name: str, below: "list[str]", layer: Layer, downloads: Downloads, limits: Limits, progress: "Progress"
 ) -> None:
+    from pyfetch.unpack import unpack  # only where something is unpacked: most calls find it done
+
     new = f".{name}.new"
     while True:
         root = _prepare(new, below)

@@ -1,7 +1,7 @@
 """Without root: a user namespace whose ids are the user's own and those that /etc/subuid and /etc/subgid give him.
 
-Inside it everything goes on as for root, with the ids of the image; outside, the files belong to subordinate ids, and the
-bundle's config.json maps them in the same way. Where there are no such ids, one has to do for all.
+Inside it everything goes on as for root, with the ids of the image; outside, the files belong to subordinate ids, and
+the bundle's config.json maps them in the same way. Where there are no such ids, one has to do for all.
 
       pyfetch ----fork----> child: unshare(CLONE_NEWUSER)
                   <- "new" -
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 _ENOUGH = 65536  # ids; images use those up to 65534 (nobody)
 
 
-def is_rootless() -> bool:
-    return os.geteuid() != 0
-
-
 def mappings() -> IdMappings:
     """Return the ids for this user: his own as root's, then the subordinate ones; only his own if there are too few."""
     uid, gid = os.geteuid(), os.getegid()
@@ -38,10 +34,6 @@ def mappings() -> IdMappings:
     if uids and gids and _found("newuidmap") and _found("newgidmap"):
         return IdMappings([(0, uid, 1), *_numbered(uids)], [(0, gid, 1), *_numbered(gids)])
     return IdMappings([(0, uid, 1)], [(0, gid, 1)])
-
-
-def has_one_id(found: IdMappings) -> bool:
-    return len(found.uids) == 1
 
 
 def run_inside(found: IdMappings, action: "Callable[[], int]") -> int:

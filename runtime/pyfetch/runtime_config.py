@@ -28,8 +28,8 @@ _ANNOTATION = "org.opencontainers.image."
 _CAPABILITIES = [
     f"CAP_{name}"
     for name in (
-        "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP SETUID "
-        "SYS_CHROOT"
+        "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID SETPCAP "
+        "SETUID SYS_CHROOT"
     ).split()
 ]
 _MASKED = [
@@ -87,11 +87,16 @@ class IdMappings:
         self.uids = uids
         self.gids = gids
 
+    @property
+    def single(self) -> bool:
+        """Tell whether one id has to do for all that an image uses."""
+        return len(self.uids) == 1
+
 
 def runtime_config(
     image: ImageConfig, settings: Settings, user: User, mappings: IdMappings, warn: "Callable[[str], None]"
 ) -> "Json":
-    """Return config.json for a bundle whose root file system is in `rootfs`, beside the files that extra_files names."""
+    """Return config.json for a bundle whose root file system is in `rootfs`, beside the files of extra_files."""
     rootless = bool(mappings.uids)
     config: Json = {
         "ociVersion": OCI_VERSION,

@@ -26,7 +26,7 @@ _OTHER_KINDS = ("dir", "containers-storage", "docker-daemon", "sif", "ostree", "
 
 
 class Place:
-    """An image's place, checked but not opened: a registry is not asked, its code not even loaded, before it must be."""
+    """An image's place, checked but not opened: no registry is asked, its code not even loaded, before it must be."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -4,7 +4,7 @@ Not `tarfile`: that is four times slower here, reads whole pax headers of any si
 Sources: tar(5); POSIX pax, "pax Interchange Format"; the GNU tar manual, "Sparse Formats".
 """
 
-from pyfetch.errors import VerificationError
+from pyfetch.errors import VerificationError, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -240,11 +240,6 @@ class Archive:
         if sum(length for _, length in parts) != self._left:
             raise entry.wrong("the sparse map does not fit the data")
         entry.sparse, entry.size = parts, size
-
-
-def show(name: bytes) -> str:
-    """Return a name from an archive for a message, whatever bytes it holds."""
-    return repr(name[:200].decode("utf-8", "backslashreplace"))
 
 
 def _text(field: bytes) -> bytes:

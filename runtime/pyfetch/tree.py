@@ -12,8 +12,7 @@ import os
 import stat
 from functools import partial
 
-from pyfetch.errors import VerificationError
-from pyfetch.tar import show
+from pyfetch.errors import VerificationError, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from collections import deque
 
 from pyfetch.compression import decompressor
 from pyfetch.errors import VerificationError
-from pyfetch.layer import Applier, Limits
+from pyfetch.layer import Applier
+from pyfetch.limits import Limits
 from pyfetch.tar import Archive, Stream
 
 TYPE_CHECKING = False

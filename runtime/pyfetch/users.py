@@ -1,7 +1,7 @@
 """The image's own users and groups: Config.User to numbers, by the image's /etc/passwd and /etc/group.
 
-Source: image-spec, config.md ("User") and conversion.md. Numbers first: a line `1000:x:0:0` in passwd must not turn user
-1000 into root (CVE-2016-3697), and a number out of range must not be looked up as a name (CVE-2024-40635).
+Source: image-spec, config.md ("User") and conversion.md. Numbers first: a line `1000:x:0:0` in passwd must not turn
+user 1000 into root (CVE-2016-3697), and a number out of range must not be looked up as a name (CVE-2024-40635).
 """
 
 import os

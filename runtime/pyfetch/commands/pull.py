@@ -2,12 +2,11 @@
 
 import os
 
-from pyfetch import rootless
 from pyfetch.bundle import Bundle, Maker, new_path
 from pyfetch.downloads import Downloads
 from pyfetch.errors import NetworkError, NotFound, UsageError
 from pyfetch.image import Image, Layer, Resolver
-from pyfetch.layer import Limits
+from pyfetch.limits import Limits
 from pyfetch.manifest import Descriptor
 from pyfetch.overlay import NoOverlay, unpack_layers
 from pyfetch.platforms import parse_platform
@@ -159,8 +158,7 @@ class _Pull:
                     raise
                 self._progress.warn(f"{error}: making a copy (--copy says so, and is silent)")
         downloads = self._fetch(image.layers)
-        single = bool(self._mappings.uids) and rootless.has_one_id(self._mappings)
-        maker.make_copy(path, downloads, limits, single)
+        maker.make_copy(path, downloads, limits)
         downloads.wait()
         self._store.tag(self._name, image.top)
 
