@@ -190,8 +190,8 @@ class Maker:
             "overlay": layers,
         }
         files = {
-            "config.json": json.dumps(config, indent=1) + "\n",
-            "image.json": json.dumps(record, indent=1) + "\n",
+            "config.json": json.dumps(config) + "\n",
+            "image.json": json.dumps(record) + "\n",
             **extra_files(self._settings),
         }
         for name, text in files.items():

@@ -99,9 +99,8 @@ def _parse(argv: "list[str]") -> argparse.Namespace:
         ours = ["pull", *ours]
     parser = _Parser(prog="pyfetch", description="Turn a registry image into a bundle.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"pyfetch {__version__}")
-    verbs = parser.add_subparsers(
-        dest="verb", prog="pyfetch", metavar="{pull,images,inspect,rm,prune,save}", parser_class=_Parser
-    )
+    metavar = f"{{{','.join(VERBS)}}}"
+    verbs = parser.add_subparsers(dest="verb", prog="pyfetch", metavar=metavar, parser_class=_Parser)
     verb = next((word for word in ours if word in VERBS), "")
     for name in VERBS if not verb else (verb,):  # building the parsers of all verbs would take longer than the work
         _PARSERS[name](verbs)

@@ -112,8 +112,10 @@ def runtime_config(
 
 def _process(image: Document, settings: Settings, user: User, rootless: bool) -> "Json":
     json_user: Json = {"uid": user.uid, "gid": user.gid}
-    if user.groups and not rootless:
-        json_user["additionalGids"] = list(user.groups)
+    if not rootless:
+        # With the primary group among them: else setgid(2) to another group gives up what its absence denied
+        # (CVE-2022-36109, negative group permissions).
+        json_user["additionalGids"] = sorted({user.gid, *user.groups})
     return {
         "terminal": settings.tty,
         "user": json_user,
