@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Address = tuple[socket.AddressFamily, "tuple[str, int]"]
 
 USER_AGENT = f"pyfetch/{__version__}"
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_:")  # urlsplit gives it in lower case
 _STAGGER = 0.3  # RFC 8305, 5: time that an address has before the next is tried beside it
 _MAXIMUM_HEAD = 64 << 10
 _MINIMUM_RATE = 1024  # bytes in `timeout` seconds; less is a stall, however regularly they drip
@@ -54,6 +55,8 @@ class Origin:
         self.scheme = parts.scheme
         self.host = parts.hostname
         self.port = port or (443 if self.scheme == "https" else 80)
+        if any(c not in _HOST_CHARACTERS for c in self.host):
+            raise VerificationError(f"not a host: {printable(self.host, 200)}")
         self.target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
         if any(c <= " " or c > "~" for c in self.target):  # CVE-2019-9740: no header inside the request line
             raise VerificationError(f"not a URL: {printable(url, 200)}")

@@ -205,6 +205,15 @@ class Follower:
         self._position += len(data)
         return data
 
+    def settle(self) -> None:
+        download = self._download
+        with download.changed:
+            download.changed.wait_for(lambda: download.done or download.restarts != self._restarts)
+        if self._restarts != download.restarts:
+            raise Restarted
+        if download.error is not None:
+            raise download.error
+
     def close(self) -> None:
         """Nothing to close: the file is the download's."""
 

@@ -177,6 +177,9 @@ class _Watched:
         self._progress.layer(self._layer, "Extracting", self._position)
         return data
 
+    def settle(self) -> None:
+        self._reader.settle()
+
     def close(self) -> None:
         self._reader.close()
 

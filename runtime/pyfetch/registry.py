@@ -155,6 +155,8 @@ class _Repository:
         digest = response.headers.get("Docker-Content-Digest", "")
         if response.status == 200 and is_digest(digest):  # not its Content-Length, which proxies set to 0
             return Descriptor(_media_type(response), digest, -1), None
+        if response.status == 401:
+            self._check(response, tag)
         # Some registries know no HEAD, or do not say the digest: then the document itself has to come.
         data, media_type = self._manifest(tag)
         descriptor = Descriptor(media_type, digest_of(data), len(data))

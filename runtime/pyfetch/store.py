@@ -203,5 +203,9 @@ class StoredBlob:
             raise VerificationError(f"{self._digest}: damaged in the store, and removed: fetch the image again")
         return data
 
+    def settle(self) -> None:
+        while self.read(1 << 20):
+            pass
+
     def close(self) -> None:
         self._file.close()

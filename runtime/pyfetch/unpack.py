@@ -12,7 +12,7 @@ import threading
 from collections import deque
 
 from pyfetch.compression import decompressor
-from pyfetch.errors import VerificationError
+from pyfetch.errors import Error, VerificationError
 from pyfetch.layer import Applier
 from pyfetch.limits import Limits
 from pyfetch.tar import Archive, Stream
@@ -23,9 +23,13 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Reader(Protocol):
-        """A blob that checks itself: at its end `read` raises unless size and digest were right."""
+        """A blob that checks itself: at its end `read` raises unless size and digest were right.
+
+        `settle` goes to the end at once, and raises the same.
+        """
 
         def read(self, size: int) -> bytes: ...
+        def settle(self) -> None: ...
         def close(self) -> None: ...
 
 
@@ -54,6 +58,10 @@ def unpack(
         stream = Stream(inflater.chunks())
         Applier(root, limits, single, warn, lower).apply(Archive(stream))
         stream.drain()
+    except Error:
+        inflater.stop()
+        reader.settle()  # an archive that makes no sense may be the wrong bytes: then that is what to tell
+        raise
     finally:
         inflater.stop()
     if inflater.digest() != diff_id:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 
 OCI = "application/vnd.oci.image"
@@ -87,6 +88,10 @@ class Image:
         annotations = {"org.opencontainers.image.ref.name": name} if name else {}
         write_layout(folder, self.blobs, [{**self.descriptor, "annotations": annotations}])
         return folder
+
+
+def zstd(data, *options):
+    return subprocess.run(["zstd", "-qc", *options], input=data, capture_output=True, check=True).stdout
 
 
 def index_of(*images_and_platforms, **extra):

@@ -82,7 +82,7 @@ class Server:
 
 
 class Registry(Server):
-    """Serves images by name and tag. A test sets `before` (called first, returns True if it has answered) or a switch."""
+    """Serves images by name and tag. A test sets `before` (called first; true if it has answered) or a switch."""
 
     def __init__(self):
         super().__init__()

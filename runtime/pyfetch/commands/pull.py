@@ -190,6 +190,7 @@ class _Pull:
             os.symlink(path, link)
 
     def _report(self, image: Image) -> None:
+        self._progress.finish()
         reference = self._place.reference
         if reference is None:
             self._progress.line(f"Loaded image: {self._name}")
