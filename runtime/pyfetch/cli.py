@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from pyfetch.runtime_config import IdMappings
 
-VERBS = ("pull", "images", "inspect", "rm", "prune", "save")
+VERBS = {
+    "pull": "make BUNDLE from IMAGE, and print its path; without BUNDLE a new one in the store",
+    "images": "list the images in the store",
+    "inspect": "describe an image or a bundle, as JSON",
+    "rm": "remove bundles, or the names of images",
+    "prune": "remove what no image and no bundle needs",
+    "save": "write an image of the store as an OCI archive",
+}
 _EPILOG = """exit status: 2 usage, 3 not found, 4 authentication, 5 network, 6 verification, 7 disk, 1 anything else"""
 
 
@@ -25,6 +32,9 @@ def main() -> "NoReturn":
     os.umask(0o022)
     try:
         status = run(sys.argv[1:])
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse's --help
+        status = int(end.code or 0)
         sys.stdout.flush()
     except BrokenPipeError:
         status = 1  # whoever reads our output has gone; nobody is left to tell
@@ -94,25 +104,34 @@ class _Parser(argparse.ArgumentParser):
 def _parse(argv: "list[str]") -> argparse.Namespace:
     # `--` ends our part: what follows is the container's, options and all.
     ours, _, theirs = _partition(argv)
-    first = next((word for word in ours if not word.startswith("-")), "")
-    if first not in VERBS and not {"-h", "--help", "--version"} & set(ours[:1]):
-        ours = ["pull", *ours]
-    parser = _Parser(prog="pyfetch", description="Turn a registry image into a bundle.", epilog=_EPILOG)
-    parser.add_argument("--version", action="version", version=f"pyfetch {__version__}")
-    metavar = f"{{{','.join(VERBS)}}}"
-    verbs = parser.add_subparsers(dest="verb", prog="pyfetch", metavar=metavar, parser_class=_Parser)
-    verb = next((word for word in ours if word in VERBS), "")
-    for name in VERBS if not verb else (verb,):  # building the parsers of all verbs would take longer than the work
-        _PARSERS[name](verbs)
-    arguments = parser.parse_args(ours)
-    if arguments.verb is None:
-        parser.error("an image is missing")
+    if ours[:1] in (["-h"], ["--help"], ["--version"]) or not ours:
+        _introduce(ours)
+    verb = ours.pop(0) if ours[0] in VERBS else "pull"
+    parser = _Parser(prog=f"pyfetch {verb}", description=VERBS[verb], epilog=_EPILOG)
+    parser.add_argument("--store", default="", metavar="DIR", help="where images are kept (default: $PYFETCH_STORE)")
+    _OPTIONS[verb](parser)
+    arguments = parser.parse_intermixed_args(ours)  # BUNDLE may come after options
+    arguments.verb = verb
     arguments.arguments = theirs
-    if theirs and arguments.verb != "pull":
+    if theirs and verb != "pull":
         raise UsageError("only pull takes arguments for the container")
-    if arguments.verb == "pull":
+    if verb == "pull":
         arguments.password = sys.stdin.readline().rstrip("\n") if arguments.password_stdin else ""
     return arguments
+
+
+def _introduce(ours: "list[str]") -> "NoReturn":
+    """Print what is asked for before any verb, and end."""
+    if not ours:
+        raise UsageError("an image is missing; see `pyfetch --help`")
+    if ours == ["--version"]:
+        print(f"pyfetch {__version__}")
+    else:
+        verbs = "".join(f"  {name:8} {summary}\n" for name, summary in VERBS.items())
+        print(
+            f"usage: pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]\n       pyfetch VERB --help\n\n{verbs}\n{_EPILOG}"
+        )
+    raise SystemExit(0)
 
 
 def _partition(argv: "list[str]") -> "tuple[list[str], bool, list[str]]":
@@ -122,15 +141,7 @@ def _partition(argv: "list[str]") -> "tuple[list[str], bool, list[str]]":
     return argv[:at], True, argv[at + 1 :]
 
 
-def _verb(verbs: "argparse._SubParsersAction[_Parser]", name: str, summary: str) -> _Parser:
-    parser = verbs.add_parser(name, help=summary, description=summary, epilog=_EPILOG)
-    parser.add_argument("--store", default="", metavar="DIR", help="where images are kept (default: $PYFETCH_STORE)")
-    return parser
-
-
-def _pull(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    summary = "make BUNDLE from IMAGE, and print its path; without BUNDLE a new one in the store"
-    parser = _verb(verbs, "pull", summary)
+def _pull(parser: _Parser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="NAME, oci:DIR[:REF], oci-archive:FILE, docker-archive:FILE, -")
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", default="", help="the folder to make")
     add = parser.add_argument
@@ -165,32 +176,28 @@ def _pull(verbs: "argparse._SubParsersAction[_Parser]") -> None:
     add("--max-files", type=_natural, default=4_000_000, metavar="N")
 
 
-def _images(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    _verb(verbs, "images", "list the images in the store")
+def _images(_: _Parser) -> None:
+    """No options of its own."""
 
 
-def _inspect(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _verb(verbs, "inspect", "describe an image or a bundle, as JSON")
+def _inspect(parser: _Parser) -> None:
     parser.add_argument("image", metavar="IMAGE|BUNDLE")
 
 
-def _rm(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _verb(verbs, "rm", "remove bundles, or the names of images")
+def _rm(parser: _Parser) -> None:
     parser.add_argument("names", metavar="BUNDLE|IMAGE", nargs="+")
 
 
-def _prune(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _verb(verbs, "prune", "remove what no image and no bundle needs")
+def _prune(parser: _Parser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="also bundles and images that are not used")
 
 
-def _save(verbs: "argparse._SubParsersAction[_Parser]") -> None:
-    parser = _verb(verbs, "save", "write an image of the store as an OCI archive")
+def _save(parser: _Parser) -> None:
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="in place of standard output")
 
 
-_PARSERS = {"pull": _pull, "images": _images, "inspect": _inspect, "rm": _rm, "prune": _prune, "save": _save}
+_OPTIONS = {"pull": _pull, "images": _images, "inspect": _inspect, "rm": _rm, "prune": _prune, "save": _save}
 
 
 def _natural(text: str) -> int:

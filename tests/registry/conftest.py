@@ -64,7 +64,7 @@ class Pyfetch:
         """Run, and return standard output without the line's end."""
         done = self.run(*arguments, **options)
         assert done.returncode == 0, done.stderr
-        return done.stdout.rstrip("\n")
+        return done.stdout.strip()
 
     def fails(self, *arguments, **options):
         """Run, and return (status, standard error): one line of error, no traceback, nothing on standard output."""
