@@ -108,6 +108,8 @@ def read_manifest(data: bytes, media_type: str) -> "Index | Manifest":
     if own_type and media_type and own_type != media_type:
         raise VerificationError(f"manifest: says it is {own_type}, but was announced as {media_type}")
     kind = own_type or media_type
+    if kind in INDEX_TYPES and (document.has("layers") or document.has("config")):
+        raise VerificationError("manifest: an image that says it is an index")
     if kind in INDEX_TYPES or (kind not in MANIFEST_TYPES and document.has("manifests")):
         return Index(document)
     if kind in MANIFEST_TYPES or document.has("layers"):

@@ -101,9 +101,10 @@ def _fields(root: int, name: bytes, count: int) -> "list[list[str]]":
         return []  # an image without users
     finally:
         tree.forget()
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return []
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return []
         text = file.read(_MAXIMUM_FILE).decode("utf-8", "surrogateescape")
     lines = (line.split(":") for line in text.split("\n"))
     return [fields for fields in lines if len(fields) >= count]
