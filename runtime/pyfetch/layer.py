@@ -121,6 +121,7 @@ class Applier:
         self._directory_attributes(entry, self._tree.directory(path), path)
 
     def _directory_attributes(self, entry: tar.Entry, descriptor: int, path: bytes) -> None:
+        self._tree.closed.pop(path, None)
         self._chown(entry, descriptor)
         mode = entry.mode
         if self._single and mode & 0o700 != 0o700:
@@ -288,9 +289,10 @@ class Applier:
             except (FileNotFoundError, NotADirectoryError):
                 continue  # a later entry removed it, or put something else in its place
             os.utime(descriptor, ns=(self._times[path], self._times[path]))
-        for path in sorted(self._modes, reverse=True):
+        modes = {**self._tree.closed, **self._modes}
+        for path in sorted(modes, reverse=True):
             try:
-                os.fchmod(self._tree.directory(path), self._modes[path])
+                os.fchmod(self._tree.directory(path), modes[path])
             except (FileNotFoundError, NotADirectoryError):
                 continue  # as above
 

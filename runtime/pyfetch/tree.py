@@ -31,6 +31,7 @@ class Tree:
         self._descriptors: dict[bytes, int] = {b"": root}
         self._canonical: dict[bytes, bytes] = {b"": b""}
         self.made: list[bytes] = []  # directories that no entry asked for, until the caller takes them
+        self.closed: dict[bytes, int] = {}  # modes of directories that had to be opened up, to be restored
 
     def __enter__(self) -> "Tree":
         return self
@@ -62,9 +63,17 @@ class Tree:
             start = start.rpartition(b"/")[0]
         descriptor = os.dup(self._descriptors[start])
         for name in filter(None, canonical[len(start) :].split(b"/")):
-            descriptor = _replace(descriptor, partial(_open_directory, name))
+            start = join(start, name)
+            descriptor = _replace(descriptor, partial(self._enter, start, name))
         self._descriptors[canonical] = descriptor
         return descriptor
+
+    def _enter(self, path: bytes, name: bytes, above: int) -> int:
+        try:
+            return os.open(name, _OPEN_DIRECTORY, dir_fd=above)
+        except PermissionError:  # not root, and the image has a directory that its owner cannot read
+            self.closed[path] = stat.S_IMODE(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+            return _open_directory(name, above)
 
     def _close(self) -> None:
         for path, descriptor in self._descriptors.items():
@@ -124,7 +133,7 @@ def join(directory: bytes, name: bytes) -> bytes:
 def _open_directory(name: bytes, above: int) -> int:
     try:
         return os.open(name, _OPEN_DIRECTORY, dir_fd=above)
-    except PermissionError:  # not root, and the image has a directory that its owner cannot read
+    except PermissionError:
         os.chmod(name, 0o700, dir_fd=above)
         return os.open(name, _OPEN_DIRECTORY, dir_fd=above)
 

@@ -384,8 +384,8 @@ def test_sha512_is_understood(pyfetch, registry):
 @pytest.mark.parametrize(
     "name",
     [
-        "a@b:c", "host.com/../x", "host.com/X", "h.com:99999/x", "x:" + "t" * 129, "x@sha256:12", "x@y.com/z", "a//b", "-x/y:z", "a b",
-        "x:", "x/", "host.com/a\r\nX: y", "http://x/y", "user@host.com/x", "a" * 300, "x:y:z", "[::1/x", "é",
+        "a@b:c", "host.com/../x", "host.com/X", "h.com:99999/x", "x:" + "t" * 129, "x@sha256:12", "x@y.com/z", "a//b",
+        "-x/y:z", "a b", "x:", "x/", "host.com/a\r\nX: y", "http://x/y", "user@host.com/x", "a" * 300, "x:y:z", "[::1/x", "é",
     ],
 )  # fmt: skip
 def test_a_reference_that_is_none_is_a_usage_error(pyfetch, name):
