@@ -381,13 +381,12 @@ def test_sha512_is_understood(pyfetch, registry):
 # F21
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "a@b:c", "host.com/../x", "host.com/X", "h.com:99999/x", "x:" + "t" * 129, "x@sha256:12", "x@y.com/z", "a//b",
-        "-x/y:z", "a b", "x:", "x/", "host.com/a\r\nX: y", "http://x/y", "user@host.com/x", "a" * 300, "x:y:z", "[::1/x", "é",
-    ],
-)  # fmt: skip
+NO_REFERENCES = ["a@b:c", "host.com/../x", "host.com/X", "h.com:99999/x", "x:" + "t" * 129, "x@sha256:12", "x@y.com/z"]
+NO_REFERENCES += ["a//b", "-x/y:z", "a b", "x:", "x/", "host.com/a\r\nX: y", "http://x/y", "user@host.com/x", "a" * 300]
+NO_REFERENCES += ["x:y:z", "[::1/x", "é"]
+
+
+@pytest.mark.parametrize("name", NO_REFERENCES)
 def test_a_reference_that_is_none_is_a_usage_error(pyfetch, name):
     assert pyfetch.fails("pull", name)[0] == 2
 
