@@ -2,9 +2,10 @@
 
     python3 tests/bench/bench_fetch.py [--rounds N] [--files DIR] [--big MIB]
 
-A docker-registry on loopback serves two images: the files of DIR (a debootstrap minbase tree, say; without it, small files
-of this machine) and one large file. Each tool pulls each image cold, with nothing in its store, `rounds` times; the tools
-take turns, so that a busy machine is busy for all. Then pyfetch alone, warm: by digest, all in the store. Prints medians.
+A docker-registry on loopback serves two images: the files of DIR (a debootstrap minbase tree, say; without it, small
+files of this machine) and one large file. Each tool pulls each image cold, with nothing in its store, `rounds` times;
+the tools take turns, so that a busy machine is busy for all. Then pyfetch alone, warm: by digest, all in the store.
+Prints medians.
 
 docker pull is measured if a daemon answers at DOCKER_HOST, or at the default socket, and may use the registry.
 """
@@ -12,7 +13,6 @@ docker pull is measured if a daemon answers at DOCKER_HOST, or at the default so
 import argparse
 import os
 import random
-import resource
 import shlex
 import shutil
 import statistics
@@ -173,21 +173,24 @@ def warm(folder, name, image, rounds):
     print(f"{'pyfetch, warm':20} {statistics.median(seconds) * 1000:7.1f} ms {min(seconds) * 1000:5.1f} ms")
 
 
+# In a small process, whose child starts small: after a fork, ru_maxrss begins with what the parent has.
+MEASURE = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def measure(command):
-    """Return (wall seconds, peak kilobytes) of a command in a process of its own."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise SystemExit(f"{command}: {errors.decode()}")
-    return seconds, peak(usage)
-
-
-def peak(usage: resource.struct_rusage) -> int:
-    return usage.ru_maxrss
+    """Return (wall seconds, peak kilobytes) of a command."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, env=ENVIRONMENT)
+    if done.returncode:
+        raise SystemExit(f"{command}: {done.stderr}")
+    seconds, kilobytes = done.stdout.split()
+    return float(seconds), int(kilobytes)
 
 
 def mounts_below(folder):

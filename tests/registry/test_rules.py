@@ -1,6 +1,7 @@
 """Rules that are tables: names, platforms, proxies, TOML. Tested as tables."""
 
 import pytest
+
 from pyfetch.errors import NotFound, UsageError, printable
 from pyfetch.manifest import Descriptor
 from pyfetch.platforms import Platform, choose, host_platform, parse_platform
