@@ -7,12 +7,11 @@ from pyfetch.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
+    from pyfetch.options import Arguments
     from pyfetch.runtime_config import IdMappings
 
 
-def run(arguments: "Namespace", store: Store, _: "IdMappings") -> int:
+def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     rows = [("IMAGE", "DIGEST", "PLATFORM", "SIZE")]
     for name, descriptor in store.images():
         image = stored_image(store, descriptor)

@@ -11,17 +11,16 @@ from pyfetch.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from pyfetch.manifest import Descriptor
+    from pyfetch.options import Arguments
     from pyfetch.runtime_config import IdMappings
 
 
-def run(arguments: "Namespace", store: Store, _: "IdMappings") -> int:
-    if os.path.exists(os.path.join(arguments.image, "image.json")):
-        print(json.dumps(find_bundle(arguments.image)[1].properties, indent=2))
+def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
+    if os.path.exists(os.path.join(arguments.words[0], "image.json")):
+        print(json.dumps(find_bundle(arguments.words[0])[1].properties, indent=2))
         return 0
-    name, descriptor = find_image(store, arguments.image)
+    name, descriptor = find_image(store, arguments.words[0])
     image = stored_image(store, descriptor)
     if image is None:
         raise NotFound(f"{name}: its manifest is not in the store; fetch it again")

@@ -16,13 +16,12 @@ from pyfetch.tree import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from pyfetch.document import Document
+    from pyfetch.options import Arguments
     from pyfetch.runtime_config import IdMappings
 
 
-def run(arguments: "Namespace", store: Store, _: "IdMappings") -> int:
+def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     before = _free(store)
     if arguments.all:
         _remove_bundles(store)

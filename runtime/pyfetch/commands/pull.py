@@ -1,6 +1,7 @@
 """pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]: an image becomes a bundle."""
 
 import os
+import sys
 
 from pyfetch.bundle import Bundle, Maker, new_path
 from pyfetch.downloads import Downloads
@@ -17,13 +18,12 @@ from pyfetch.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from pyfetch.downloads import Source
+    from pyfetch.options import Arguments
     from pyfetch.registry import Options
 
 
-def run(arguments: "Namespace", store: Store, mappings: IdMappings) -> int:
+def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
     progress = open_progress(arguments.quiet, arguments.json)
     try:
         print(_Pull(arguments, store, mappings, progress).run())
@@ -33,12 +33,12 @@ def run(arguments: "Namespace", store: Store, mappings: IdMappings) -> int:
 
 
 class _Pull:
-    def __init__(self, arguments: "Namespace", store: Store, mappings: IdMappings, progress: Progress) -> None:
+    def __init__(self, arguments: "Arguments", store: Store, mappings: IdMappings, progress: Progress) -> None:
         self._arguments = arguments
         self._store = store
         self._mappings = mappings
         self._progress = progress
-        self._place = Place(arguments.image)
+        self._place = Place(arguments.words[0])
         self._platform = parse_platform(arguments.platform) if arguments.platform else None
         self._settings = _settings(arguments)
         self._source: Source | None = None
@@ -47,7 +47,8 @@ class _Pull:
 
     def run(self) -> str:
         """Make the bundle, or find that it is there; return its path."""
-        bundle = Bundle(os.path.abspath(self._arguments.bundle)) if self._arguments.bundle else None
+        named = self._arguments.words[1:]
+        bundle = Bundle(os.path.abspath(named[0])) if named else None
         record = bundle.record() if bundle else None
         if bundle is not None and not os.path.isdir(os.path.dirname(bundle.path)):
             raise NotFound(f"{os.path.dirname(bundle.path)}: no such folder")
@@ -133,7 +134,8 @@ class _Pull:
         options.timeout = self._arguments.timeout
         options.retries = self._arguments.retries
         if self._arguments.username:
-            options.login = Credentials(self._arguments.username, self._arguments.password)
+            password = sys.stdin.readline().rstrip("\n") if self._arguments.password_stdin else ""
+            options.login = Credentials(self._arguments.username, password)
         return options
 
     def _resolver(self, source: "Source | None") -> Resolver:
@@ -204,7 +206,7 @@ class _Pull:
         self._progress.line(f"Status: {state} for {reference.familiar()}")
 
 
-def _settings(arguments: "Namespace") -> Settings:
+def _settings(arguments: "Arguments") -> Settings:
     settings = Settings()
     settings.args = arguments.arguments
     settings.entrypoint = arguments.entrypoint

@@ -8,13 +8,12 @@ from pyfetch.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
-
+    from pyfetch.options import Arguments
     from pyfetch.runtime_config import IdMappings
 
 
-def run(arguments: "Namespace", store: Store, _: "IdMappings") -> int:
-    for name in arguments.names:
+def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
+    for name in arguments.words:
         if os.path.isdir(name):
             find_bundle(name)[0].remove()
         else:

@@ -16,17 +16,17 @@ from pyfetch.store import REF_NAME, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Namespace
     from typing import IO
 
+    from pyfetch.options import Arguments
     from pyfetch.runtime_config import IdMappings
 
 _CHUNK = 1 << 20
 _BLOCK = 512
 
 
-def run(arguments: "Namespace", store: Store, _: "IdMappings") -> int:
-    name, descriptor = find_image(store, arguments.image)
+def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
+    name, descriptor = find_image(store, arguments.words[0])
     image = stored_image(store, descriptor)
     if image is None or not all(store.has(layer) for layer in image.manifest.layers):
         raise NotFound(f"{name}: not all of it is in the store; fetch it again")
