@@ -92,9 +92,7 @@ class Bundle:
         self.config["mounts"] = [mount for mount in self.config["mounts"] if mount["destination"] not in destinations]
 
     def capabilities(self, *names):
-        self.config["process"]["capabilities"] = {
-            name: list(names) for name in ("bounding", "effective", "permitted")
-        }
+        self.config["process"]["capabilities"] = {name: list(names) for name in ("bounding", "effective", "permitted")}
 
     def write(self):
         (self.path / "config.json").write_text(json.dumps(self.config))

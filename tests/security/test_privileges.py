@@ -111,9 +111,7 @@ def test_the_callers_groups_do_not_leak_into_a_user_namespace(bundle, machine):
     assert status(result.stdout)["Groups"] == ""
 
 
-@pytest.mark.parametrize(
-    ("user", "ids"), [("1", "1:0"), ("01", "1:0"), ("1:5", "1:5"), ("4294967294", "4294967294:0")]
-)
+@pytest.mark.parametrize(("user", "ids"), [("1", "1:0"), ("01", "1:0"), ("1:5", "1:5"), ("4294967294", "4294967294:0")])
 def test_a_numeric_user_of_exec_becomes_exactly_that_id(bundle, machine, user, ids):
     id_ = machine.start(bundle)
 
