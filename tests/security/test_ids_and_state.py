@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import HANG, PYRUN
+from hostile import HANG, PYRUN
 
 IDS = ["..", ".", "", "a/b", "/etc", "../victim", "a\nb", "a b", "x" * 300, "\u00e9", "a;b", "a\\b", "\x1b[31m", "*"]
 

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import HANG, PYRUN, wait_until
+from hostile import HANG, PYRUN, wait_until
 
 MODULES = (
     "json warnings re enum signal socket struct traceback linecache locale stringprep contextlib functools".split()

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PYRUN, wait_until
+from hostile import PYRUN, wait_until
 
 # As Docker gives them with --cap-add SYS_PTRACE. With CAP_SYS_ADMIN too, and no user namespace, nothing is kept in.
 TRACER = (

@@ -83,7 +83,8 @@ def join(
 ) -> int:
     """Execute `process_` in the container and return its pid: our child, whose program runs.
 
-    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours. Raises Error or OSError where it did not come to that.
+    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours.
+    Raises Error or OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
     ours, theirs = Channel.pair()
