@@ -128,7 +128,7 @@ def create(request: Request) -> "tuple[Container, int]":
         undo.by(container.remove)
         _describe(container, plan)
         container.save()
-        plan.cgroup.create()
+        plan.cgroup.create(optional=os.geteuid() != 0 and not plan.config.linux.cgroups_path)
         undo.by(plan.cgroup.remove)
         plan.cgroup.apply(plan.config.linux.resources, memory=False)
         _runtime(plan, container, memfd, undo)
