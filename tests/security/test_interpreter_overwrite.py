@@ -21,7 +21,8 @@ TRACER = (
 
 def all_capabilities():
     names = Path(__file__).resolve().parents[2] / "runtime"
-    program = f"import sys; sys.path[:0] = [{str(names)!r}]; from pyrun.confine.capabilities import *"
+    program = f"import sys; sys.path[:0] = [{str(names)!r}]; from pyrun.confine.capabilities import *\n"
+    program += "print(*CAPABILITIES)"
     return subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True).stdout.split()
 
 
