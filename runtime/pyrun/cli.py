@@ -10,6 +10,7 @@ they print the help, they check the number of arguments. (argparse would cost 11
 
 import os
 import sys
+from io import TextIOWrapper
 
 from pyrun import __version__, log
 from pyrun.container.state import OCI_VERSION, default_root
@@ -118,7 +119,8 @@ def main() -> None:
     status = 0
     try:
         status = run(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         log.error("interrupted")
         status = 130
@@ -136,8 +138,10 @@ def _open_standard_streams() -> None:
         fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         if fd > 2:
             os.close(fd)
-            return
+            break
         os.set_inheritable(fd, True)
+    if isinstance(sys.stdout, TextIOWrapper):  # None where it was closed: print() then does nothing
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # JSON, and paths that are bytes
 
 
 def run(arguments: "list[str]") -> int:

@@ -38,7 +38,7 @@ def run(
     `start` executes a hook with [stdin, stdout, stderr] and returns its pid, a child of ours.
     """
     for index, hook in enumerate(hooks):
-        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode(), start)
+        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode("utf-8", "surrogateescape"), start)
 
 
 def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:

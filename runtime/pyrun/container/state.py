@@ -78,7 +78,7 @@ class Container:
         path = f"{self.directory}/{STATE_FILE}"
         fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, encode(document).encode())
+            os.write(fd, encode(document).encode("utf-8", "surrogateescape"))
         finally:
             os.close(fd)
         os.rename(f"{path}.tmp", path)
@@ -93,8 +93,13 @@ class Container:
 
     def lock(self) -> int:
         """Wait until no other command changes this container. The lock goes with the descriptor, or the process."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Error(f"container does not exist: {self.id}") from None  # another command has just deleted it
         fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink == 0:
+            raise Error(f"container does not exist: {self.id}")  # who had the lock deleted it
         return fd
 
     def status(self) -> str:
@@ -178,8 +183,8 @@ def load(root_directory: str, id_: str) -> Container:
         raise Error(f"container does not exist: {id_}") from None
     container.pid = node.integer("pid")
     container.start_time = node.integer("startTime")
-    container.bundle = node.string("bundle")
-    container.rootfs = node.string("rootfs")
+    container.bundle = _host_path(node, "bundle")
+    container.rootfs = _host_path(node, "rootfs")
     container.created = node.string("created")
     creator = node.integers("creator")
     container.creator = (creator[0], creator[1])
@@ -199,7 +204,15 @@ def _read(path: str) -> Node:
         data = os.read(fd, found.st_size)
     finally:
         os.close(fd)
-    return root(parse(data.decode("utf-8", "replace"), path), path)
+    return root(parse(data.decode("utf-8", "surrogateescape"), path), path)
+
+
+def _host_path(node: Node, name: str) -> str:
+    """Return a path of the host, which may have any bytes; Node.string() is for text of config.json."""
+    path = node.properties.get(name)
+    if not isinstance(path, str):
+        raise node.missing(name)
+    return path
 
 
 def process_name(pid: int, start_time: int) -> str:

@@ -195,7 +195,8 @@ def _explain_unrunnable(path: bytes, name: str, binfmt: bool) -> None:
 
 def _check_script(head: bytes, name: str) -> None:
     line = head[2:].split(b"\n", 1)[0]
-    interpreter = line.split(None, 1)[0] if line.strip() else b""
+    # Only these two separate words for the kernel (fs/binfmt_script.c): a carriage return is a part of the name.
+    interpreter = line.replace(b"\t", b" ").strip(b" ").split(b" ", 1)[0]
     if not interpreter:
         raise Error(f'exec: "{name}": exec format error: its #! line names no interpreter')
     if not os.path.exists(interpreter):
