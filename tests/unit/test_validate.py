@@ -58,7 +58,6 @@ def test_a_finding_can_be_in_every_part_at_once():
         mounts=[{"destination": "/a", "options": ["idmap"]}],
         process={"args": ["sh"], "cwd": "/", "ioPriority": {"class": "IOPRIO_CLASS_BE"}},
         linux={
-            "seccomp": {},
             "sysctl": {"kernel.panic": "1\n"},
             "resources": {"cpu": {"idle": 5}},
             "rootfsPropagation": "x",
@@ -75,7 +74,6 @@ def test_a_finding_can_be_in_every_part_at_once():
         "linux.sysctl['kernel.panic']",
         "linux.resources.cpu.idle",
         "mounts[0].options",
-        "linux.seccomp",
     ]
 
 

@@ -38,6 +38,7 @@ class Container:
     start_time    of that process, in clock ticks since boot: tells it from another with the same pid
     cgroup_paths  controller -> directory
     hooks         as in config.json, those that run after create
+    listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
     creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
     """
@@ -51,6 +52,7 @@ class Container:
         self.rootfs = ""
         self.created = ""
         self.creator = (0, 0)
+        self.listener = ("", "")
         self.shares_pids = False
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
@@ -71,6 +73,7 @@ class Container:
             "rootfs": self.rootfs,
             "created": self.created,
             "creator": list(self.creator),
+            "listener": list(self.listener),
             "sharesPids": self.shares_pids,
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
@@ -191,6 +194,8 @@ def load(root_directory: str, id_: str) -> Container:
     if len(creator) != 2:
         raise node.error("creator", "expected two numbers")
     container.creator = (creator[0], creator[1])
+    listener = node.strings("listener")
+    container.listener = (listener[0], listener[1])
     container.shares_pids = node.boolean("sharesPids")
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")

@@ -149,6 +149,8 @@ def _describe(container: Container, plan: Plan) -> None:
     own = state.process_stat(os.getpid())
     container.creator = (os.getpid(), own[2] if own else 0)
     container.shares_pids = not config.linux.makes("pid")
+    if plan.filter and plan.filter.notify:
+        container.listener = (os.path.abspath(plan.filter.listener_path), plan.filter.listener_metadata)
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
     kinds = ("startContainer", "poststart", "poststop")

@@ -80,6 +80,7 @@ def join(
     preserved: descriptors.Preserved,
     filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
+    take_listener: "Callable[[int, int], None]" = lambda channel, pid: None,
     streams: "list[int] | None" = None,
     path: str = "",
 ) -> int:
@@ -102,8 +103,11 @@ def join(
     finally:
         os.waitpid(joining, 0)
     try:
+        if filter_ and filter_.notify:
+            take_listener(ours.fileno(), pid)
         ours.hear_end()
-    except OSError:
+    except (Error, OSError):
+        ours.close()
         os.waitpid(pid, 0)
         raise
     return pid

@@ -34,6 +34,10 @@ SECCOMP_SET_MODE_FILTER = 1
 F_SETFD, FD_CLOEXEC = 2, 1
 EPERM, EINVAL, EROFS, ENOSYS = 1, 22, 30, 38
 
+# What the process says when its filter has a listener, before the number of that, and what it hears when that is taken.
+HAS_LISTENER = b"seccomp "
+ACKNOWLEDGEMENT = b"1"
+
 # Descriptors that the last mile itself needs while it waits; a lower limit comes after it has opened its last one.
 _NOFILE_NEEDED = 64
 
@@ -147,8 +151,24 @@ def execute(table: Table, process: "Process", program: Program, filter_: "Filter
         # struct sock_fprog: the number of instructions, which have eight bytes, and where they are
         instructions = table.words(len(filter_.program) // 8, table.block(filter_.program))
         table.call("seccomp", SECCOMP_SET_MODE_FILTER, filter_.flags, instructions, label="load seccomp filter")
+        if filter_.notify:
+            _hand_over_listener(table)
     label = f"exec {program.path.decode('utf-8', 'replace')}"
     table.call("execve", path, arguments, environment, label=label)
+
+
+def _hand_over_listener(table: Table) -> None:
+    """Wait until the runtime has the listener (listener.py); end where it goes without having taken it."""
+    # The lowest free number: below `report` all are in use, and what was above it is closed by now. It has
+    # close-on-exec already, seccomp(2).
+    word = HAS_LISTENER + b"%d" % (table.report + 1)
+    table.call("write", table.report, table.string(word), len(word), label="report seccomp listener")
+    answer = table.block(bytes(len(ACKNOWLEDGEMENT)))
+    acknowledged = table.call(
+        "read", table.report, answer, len(ACKNOWLEDGEMENT), label="hand over seccomp listener"
+    )
+    table.call("exit_group", 1)
+    acknowledged.jump_to = len(table.rows)
 
 
 def set_groups(user: "User", denied: bool) -> None:
