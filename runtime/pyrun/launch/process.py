@@ -164,9 +164,7 @@ def _hand_over_listener(table: Table) -> None:
     word = HAS_LISTENER + b"%d" % (table.report + 1)
     table.call("write", table.report, table.string(word), len(word), label="report seccomp listener")
     answer = table.block(bytes(len(ACKNOWLEDGEMENT)))
-    acknowledged = table.call(
-        "read", table.report, answer, len(ACKNOWLEDGEMENT), label="hand over seccomp listener"
-    )
+    acknowledged = table.call("read", table.report, answer, len(ACKNOWLEDGEMENT), label="hand over seccomp listener")
     table.call("exit_group", 1)
     acknowledged.jump_to = len(table.rows)
 
