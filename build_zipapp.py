@@ -5,8 +5,9 @@ Such a file consists of
 
     the shebang      starts the interpreter without site and environment, with a line of code instead of a script: a zip
                      file as a script goes through runpy, which costs 4 ms
-    the loader       below, in its source
-    the pack         the bytecode of all modules, for the interpreter that the file was built for, read at once:
+    a line of code   goes on to the loader where the bytecode is this interpreter's, else to the zip archive
+    the loader       below, as bytecode
+    the pack         the bytecode of all modules, for the interpreter that the file was built for, and an index:
                      zipimport would open the file anew for each module, and read a directory of a hundred entries
     a zip archive    the sources, for every other interpreter, for `python3 FILE`, and for whoever wants to read them
 """
@@ -25,47 +26,114 @@ DEFAULT_PYTHON = "/usr/bin/python3"
 SHEBANG_MAXIMUM = 255  # BINPRM_BUF_SIZE, Linux 5.1
 
 # The kernel hands over all that follows the interpreter as one argument; -c takes the rest of it as code.
-START = "import sys;p=sys.argv.pop(1);sys.path[:0]=[p];f=open(p,'rb');f.readline();exec(f.read({loader_size}))"
+START = "import sys;p=sys.argv.pop(1);f=open(p,'rb');f.readline();exec(f.readline())"
+CHOOSE = (
+    "import marshal;m=sys.modules['_frozen_importlib_external'].MAGIC_NUMBER;exec(marshal.loads(f.read({loader_size})) "
+    "if f.read(4)==m else 'sys.path[:0]=[p];from {program}.cli import main;main()')"
+)
 
+# `f` is the file, at the index; `p` its path. A module and what it imports are executed in the order that an import
+# would execute them in, without importlib's part of it, which is half of the time.
 LOADER = """\
-import marshal
 def load():
-    external = sys.modules["_frozen_importlib_external"]
-    if f.read(len(external.MAGIC_NUMBER)) != external.MAGIC_NUMBER:
-        return
-    pack = marshal.loads(f.read({pack_size}))
     ModuleSpec = sys.modules["_frozen_importlib"].ModuleSpec
+    Module = type(sys)
+    from posix import pread
+    pack, groups = marshal.loads(f.read(int.from_bytes(f.read(4), "little")))
+    start, file = f.tell(), f.fileno()
+    def code(name):
+        _, offset, size = pack[name]
+        return marshal.loads(pread(file, size, start + offset))
+    def path(name):
+        return p + "/" + name.replace(".", "/") + ".py"
+    def execute(name):
+        is_package = pack[name][0]
+        module = sys.modules[name] = Module(name)
+        module.__file__ = path(name)
+        module.__package__ = name if is_package else name.rpartition(".")[0]
+        if is_package:
+            module.__path__ = []
+        parent, _, child = name.rpartition(".")
+        try:
+            exec(code(name), module.__dict__)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        if parent:
+            setattr(sys.modules[parent], child, module)
     class Pack:
         @staticmethod
-        def find_spec(name, path=None, target=None):
+        def find_spec(name, path_=None, target=None):
             if name in pack:
-                return ModuleSpec(name, Pack, origin=p, is_package=pack[name][0])
+                for needed in groups.get(name, ()):
+                    if needed not in sys.modules:
+                        execute(needed)
+                return ModuleSpec(name, Pack, origin=path(name), is_package=pack[name][0])
         @staticmethod
         def create_module(spec):
             return None
         @staticmethod
         def exec_module(module):
-            module.__file__ = p + "/" + module.__name__.replace(".", "/") + ".py"
-            exec(marshal.loads(pack[module.__name__][1]), module.__dict__)
+            module.__file__ = path(module.__name__)
+            exec(code(module.__name__), module.__dict__)
     sys.meta_path.insert(0, Pack)
 load()
-f.close()
 from {program}.cli import main
 main()
 """
 
-# Run by the interpreter that the file is built for: writes its magic number and the pack to standard output.
+# Run by the interpreter that the file is built for. Reads the loader, then module names, from standard input; writes
+# magic number, loader and index, those two behind their sizes, and the bytecode to standard output. The index is
+#     {module: (is it a package, offset, size)}, {module: the modules that importing it executes before, in order}
 COMPILE = """\
 import marshal, os, sys
+from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER
-pack = {}
-for name in sorted(sys.stdin.read().split("\\0")):
+loader, *names = sys.stdin.read().split("\\0")
+pack, bytecode, order, offset = {}, {}, [], 0
+for name in sorted(names):
     module = name[:-len(".py")].replace("/", ".")
     is_package = module.endswith(".__init__")
+    module = module[:-len(".__init__")] if is_package else module
     with open(os.path.join(sys.argv[1], name), "rb") as file:
-        code = compile(file.read(), name, "exec", dont_inherit=True, optimize=2)
-    pack[module[:-len(".__init__")] if is_package else module] = (is_package, marshal.dumps(code))
-sys.stdout.buffer.write(MAGIC_NUMBER + marshal.dumps(pack))
+        source = file.read()
+    bytecode[module] = marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=2))
+    pack[module] = (is_package, offset, len(bytecode[module]))
+    offset += len(bytecode[module])
+
+class Recorder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name in pack:
+            return ModuleSpec(name, Recorder, is_package=pack[name][0])
+    @staticmethod
+    def create_module(spec):
+        return None
+    @staticmethod
+    def exec_module(module):
+        if pack[module.__name__][0]:
+            order.append(module.__name__)
+        exec(marshal.loads(bytecode[module.__name__]), module.__dict__)
+        if not pack[module.__name__][0]:
+            order.append(module.__name__)
+
+def record(target):
+    order.clear()
+    for name in [name for name in sys.modules if name in pack]:
+        del sys.modules[name]
+    __import__(target)
+    return [name for name in order if name != target]
+
+sys.meta_path.insert(0, Recorder)
+program = sys.argv[2]
+groups = {program + ".cli": record(program + ".cli")}
+for name in sorted(pack):
+    if name.startswith(program + ".commands."):
+        groups[name] = record(name)
+loader = marshal.dumps(compile(loader, "loader", "exec", dont_inherit=True, optimize=2))
+index = marshal.dumps((pack, groups))
+sizes = [len(part).to_bytes(4, "little") for part in (loader, index)]
+sys.stdout.buffer.write(b"".join((MAGIC_NUMBER, sizes[0], loader, sizes[1], index, *bytecode.values())))
 """
 
 
@@ -87,21 +155,22 @@ def main() -> None:
 
 def build(program: str, python: str) -> bytes:
     """Return the file that runs `program` of runtime/ with the interpreter `python`."""
-    names = sorted(path.relative_to(SOURCES).as_posix() for path in (SOURCES / program).rglob("*.py"))
-    pack = compile_all(names, python)
-    loader = LOADER.format(pack_size=len(pack) - 4, program=program).encode()
-    shebang = f"#!{python} -ISc{START.format(loader_size=len(loader))}\n".encode()
+    shebang = f"#!{python} -ISc{START}\n".encode()
     if len(shebang) > SHEBANG_MAXIMUM:
         sys.exit(f"build_zipapp.py: --python {python}: too long for a shebang")
-    return shebang + loader + pack + archive(names, program)
+    names = sorted(path.relative_to(SOURCES).as_posix() for path in (SOURCES / program).rglob("*.py"))
+    compiled = compile_all(program, names, python)
+    magic, loader_size, rest = compiled[:4], int.from_bytes(compiled[4:8], "little"), compiled[8:]
+    choose = CHOOSE.format(loader_size=loader_size, program=program) + "\n"
+    return shebang + choose.encode() + magic + rest + archive(names, program)
 
 
-def compile_all(names: "list[str]", python: str) -> bytes:
-    """Return magic number and pack, made by `python`, or by this interpreter where that is not here."""
+def compile_all(program: str, names: "list[str]", python: str) -> bytes:
+    """Return what COMPILE writes, run by `python`, or by this interpreter where that is not here."""
     interpreter = python if os.access(python, os.X_OK) else sys.executable
     return subprocess.run(
-        [interpreter, "-IS", "-c", COMPILE, str(SOURCES)],
-        input="\0".join(names).encode(),
+        [interpreter, "-IS", "-c", COMPILE, str(SOURCES), program],
+        input="\0".join([LOADER.format(program=program), *names]).encode(),
         stdout=subprocess.PIPE,
         check=True,
         env={"PYTHONHASHSEED": "0"},

@@ -4,14 +4,17 @@ import errno
 import os
 import select
 import signal
+import subprocess
 import time
 
 import pytest
 
+import pyrun
 from pyrun.cgroup.device_program import compile_rules
 from pyrun.cgroup.devices import DEFAULTS
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import locate
+from pyrun.cgroup.tree import processes_in, tree
 from pyrun.errors import ConfigError, Error
 from pyrun.linux import bpf
 from pyrun.spec.linux import Resources
@@ -23,10 +26,20 @@ PARENT = f"/pyrun-test-{os.getpid()}"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="cgroups are made by root")
 
 
+def make(group, optional=False):
+    """Make the cgroup as the runtime does, and undo it where that fails."""
+    try:
+        group.create_v2(optional)
+        group.create_v1(optional)
+    except OSError:
+        group.remove()
+        raise
+
+
 @pytest.fixture
 def cgroup():
     found = locate(f"{PARENT}/container", "")
-    found.create()
+    make(found)
     yield found
     found.kill()
     locate(PARENT, "").remove()
@@ -53,14 +66,13 @@ def start(cgroup):
 
 def fork_into(group, function):
     """Fork a process that joins as the runtime does on v1, and runs `function`; return once it has joined."""
-    early, memory, into = group.open_joins()
+    joins, into = group.open_files(v2=False), group.open_v2()
     ready, joined = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            for fd in [*early, memory]:
-                if fd != -1:
-                    os.write(fd, b"0")
+            for fd in joins:
+                os.write(fd, b"0")
             if into != -1:
                 with open(f"/proc/self/fd/{into}/cgroup.procs", "w") as file:
                     file.write("0")
@@ -68,7 +80,7 @@ def fork_into(group, function):
             function()
         finally:
             os._exit(1)
-    for fd in [*early, memory, into, joined]:
+    for fd in [*joins, into, joined]:
         if fd != -1:
             os.close(fd)
     answer = os.read(ready, 1)
@@ -133,7 +145,7 @@ def test_a_cgroup_is_made_in_every_hierarchy_and_removed_from_every_one(cgroup):
 
 def test_remove_after_a_failed_create_leaves_no_parent_either():
     group = locate(f"{PARENT}-other/a/b", "")
-    group.create()
+    make(group)
     group.remove()
 
     assert not any(os.path.exists(path) for path in locate(f"{PARENT}-other", "").directories)
@@ -142,7 +154,7 @@ def test_remove_after_a_failed_create_leaves_no_parent_either():
 def test_a_create_that_fails_midway_leaves_nothing(cgroup):
     other = locate(f"{PARENT}/memory.stat/x", "")  # in one hierarchy, memory.stat is a file
     with pytest.raises(OSError, match="File exists|Not a directory"):
-        other.create()
+        make(other)
     there = [directory for directory in locate(f"{PARENT}/memory.stat", "").directories if os.path.isdir(directory)]
 
     assert there == []
@@ -167,11 +179,10 @@ def test_a_process_joins_every_hierarchy(cgroup, start):
 
 
 def test_the_descriptors_to_join_by_are_closed_by_exec(cgroup):
-    early, memory, into = cgroup.open_joins()
-    inheritable = [os.get_inheritable(fd) for fd in [*early, memory, into] if fd != -1]
-    for fd in [*early, memory, into]:
-        if fd != -1:
-            os.close(fd)
+    joins = [*cgroup.open_files(v2=False), *([cgroup.open_v2()] if "" in cgroup.paths else [])]
+    inheritable = [os.get_inheritable(fd) for fd in joins]
+    for fd in joins:
+        os.close(fd)
 
     assert inheritable and not any(inheritable)
 
@@ -180,21 +191,21 @@ def test_a_cgroup_with_processes_is_not_taken(cgroup, start):
     start(sleep)
 
     with pytest.raises(ConfigError, match=r"linux.cgroupsPath: the container's cgroup is not empty: .* 1 process"):
-        locate(f"{PARENT}/container", "").create()
+        make(locate(f"{PARENT}/container", ""))
 
 
 def test_a_frozen_cgroup_is_not_taken(cgroup):
     cgroup.freeze()
 
     with pytest.raises(ConfigError, match="is frozen"):
-        locate(f"{PARENT}/container", "").create()
+        make(locate(f"{PARENT}/container", ""))
 
 
 def test_who_may_not_make_a_cgroup_is_told_so_or_does_without(cgroup, start):
     def create(optional):
         os.setresuid(65534, 65534, 65534)
         group = locate(f"{PARENT}/rootless", "")
-        group.create(optional)
+        make(group, optional)
         return group.paths, group.processes(), group.remove()
 
     assert ask(start, lambda: create(False)) in ("EACCES", "EPERM")
@@ -203,7 +214,7 @@ def test_who_may_not_make_a_cgroup_is_told_so_or_does_without(cgroup, start):
 
 def test_processes_in_cgroups_below_are_counted_and_killed(cgroup, start):
     inner = locate(f"{PARENT}/container/inner/most", "")
-    inner.create()
+    make(inner)
     pid = start(sleep, inner)
     seen = cgroup.processes()
     cgroup.kill()
@@ -287,9 +298,49 @@ def test_a_frozen_container_can_be_killed(cgroup, start):
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 
 
+def test_a_process_cannot_hide_deeper_than_a_path_is_long(cgroup, start):
+    group = only_v2(cgroup)
+    reader, writer = os.pipe()
+
+    def hide():
+        os.chdir(group.paths[""])
+        for _ in range(1200):
+            os.mkdir("deep")
+            os.chdir("deep")
+        with open("cgroup.procs", "w") as file:
+            file.write("0")
+        os.write(writer, b"hidden")
+        sleep()
+
+    pid = start(hide)
+    assert os.read(reader, 10) == b"hidden"
+    seen = group.processes()
+    group.kill()
+    os.waitpid(pid, 0)
+    group.remove()
+    for fd in (reader, writer):
+        os.close(fd)
+
+    assert seen == [pid]
+    assert not os.path.exists(group.paths[""])
+
+
+def test_a_cgroup_that_goes_away_under_the_walk_is_no_error(cgroup):
+    directory = cgroup.directories[0]
+    os.makedirs(f"{directory}/a/b/c")
+    os.makedirs(f"{directory}/z")
+    walked = []
+    for path, below in tree(directory):
+        if below in ("/a/b/c", "/a/b", "/a"):
+            os.rmdir(directory + below)
+        walked.append((below, processes_in(path)))
+
+    assert sorted(walked) == [("", []), ("/a", []), ("/a/b", []), ("/a/b/c", []), ("/z", [])]
+
+
 def test_what_the_container_froze_itself_can_be_killed(cgroup, start):
     inner = locate(f"{PARENT}/container/inner", "")
-    inner.create()
+    make(inner)
     pid = start(sleep, inner)
     inner.freeze()
     if "freezer" in inner.paths:
@@ -449,7 +500,7 @@ def test_a_controller_that_cannot_be_enabled_is_named_with_the_way_out(cgroup, s
     os.mkdir(busy.paths[""])
     pid = start(sleep, busy)
     try:
-        inner.create()
+        make(inner)
         with pytest.raises(Error, match="the pids controller could not be enabled for .*/inner: .* move them"):
             inner.apply(resources(pids={"limit": 5}), devices=False)
     finally:
@@ -464,7 +515,7 @@ def test_a_place_below_a_threaded_cgroup_is_refused(cgroup):
     try:
         threads.controller("").write("cgroup.type", "threaded")
         with pytest.raises(Error, match="is below a threaded one"):
-            Cgroup({"": threads.paths[""] + "/most"}).create()
+            make(Cgroup({"": threads.paths[""] + "/most"}))
         left = os.path.exists(threads.paths[""] + "/most")
     finally:
         Cgroup({"": os.path.dirname(threads.paths[""])}).remove()
@@ -548,6 +599,32 @@ def test_the_device_program_takes_the_place_of_those_before(cgroup, before):
     assert now[0] not in attached
 
 
+def run_as_nobody(program, *prefix):
+    """Run `program` with Debian's Python: another may be where only root can read it."""
+    program = f'import sys; sys.path.insert(0, {pyrun.__path__[0]!r} + "/..")\n{program}'
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", *prefix, "/usr/bin/python3", "-IS", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("namespace", [[], ["unshare", "--user", "--map-root-user"]])
+def test_without_privileges_there_are_no_device_rules_to_write(cgroup, namespace):
+    program = f"""
+from pyrun.cgroup.group import Cgroup
+from pyrun.spec.linux import Resources
+from pyrun.spec.node import Node
+Cgroup({cgroup.paths}).apply(Resources(Node({{}}, "")))
+"""
+    result = run_as_nobody(program, *namespace)
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_program_that_may_not_be_loaded_is_refused_as_by_the_kernel():
+    result = run_as_nobody("from pyrun.linux import bpf; bpf.load(bpf.BPF_PROG_TYPE_CGROUP_DEVICE, bytes(16))")
+
+    assert result.stderr.splitlines()[-1] == "PermissionError: [Errno 1] Operation not permitted"
+
+
 def test_update_leaves_the_devices_alone(cgroup, start):
     cgroup.apply(resources(devices=[{"allow": True, "access": "rwm"}]))
     cgroup.apply(resources(pids={"limit": 20}), devices=False)
@@ -569,7 +646,7 @@ def test_the_owner_may_move_processes_but_not_change_limits(cgroup):
 
 def test_exec_can_go_to_a_cgroup_within_the_containers(cgroup, start):
     inner = locate(f"{PARENT}/container/inner", "")
-    inner.create()
+    make(inner)
     below = cgroup.below("/inner/")
     pid = start(sleep, below)
 
@@ -580,7 +657,7 @@ def test_exec_follows_an_init_that_moved_down_and_shared_its_controllers_out(cgr
     if "memory" in cgroup.paths:
         pytest.skip("v2 has no controller here that it would not share out beside processes")
     inner = locate(f"{PARENT}/container/init.scope", "")
-    inner.create()
+    make(inner)
     init = start(sleep, inner)
     cgroup.controller("").write("cgroup.subtree_control", "+memory")
     with pytest.raises(AssertionError, match="has not joined"):

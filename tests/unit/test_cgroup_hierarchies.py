@@ -2,6 +2,7 @@
 
 import pytest
 
+from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import clean, place
 from pyrun.errors import ConfigError, Error
 
@@ -30,6 +31,12 @@ def test_an_absolute_path_starts_at_the_root_of_each_mount():
         "name=systemd": "/sys/fs/cgroup/systemd/a",
         "": "/sys/fs/cgroup/unified/a",
     }
+
+
+def test_controllers_that_are_mounted_together_share_one_directory():
+    group = Cgroup(place("/a", HYBRID, HYBRID_MEMBERSHIP))
+
+    assert (len(group.paths), len(group.directories)) == (5, 4)
 
 
 def test_a_relative_path_starts_at_the_own_cgroup_in_each_hierarchy():

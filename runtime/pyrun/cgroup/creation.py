@@ -4,20 +4,21 @@ import os
 from errno import EACCES, EPERM, EROFS
 
 from pyrun.cgroup.controller import Controller, nearest_existing
-from pyrun.cgroup.group import processes_in, undo
+from pyrun.cgroup.group import undo
+from pyrun.cgroup.tree import processes_in
 from pyrun.errors import Error
 
 
-def create(paths: "dict[str, str]", optional: bool) -> "list[str]":
-    """Make each directory of `paths` and return those that were not there; on an error, leave none of them.
+def create(paths: "dict[str, str]", controllers: "list[str]", optional: bool) -> "list[str]":
+    """Make the directories of `controllers` and return those that were not there; on an error, leave none of them.
 
     With `optional`, what the caller may not make is taken out of `paths`.
     """
     made: list[str] = []
     try:
-        for controller, directory in list(paths.items()):
+        for controller in controllers:
             try:
-                _create_one(controller, directory, made)
+                _create_one(controller, paths[controller], made)
             except OSError as error:
                 if not optional or error.errno not in (EACCES, EPERM, EROFS):
                     raise

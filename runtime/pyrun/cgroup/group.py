@@ -3,10 +3,10 @@
 import os
 import time
 from _signal import SIGKILL  # `import signal` costs 2 ms, for the enum
-from errno import EBUSY
 
 from pyrun.cgroup import freezer
 from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.tree import processes_in, remove_tree, tree
 from pyrun.errors import ConfigError, Error
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -67,9 +67,9 @@ class Cgroup:
 
         cgroups(7), no internal processes: an init like systemd moves down and shares the controllers out.
         """
-        for directory in tree(self.paths[""]):
-            if pid in processes_in(directory):
-                return Cgroup({**self.paths, "": directory})
+        for cgroup, below in tree(self.paths[""]):
+            if pid in processes_in(cgroup):
+                return Cgroup({**self.paths, "": self.paths[""] + below})
         return self
 
     def check(self, resources: "Resources") -> None:
@@ -78,14 +78,12 @@ class Cgroup:
 
         check(self, resources)
 
-    def create(self, optional: bool = False) -> None:
-        """Make the cgroup in every hierarchy, or in none.
+    def create_v2(self, optional: bool = False) -> None:
+        """Make the cgroup in the v2 hierarchy, after making sure that there is none of the name in use in any.
 
         `optional` leaves out the hierarchies in which the caller may not make one, as runc does for a rootless
         container without limits.
         """
-        from pyrun.cgroup import creation
-
         processes = self.processes()
         if processes:
             raise ConfigError(
@@ -94,7 +92,16 @@ class Cgroup:
             )
         if self.frozen():
             raise ConfigError(f"config.json: linux.cgroupsPath: the cgroup {self.directories[0]} is frozen")
-        self._made = creation.create(self.paths, optional)
+        self._create([name for name in self.paths if name == ""], optional)
+
+    def create_v1(self, optional: bool = False) -> None:
+        """Make the cgroup in the v1 hierarchies. A process can be born in the v2 cgroup while this goes on."""
+        self._create([name for name in self.paths if name != ""], optional)
+
+    def _create(self, controllers: "list[str]", optional: bool) -> None:
+        from pyrun.cgroup import creation
+
+        self._made += creation.create(self.paths, controllers, optional)
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
         """Write the limits.
@@ -112,22 +119,34 @@ class Cgroup:
 
         limit_memory(self, resources)
 
-    def open_joins(self) -> "tuple[list[int], int, int]":
-        """Return the descriptors to join by: the v1 `tasks` files but memory's, memory's or -1, the v2 directory or -1.
+    def open_files(self, v2: bool) -> "list[int]":
+        """Return descriptors of the files to join by: the `tasks` of v1, memory's last, and before them with `v2` that
+        hierarchy's cgroup.procs.
 
         A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
-        it does for a process written to `cgroup.procs`.  The v2 directory is for clone3(CLONE_INTO_CGROUP).
+        it does for a process written to `cgroup.procs`. What is written counts as written by who opened the file
+        (Linux 5.16, 5.10.111), so a process in another user namespace can join by them.
         """
-        early: list[int] = []
-        memory = into = -1
-        for directory in self.directories:
-            if directory == self.paths.get(""):
-                into = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            elif directory == self.paths.get("memory"):
-                memory = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
-            else:
-                early.append(os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC))
-        return early, memory, into
+        memory, unified = self.paths.get("memory"), self.paths.get("")
+        files = [f"{directory}/tasks" for directory in self.directories if directory not in (memory, unified)]
+        if unified and v2:
+            files.insert(0, f"{unified}/cgroup.procs")
+        if memory:
+            files.append(f"{memory}/tasks")
+        return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in files]
+
+    @property
+    def memory_joins(self) -> int:
+        """How many of open_files() are memory's."""
+        return 1 if "memory" in self.paths else 0
+
+    def open_v2(self) -> int:
+        """Return the v2 directory, for clone3(CLONE_INTO_CGROUP), or -1.
+
+        Not for a process in another user namespace: it has no right to clone into it, and root there, who can look into
+        that process, would come from it by ".." to the host's root (as in CVE-2024-21626).
+        """
+        return os.open(self.paths[""], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if "" in self.paths else -1
 
     def processes(self) -> "list[int]":
         """Return the pids in this cgroup and all below it, those that the caller's pid namespace can see.
@@ -136,13 +155,13 @@ class Cgroup:
         """
         for name in ("", "pids", "memory", "devices", *self.paths):
             if name in self.paths:
-                return [pid for directory in tree(self.paths[name]) for pid in processes_in(directory)]
+                return [pid for cgroup, _ in tree(self.paths[name]) for pid in processes_in(cgroup)]
         return []
 
     def kill(self) -> None:
         """Send SIGKILL to every process in the cgroup and below, but to the caller."""
         myself = os.getpid()
-        if myself in self.processes():
+        if self._may_hold_the_caller() and myself in self.processes():
             self._kill_one_by_one(myself)  # without freezing: it would stop the caller too
         elif not self._kill_at_once():
             frozen = self._freeze_if_possible()
@@ -180,7 +199,7 @@ class Cgroup:
         deadline = time.monotonic() + timeout
         for directory in self.directories:
             pause = 0.0005
-            while not _remove_tree(directory):
+            while not remove_tree(directory):
                 if time.monotonic() > deadline:
                     pids = " ".join(str(pid) for pid in self.processes()) or "none visible from here"
                     raise Error(f"cannot remove the cgroup {directory}: busy, its processes: {pids}")
@@ -223,6 +242,12 @@ class Cgroup:
             found.append(Controller(self.paths["freezer"], v2=False))
         return found
 
+    def _may_hold_the_caller(self) -> bool:
+        """Judge by the name of the cgroup: a walk to see for sure might never end, while the container makes more."""
+        with open("/proc/self/cgroup", "rb") as file:
+            own = os.fsdecode(file.read()).replace("\n", "/").split("/")
+        return any(os.path.basename(directory) in own for directory in self.directories)
+
     def _kill_at_once(self) -> bool:
         if "" not in self.paths:
             return False
@@ -251,20 +276,8 @@ class Cgroup:
     def _thaw_v1(self) -> None:
         """What v1 has frozen dies only when thawed; in a cgroup below it may be the container that froze it."""
         if "freezer" in self.paths:
-            for directory in tree(self.paths["freezer"]):
-                freezer.thaw(Controller(directory, v2=False))
-
-
-def tree(directory: str) -> "list[str]":
-    """Return `directory` and those below it, parents first; nothing where it does not exist."""
-    found = [directory]
-    for parent in found:  # grows while we go, where recursion would let a container choose its depth
-        try:
-            with os.scandir(parent) as entries:
-                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            pass  # removed meanwhile
-    return found
+            for cgroup, _ in tree(self.paths["freezer"]):
+                freezer.thaw(Controller(cgroup, v2=False))
 
 
 def undo(made: "list[str]") -> None:
@@ -275,36 +288,3 @@ def undo(made: "list[str]") -> None:
         except OSError:
             pass  # EBUSY: another container is below it by now; ENOENT: removed as the container's own
     made.clear()
-
-
-def processes_in(directory: str) -> "list[int]":
-    """Return the pids in the one cgroup `directory`; none where it has gone."""
-    for name in ("cgroup.procs", "cgroup.threads"):
-        try:
-            with open(f"{directory}/{name}") as file:
-                return [int(line) for line in file if line != "0\n"]  # 0: of another pid namespace
-        except OSError:
-            if not os.path.isdir(directory):
-                return []  # ENOENT, ENODEV: removed meanwhile
-            if name == "cgroup.threads":
-                raise  # not EOPNOTSUPP: what a threaded cgroup says of its list of processes
-    return []
-
-
-def _remove_tree(directory: str) -> bool:
-    """Remove what can be removed now; tell whether that was all."""
-    if _rmdir(directory):
-        return True
-    return all([_rmdir(below) for below in reversed(tree(directory))])
-
-
-def _rmdir(directory: str) -> bool:
-    try:
-        os.rmdir(directory)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno != EBUSY:
-            raise
-        return False
-    return True

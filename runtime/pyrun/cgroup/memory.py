@@ -85,6 +85,7 @@ def too_low(controller: Controller, memory: Memory) -> ConfigError:
     """Return the error that tells why v1 said EBUSY."""
     usage = controller.read("memory.usage_in_bytes")
     peak = controller.read("memory.max_usage_in_bytes")
+    name, value = ("limit", memory.limit) if memory.limit else ("swap", memory.swap)
     return memory.json.error(
-        "limit", f"unable to set memory limit to {memory.limit} (current usage: {usage}, peak usage: {peak})"
+        name, f"unable to set memory limit to {value} (current usage: {usage}, peak usage: {peak})"
     )

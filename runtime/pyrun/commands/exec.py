@@ -8,6 +8,7 @@ from pyrun.errors import Error, ExecError, UsageError, reason
 from pyrun.launch import descriptors, foreground, sockets
 from pyrun.launch.console import Console
 from pyrun.launch.join import Target, join
+from pyrun.launch.process import compile_filter
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.node import UINT32, Node
 from pyrun.spec.node import load as load_json
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.cli import Settings
+
+
+_ID_DIGITS = 10
 
 
 def run(
@@ -37,13 +41,15 @@ def run(
     try:
         container = load(settings.root, id_)
         _check_status(container, ignore_paused)
-        wanted = _wanted(container, list(command), process, changes)
+        config = load_config(f"{container.bundle}/config.json")
+        wanted = _wanted(config, list(command), process, changes)
         console = Console(wanted.terminal, detach, console_socket)
         preserved = descriptors.receive(preserve_fds)
         if not detach:
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
-        pid = join(target, wanted, preserved, take_terminal=console.take)
+        filter_ = compile_filter(config.linux.seccomp)
+        pid = join(target, wanted, preserved, filter_, console.take)
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error
     if pidfd_socket:
@@ -61,9 +67,8 @@ def _check_status(container: Container, ignore_paused: bool) -> None:
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
 
 
-def _wanted(container: Container, command: "list[str]", path: str, changes: "dict[str, Any]") -> Process:
+def _wanted(config: Config, command: "list[str]", path: str, changes: "dict[str, Any]") -> Process:
     """Return the process to execute: the file's alone, or the bundle's as the command line changes it."""
-    config = load_config(f"{container.bundle}/config.json")
     if path:
         process = Process(load_json(path, path))
     elif command:
@@ -122,7 +127,8 @@ def _user(json: "dict[str, Any]", user: str, additional_gids: "list[str]") -> "d
 
 def _id(option: str, text: str) -> int:
     """Return the number `text`; what is none, or no id, must never become 0 (CVE-2026-30892)."""
-    if not (text.isascii() and text.isdigit()) or int(text) >= UINT32[1]:
+    # The length first: int() of thousands of digits raises another ValueError, or takes its time.
+    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS) or int(text) >= UINT32[1]:
         raise UsageError(f'{option}: "{text}" is no id: UID[:GID], in numbers')
     return int(text)
 

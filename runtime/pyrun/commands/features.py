@@ -1,5 +1,6 @@
 """pyrun features"""
 
+from pyrun.confine.seccomp import ACTIONS, ARCHITECTURES, KNOWN_FLAGS, OPERATORS
 from pyrun.rootfs.options import MOUNT_OPTIONS
 from pyrun.spec.encode import encode
 from pyrun.spec.features import features
@@ -12,4 +13,11 @@ CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma"
 
 
 def run(settings: "Settings") -> None:
-    print(encode(features(MOUNT_OPTIONS, CGROUP, seccomp=None, memory_policy=None), indent="    "))
+    supported: dict[str, object] = {
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": sorted(ARCHITECTURES),
+        "knownFlags": sorted(KNOWN_FLAGS),
+        "supportedFlags": sorted(KNOWN_FLAGS),
+    }
+    print(encode(features(MOUNT_OPTIONS, CGROUP, supported, memory_policy=None), indent="    "))

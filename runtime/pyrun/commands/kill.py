@@ -38,7 +38,7 @@ def _send(pid: int, number: int) -> None:
 
 def _number(name: str) -> int:
     """Return the signal that `name` means: a number, or a name with or without SIG, in any case."""
-    if name.isascii() and name.isdigit():
+    if name.isascii() and name.isdigit() and len(name) <= 3:
         number = int(name)
         if not 0 < number < _signal.NSIG:
             raise UsageError(f'unknown signal "{name}"')

@@ -3,12 +3,14 @@
       runtime                                 init
       (host namespaces)                       (becomes the container)
 
-      make the cgroups
+      make the cgroup v2
       clone ────────────────────────────────▶ join and unshare namespaces
                              ◀── "entered"
       map user and group ids
-                               "go" ──▶       (with the descriptors for joining the cgroups)
-                                              mounts, devices, terminal
+                               "go" ──▶
+      make the cgroups v1, limits             mounts
+                          "cgroups" ──▶       (with the descriptors for joining them)
+                                              join, mounts, devices, terminal
                             ◀── "mounted"     (with the terminal's master)
       prestart, createRuntime hooks
                          "hooks ran" ──▶
@@ -16,12 +18,12 @@
                                               sysctl, masks, pivot_root
                                               look up the program
                                               execute the last mile: Python ends here
-                                              cgroups, limits, ids, capabilities
+                                              memory cgroup, limits, ids, capabilities
                               ◀── "ready"
       memory limit on cgroup v2
       save the state, exit                    wait at the gate for `start`, execve
 
-Each side only ever waits for the next word of this table, so reading runtime() and _init() side by side, from top to
+Each side only ever waits for the next word of this table, so reading _runtime() and _init() side by side, from top to
 bottom, is reading the order in which things happen. A side that fails says so and the other raises it.
 
 The runtime learns the init's pid from the kernel with each word, since it can change twice: where namespaces must be
@@ -44,8 +46,10 @@ from pyrun.launch.console import Console
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
+from pyrun.launch.process import compile_filter
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
+from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.rootfs.setup import PlannedRoot
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.validate import validate, warnings
@@ -110,6 +114,7 @@ class Plan:
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup.check(linux.resources)
+        self.filter = compile_filter(linux.seccomp)
         self.warnings = warnings(self.config)
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
@@ -128,9 +133,7 @@ def create(request: Request) -> "tuple[Container, int]":
         undo.by(container.remove)
         _describe(container, plan)
         container.save()
-        plan.cgroup.create(optional=os.geteuid() != 0 and not plan.config.linux.cgroups_path)
         undo.by(plan.cgroup.remove)
-        plan.cgroup.apply(plan.config.linux.resources, memory=False)
         _runtime(plan, container, memfd, undo)
         undo.keep()
     for warning in plan.warnings:
@@ -154,14 +157,25 @@ def _describe(container: Container, plan: Plan) -> None:
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
+    unprivileged = os.geteuid() != 0
+    plan.cgroup.create_v2(optional=unprivileged)
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
-    entry, early, into = _entry(plan)
-    child = Child(plan.namespaces.start(into))
+    late_birth = plan.namespaces.entered_by_child
+    by_file = late_birth and plan.config.linux.namespace("user") is not None
+    into = -1 if by_file else plan.cgroup.open_v2()
+    if late_birth:
+        into = last_mile.detach(into)
+    if plan.namespaces.joins(CLONE_NEWPID):
+        from pyrun.launch.procfs import open_context  # few containers do
+
+        for mount in plan.root.procfs:
+            mount.context = open_context(plan.namespaces)
+    child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
-        _run_as_child(plan, container, theirs, listener.fileno(), memfd, entry, early)
+        _run_as_child(plan, container, theirs, listener.fileno(), memfd, into)
     undo.by(child.kill)
     theirs.close()
 
@@ -173,6 +187,10 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         oom.adjust_score(child.pid, plan.process.oom_score_adj)
     container.pid = child.pid
     ours.say("go")
+
+    plan.cgroup.create_v1(optional=unprivileged)
+    plan.cgroup.apply(linux.resources, memory=False)
+    ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")
@@ -187,20 +205,6 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         sockets.send_pidfd(plan.request.pidfd_socket, child.pid)
     if plan.request.pid_file:
         sockets.write_pid_file(plan.request.pid_file, child.pid)
-
-
-def _entry(plan: Plan) -> "tuple[Entry, list[int], int]":
-    """Return how the init gets into its cgroups: at the end, at once (cgroup v1), and by being born there (v2).
-
-    Memory always comes at the end on v1: whoever joins is charged for what it has, and Python has 8 MB.
-    """
-    early, memory, into = plan.cgroup.open_joins()
-    late = [memory] if memory >= 0 else []
-    makes = plan.namespaces.makes_cgroup
-    if plan.namespaces.entered_by_child:
-        user_namespace = plan.config.linux.namespace("user") is not None
-        return last_mile.by_child(early + late, into, makes, user_namespace), [], -1
-    return Entry(False, -1, late, makes), early, into
 
 
 class Child:
@@ -230,35 +234,37 @@ def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
         hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"))
 
 
-def _run_as_child(
-    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
-) -> None:
+def _run_as_child(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
     """Run _init() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _init(plan, container, channel, gate_, memfd, entry, early)
+        _init(plan, container, channel, gate_, memfd, into)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
         os._exit(1)
 
 
-def _init(
-    plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, entry: Entry, early: "list[int]"
-) -> None:
+def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
     """Turn this process into the container's first process. Never returns."""
     os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
+    # Nobody in what is joined may look into this process while it holds descriptors of the host (CVE-2016-9962).
+    if plan.namespaces.joins(CLONE_NEWUSER):
+        prctl(PR_SET_DUMPABLE, 0)  # at once: root in there may look into all processes that are in it, too
     plan.namespaces.enter(channel)
     channel.hear("go")
     if plan.config.linux.namespace("user"):
         namespaces.become_root()
     if plan.namespaces.joined:
-        # Nobody in there may look into this process while it holds descriptors of the host (CVE-2016-9962).
         prctl(PR_SET_DUMPABLE, 0)
-    for fd in early:
-        os.write(fd, b"0")
 
     umask = os.umask(0)
-    plan.root.mount(plan.cgroup.paths)
+    plan.root.begin()
+    joins = channel.hear("cgroups").descriptors
+    if not plan.namespaces.entered_by_child:
+        # All but memory, which comes with the last mile: whoever joins is charged for what it has, and Python has 8 MB.
+        while len(joins) > plan.cgroup.memory_joins:
+            os.write(joins.pop(0), b"0")
+    plan.root.complete(plan.cgroup.paths)
     terminal = plan.root.open_terminal(plan.process)
     if plan.needs_meeting:
         channel.say("mounted", terminal[:1])
@@ -276,8 +282,9 @@ def _init(
     process.set_groups(plan.process.user, host.denies_groups)
     found = program.find(plan.process, host, plan.request.preserved.environment)
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
+    entry = Entry(plan.namespaces.entered_by_child, into, joins, plan.namespaces.makes_cgroup)
     needed = [channel.fileno(), gate_, *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None
-    table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, keyring)
+    table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.filter, keyring)
     last_mile.carry_out(memfd, table)

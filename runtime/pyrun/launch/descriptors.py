@@ -29,11 +29,10 @@ def receive(option: str) -> Preserved:
 
     Raises UsageError where that is no number, or a descriptor is not there.
     """
-    if not (option.isascii() and option.isdigit()):
+    if not _is_count(option):
         raise UsageError(f'invalid value "{option}" for flag -preserve-fds: a number of descriptors')
     preserve_fds = int(option)
-    text = os.environ.get("LISTEN_FDS", "0")
-    listen_fds = int(text) if text.isascii() and text.isdigit() else 0
+    listen_fds = _listen_fds()
     for index in range(listen_fds + preserve_fds):
         try:
             os.fstat(_FIRST + index)
@@ -41,6 +40,20 @@ def receive(option: str) -> Preserved:
             source = "LISTEN_FDS" if index < listen_fds else "--preserve-fds"
             raise UsageError(f"{source}: file descriptor {_FIRST + index} is not open") from None
     return Preserved(preserve_fds, listen_fds)
+
+
+def _listen_fds() -> int:
+    """sd_listen_fds(3): LISTEN_FDS counts only where LISTEN_PID says that it is meant for us.
+
+    Else it is our caller's own, which its sockets are not to leave with. conmon sets both, a shell perhaps one.
+    """
+    count = os.environ.get("LISTEN_FDS", "0")
+    ours = os.environ.get("LISTEN_PID") in (None, str(os.getpid()))
+    return int(count) if ours and _is_count(count) else 0
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 7  # more descriptors than any process has
 
 
 def place(

@@ -45,11 +45,15 @@ def open_memfd(name: str) -> int:
     """
     flags = _MFD_CLOEXEC | _MFD_ALLOW_SEALING
     try:
-        return os.memfd_create(name, flags | _MFD_EXEC)
+        memfd = os.memfd_create(name, flags | _MFD_EXEC)
     except OSError as error:
         if error.errno != 22:  # EINVAL: before Linux 6.3, when every memfd could be executed
             raise
-        return os.memfd_create(name, flags)
+        memfd = os.memfd_create(name, flags)
+    # Who executes what he may not read is out of reach for root of his user namespace, ptrace(2): would_dump() in the
+    # kernel's fs/exec.c gives the process to the user namespace of the file's owner.
+    os.fchmod(memfd, 0o111)
+    return memfd
 
 
 def seal(memfd: int) -> None:

@@ -9,7 +9,7 @@ import sys
 from fcntl import fcntl
 
 from pyrun.launch.table import HEADER_SIZE, ROW_SIZE, WORD, Table
-from pyrun.linux.libc import addressof, create_string_buffer, memmove, raw_syscall
+from pyrun.linux.libc import addressof, buffer, raw_syscall
 from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
 
 _F_GET_SEALS = 1034
@@ -68,12 +68,12 @@ def _sealed_copy(interpreter: str) -> int:
 def carry_out(table: Table) -> None:
     """Do what the ELF does, row by row. Does not return."""
     size = len(table.assemble(0))
-    buffer = create_string_buffer(size)
-    base = addressof(buffer)
-    memmove(buffer, table.assemble(base), size)
+    memory = buffer(bytes(size))
+    base = addressof(memory)
+    memory.raw = table.assemble(base)
     row = HEADER_SIZE
     while True:
-        content = buffer.raw[row : row + ROW_SIZE]
+        content = memory.raw[row : row + ROW_SIZE]
         words = [int.from_bytes(content[i * WORD : (i + 1) * WORD], "little") for i in range(9)]
         result, errno = raw_syscall(words[0], words[1:7])
         if errno and errno != words[8]:

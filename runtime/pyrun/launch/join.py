@@ -29,6 +29,7 @@ from pyrun.errors import Error, reason
 from pyrun.launch import descriptors, last_mile, namespaces, process, program
 from pyrun.launch.channel import Channel
 from pyrun.launch.departure import reset_signals, seal_imports
+from pyrun.launch.last_mile import Entry
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import setns
 from pyrun.rootfs import console
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrun.cgroup.group import Cgroup
+    from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Hook
 
 
@@ -55,9 +57,9 @@ class Target:
         self.root = os.open(f"{proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.types = _differing_namespaces(proc)
         self.host = program.Host(container.pid)
-        early, memory, into = cgroup.open_joins()
-        joins = early + ([memory] if memory >= 0 else [])
-        self.entry = last_mile.by_child(joins, into, False, bool(self.types & namespaces.FLAGS["user"]))
+        by_file = bool(self.types & namespaces.FLAGS["user"])
+        into = -1 if by_file else last_mile.detach(cgroup.open_v2())
+        self.entry = Entry(True, into, cgroup.open_files(v2=by_file), False)
 
 
 def _differing_namespaces(proc: str) -> int:
@@ -77,7 +79,7 @@ def join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None" = None,
+    filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
     streams: "list[int] | None" = None,
 ) -> int:
@@ -90,7 +92,7 @@ def join(
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, keyring, streams or [], theirs, memfd)
+        _run_as_child(target, process_, preserved, filter_, streams or [], theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -110,14 +112,14 @@ def _run_as_child(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None",
+    filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
     memfd: int,
 ) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, keyring, streams, channel, memfd)
+        _join(target, process_, preserved, filter_, streams, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
@@ -128,7 +130,7 @@ def _join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
-    keyring: "str | None",
+    filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
     memfd: int,
@@ -158,7 +160,7 @@ def _join(
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, keyring)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, filter_)
     last_mile.carry_out(memfd, table)
 
 
@@ -177,7 +179,7 @@ def _hook_process(hook: "Hook") -> Process:
     sets = dict.fromkeys(("bounding", "effective", "permitted"), everything)
     return Process(
         root(
-            {"args": hook.args or [hook.path], "cwd": "/", "env": hook.env or [], "capabilities": sets},
+            {"args": [hook.path, *hook.args[1:]], "cwd": "/", "env": hook.env or [], "capabilities": sets},
             "state.json: hooks",
         )
     )

@@ -1,16 +1,16 @@
 """The last mile of a container's init and of a process that joins one: the rows, in order, and who carries them out."""
 
-import os
-
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
+from pyrun.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from pyrun.linux.prctl import PR_SET_NAME
 from pyrun.linux.sched import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_PARENT
 from pyrun.linux.syscalls import MACHINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.confine.seccomp import Filter
     from pyrun.launch.program import Program
     from pyrun.spec.config import Process
 
@@ -24,7 +24,7 @@ class Entry:
     by_child      it is made by the last mile's first row, a child of this process that is its sibling (CLONE_PARENT):
                   in the namespaces that only children enter
     into          the cgroup v2 directory that this child is born in, or -1
-    joins         `tasks` or `cgroup.procs` files of the hierarchies that it still has to join
+    joins         files of the hierarchies that it still has to join (Cgroup.open_files)
     new_cgroup    whether it then makes a cgroup namespace
     """
 
@@ -43,14 +43,16 @@ class Entry:
         return Entry(self.by_child, into, descriptors[len(descriptors) - len(self.joins) :], self.new_cgroup)
 
 
-def by_child(joins: "list[int]", into: int, new_cgroup: bool, user_namespace: bool) -> Entry:
-    """Return the entry of a process that the last mile makes, which is born `into` a cgroup v2 directory (or -1)."""
-    if user_namespace and into >= 0:
-        # To be born there takes the right to write there, which root of a user namespace has not. A file asks for the
-        # right of the one who opened it (Linux 5.16, and its predecessors since CVE-2021-4197).
-        joins = [os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=into), *joins]
-        into = -1
-    return Entry(True, into, joins, new_cgroup)
+def detach(directory: int) -> int:
+    """Return `directory` (or -1) as one from which ".." leads nowhere, where we may make such a one.
+
+    The child of the first row has it when peers can already see that child, and with CAP_SYS_PTRACE its descriptors
+    (CVE-2024-21626 shows what one is good for).
+    """
+    try:
+        return open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE, dirfd=directory) if directory >= 0 else -1
+    except PermissionError:
+        return directory  # without root there is no such mount; nor do our peers have CAP_SYS_PTRACE over us
 
 
 def prepare() -> int:
@@ -71,33 +73,39 @@ def prepare() -> int:
 
 
 def create(
-    report: int, gate: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None"
+    report: int,
+    gate: int,
+    entry: Entry,
+    process_: "Process",
+    program: "Program",
+    filter_: "Filter | None",
+    keyring: "str | None",
 ) -> Table:
     """Return the rows of a container's init, up to the gate and from there to its program."""
     table = Table(report)
     parting = _enter(table, entry)
     process.session(table, process_, keyring)
-    process.privileges(table, process_)
+    process.privileges(table, process_, filter_)
     table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
     table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
     table.call("close", report)
     # The lowest free number is that of `report` again: the gate's connection is where failures are told from here on.
     table.call("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
     table.call("close", gate)
-    process.execute(table, process_, program)
+    process.execute(table, process_, program, filter_)
     _part(table, parting)
     return table
 
 
-def join(report: int, entry: Entry, process_: "Process", program: "Program", keyring: "str | None") -> Table:
+def join(report: int, entry: Entry, process_: "Process", program: "Program", filter_: "Filter | None") -> Table:
     """Return the rows of a process that joins a container."""
     table = Table(report)
     parting = _enter(table, entry)
-    process.session(table, process_, keyring)
-    process.privileges(table, process_)
+    process.session(table, process_, keyring=None)
+    process.privileges(table, process_, filter_)
     table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")
     table.call("fcntl", report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
-    process.execute(table, process_, program)
+    process.execute(table, process_, program, filter_)
     _part(table, parting)
     return table
 

@@ -86,7 +86,7 @@ class Namespaces:
     def enter(self, channel: "Channel") -> None:
         """Finish, in the child, what start() began, and say "entered"; that may be another process by then."""
         if self.in_steps:
-            self._join()
+            self.join()
             if self.new & CLONE_NEWTIME:
                 unshare(CLONE_NEWTIME)
                 self._set_time_offsets()
@@ -98,11 +98,14 @@ class Namespaces:
                 unshare(rest)
         channel.say("entered")
 
-    def _join(self) -> None:
-        """Join in the order that privileges allow: what the new user namespace's root may not, we still may now."""
+    def join(self, types: int = -1) -> None:
+        """Join those of `types`, in the order that privileges allow: what the new user namespace's root may not, we
+        still may now."""
         order = sorted(self.joined, key=lambda joined: joined[0] == CLONE_NEWUSER)
         refused = []
         for flag, fd in order:
+            if not flag & types:
+                continue
             try:
                 setns(fd, flag)
             except PermissionError:

@@ -24,15 +24,27 @@ from pyrun.linux.prctl import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Process, Rlimit, User
+    from pyrun.spec.node import Node
 
 TIOCSCTTY = 0x540E
 KEYCTL_JOIN_SESSION_KEYRING = 1
+SECCOMP_SET_MODE_FILTER = 1
 F_SETFD, FD_CLOEXEC = 2, 1
 EPERM, EINVAL, EROFS, ENOSYS = 1, 22, 30, 38
 
 # Descriptors that the last mile itself needs while it waits; a lower limit comes after it has opened its last one.
 _NOFILE_NEEDED = 64
+
+
+def compile_filter(seccomp: "Node | None") -> "Filter | None":
+    """Compile linux.seccomp, where the config has one."""
+    if seccomp is None:
+        return None
+    from pyrun.confine.seccomp import compile  # with its tables it is larger than all else here
+
+    return compile(seccomp)
 
 
 def session(table: Table, process: "Process", keyring: "str | None") -> None:
@@ -45,12 +57,20 @@ def session(table: Table, process: "Process", keyring: "str | None") -> None:
         table.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, label="join session keyring", excused=ENOSYS)
 
 
-def privileges(table: Table, process: "Process") -> None:
-    """Limits, groups, ids, capabilities: from here on the process may what the config says."""
+def privileges(table: Table, process: "Process", filter_: "Filter | None") -> None:
+    """Limits, groups, ids, capabilities: from here on the process may what the config says.
+
+    And load its system call filter: that needs CAP_SYS_ADMIN where no_new_privs is not set, so it is kept until execve,
+    which takes it away. So the filter can be loaded last, and need not allow any call of ours but execve itself.
+    """
     table.call("prctl", PR_SET_DUMPABLE, 0, label="prctl PR_SET_DUMPABLE")
     for rlimit in process.rlimits:
         _limit(table, rlimit, least=_NOFILE_NEEDED if rlimit.type == "RLIMIT_NOFILE" else 0)
     keep = _capability_sets(process)
+    if filter_ and not process.no_new_privileges:
+        sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]
+        keep["effective"] |= sys_admin
+        keep["permitted"] |= sys_admin
     _drop_bounding(table, keep["bounding"])
     table.call("prctl", PR_SET_KEEPCAPS, 1, label="prctl PR_SET_KEEPCAPS")
     user = process.user
@@ -116,14 +136,19 @@ def _capabilities(table: Table, keep: "dict[str, int]") -> None:
             table.call("prctl", *arguments, label="prctl PR_CAP_AMBIENT_RAISE")
 
 
-def execute(table: Table, process: "Process", program: Program) -> None:
-    """The end: the limit on descriptors that had to wait, and the program."""
+def execute(table: Table, process: "Process", program: Program, filter_: "Filter | None") -> None:
+    """The end: the limit on descriptors that had to wait, the system call filter, and the program."""
     for rlimit in process.rlimits:
         if rlimit.type == "RLIMIT_NOFILE" and min(rlimit.soft, rlimit.hard) < _NOFILE_NEEDED:
             _limit(table, rlimit)
-    path = table.string(program.path)
+    path, arguments = table.string(program.path), table.strings(program.arguments)
+    environment = table.strings(program.environment)
+    if filter_:
+        # struct sock_fprog: the number of instructions, which have eight bytes, and where they are
+        instructions = table.words(len(filter_.program) // 8, table.block(filter_.program))
+        table.call("seccomp", SECCOMP_SET_MODE_FILTER, filter_.flags, instructions, label="load seccomp filter")
     label = f"exec {program.path.decode('utf-8', 'replace')}"
-    table.call("execve", path, table.strings(program.arguments), table.strings(program.environment), label=label)
+    table.call("execve", path, arguments, environment, label=label)
 
 
 def set_groups(user: "User", denied: bool) -> None:

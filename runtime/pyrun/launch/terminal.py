@@ -11,6 +11,7 @@ from pyrun.launch.foreground import NOT_FORWARDED, collect, forward
 from pyrun.rootfs.console import TIOCSWINSZ
 
 _CHUNK = 1 << 16
+_BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
 def relay(pid: int, master: int) -> int:
@@ -88,21 +89,11 @@ def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
     os.set_blocking(master, False)
     typed, shown = _Flow(0, master), _Flow(master, 1)
     status = None
-    while status is None or shown.is_open:
-        waiting = select.poll()
-        waiting.register(wakeups, select.POLLIN)
-        flows = {}
-        for flow in (typed, shown):
-            if flow.is_open and not (status is not None and flow is typed):
-                descriptor, event = flow.wants()
-                waiting.register(descriptor, event)
-                flows[descriptor] = flow
-        ready = waiting.poll(None if status is None else 0)
-        for descriptor, _ in ready:
-            if descriptor in flows:
-                flows[descriptor].move()
-        if status is not None and not ready:
-            break  # all that the process wrote is shown
+    while True:
+        flows = [flow for flow in ((typed, shown) if status is None else (shown,)) if flow.is_open]
+        moved = _move(flows, wakeups, timeout=None if status is None else 0)
+        if status is not None and not moved:
+            return status  # it has ended, and all that it wrote is shown
         for number in _take(wakeups):
             if number == _signal.SIGWINCH:
                 _copy_size(own, master)
@@ -110,7 +101,22 @@ def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
                 forward(pid, number)
         if status is None:
             status = collect(pid)
-    return status
+
+
+def _move(flows: "list[_Flow]", wakeups: int, timeout: "int | None") -> bool:
+    """Wait until a flow can move or a signal has come; tell whether a flow has moved."""
+    events = {wakeups: select.POLLIN}
+    for flow in flows:
+        descriptor, event = flow.wants()
+        events[descriptor] = events.get(descriptor, 0) | event  # both may wait for the terminal
+    waiting = select.poll()
+    for descriptor, wanted in events.items():
+        waiting.register(descriptor, wanted)
+    ready = dict(waiting.poll(timeout))
+    movable = [flow for flow in flows if ready.get(flow.wants()[0], 0) & (flow.wants()[1] | _BROKEN)]
+    for flow in movable:
+        flow.move()
+    return bool(movable)
 
 
 def _take(wakeups: int) -> bytes:

@@ -5,13 +5,13 @@ import os
 from pyrun.linux.libc import (
     Structure,
     addressof,
+    buffer,
     byref,
     c_int,
     c_uint,
     c_uint32,
     c_uint64,
     c_void_p,
-    create_string_buffer,
     declare_syscall,
     sizeof,
 )
@@ -82,21 +82,24 @@ _bpf = declare_syscall("bpf", c_int, c_void_p, c_uint)
 
 def load(type_: int, instructions: bytes) -> int:
     """Return a descriptor (close-on-exec, as all of bpf(2)) of the program `instructions`."""
-    code = create_string_buffer(instructions, len(instructions))
-    license_ = create_string_buffer(b"Apache-2.0")  # read only by helpers for GPL programs
+    code = buffer(instructions)
+    license_ = buffer(b"Apache-2.0\0")  # read only by helpers for GPL programs
     attr = load_attr(type_, len(instructions) // 8, addressof(code), addressof(license_))
     try:
         return _bpf(BPF_PROG_LOAD, byref(attr), sizeof(attr))
-    except PermissionError:
-        return _load_beyond_memlock(attr)
+    except PermissionError as refusal:
+        return _load_beyond_memlock(attr, refusal)
 
 
-def _load_beyond_memlock(attr: load_attr) -> int:
+def _load_beyond_memlock(attr: load_attr, refusal: PermissionError) -> int:
     """Before Linux 5.11 programs count as locked memory, and EPERM may mean that the user has too much of it."""
     import resource  # only here
 
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except ValueError:
+        raise refusal from None  # Python's word for EPERM
     try:
         return _bpf(BPF_PROG_LOAD, byref(attr), sizeof(attr))
     finally:

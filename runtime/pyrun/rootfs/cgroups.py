@@ -3,7 +3,7 @@
 import os
 
 from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
-from pyrun.rootfs.mounts import PlannedMount, attach_to, change_attributes, new_filesystem
+from pyrun.rootfs.mounts import PlannedMount, attach_to, change_attributes, new_filesystem, open_mount_point
 from pyrun.rootfs.tree import Tree
 
 
@@ -14,7 +14,7 @@ def attach(tree: Tree, planned: PlannedMount, paths: "dict[str, str]") -> None:
     same superblock and, as its root, the cgroup that the namespace was made in (cgroup_namespaces(7)); without one they
     keep everything above out of sight (CVE-2023-25809).
     """
-    target = tree.make_directory(planned.destination)
+    target = open_mount_point(tree, planned)
     if set(paths) == {""} or planned.type == "cgroup2" and "" in paths:
         fd = attach_to(target, _bind(paths[""], planned))
     else:

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from errno import ELOOP, ENOTDIR
 
 from pyrun.errors import Error
 from pyrun.linux.mount import (
@@ -21,6 +22,7 @@ from pyrun.linux.mount import (
     move_mount,
     open_tree,
 )
+from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from pyrun.rootfs.options import MountOptions
 from pyrun.rootfs.tree import Tree, descriptor_path
 
@@ -56,6 +58,8 @@ class PlannedMount:
         self.type = mount.type
         self.options = MountOptions(mount.options)
         self.is_bind = self.options.bind is not None or self.type == "bind"
+        self.is_procfs = not self.is_bind and self.type == "proc"
+        self.context = -1  # of fsopen(2), where another process has to open it
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
         if self.is_bind and self.options.data:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
@@ -78,8 +82,8 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
 
     `writable` leaves out "ro": for /dev, until the devices are in it (make_read_only).
 
-    Must run in the container's namespaces: procfs shows the pid namespace that this process's children are in, sysfs
-    the network namespace, mqueue the IPC namespace that it is in itself.
+    Must run in the container's namespaces: procfs shows the pid namespace that who opened its context is in, sysfs the
+    network namespace, mqueue the IPC namespace.
     """
     try:
         fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
@@ -107,8 +111,18 @@ def _bind(tree: Tree, planned: PlannedMount) -> int:
     change_attributes(fd, *planned.options.attributes)
     change_attributes(fd, *planned.options.recursive, recursive=True)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
-    target = tree.make_directory(planned.destination) if is_directory else tree.make_file(planned.destination)
-    return attach_to(target, fd)
+    return attach_to(open_mount_point(tree, planned, is_directory), fd)
+
+
+def open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool = True) -> int:
+    """Open the destination, made where it is missing; it must not lie in procfs by a symlink of the image's."""
+    make = tree.make_directory if is_directory else tree.make_file
+    target = make(planned.destination)
+    resolved = tree.path_of(target)
+    if resolved != planned.destination and (resolved + "/").startswith("/proc/"):
+        os.close(target)
+        raise Error(f"{_describe(planned)}: the destination is a symlink, and {resolved} is inside /proc")
+    return target
 
 
 def _is_procfs(fd: int) -> bool:
@@ -122,14 +136,15 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     if planned.type in ("proc", "sysfs"):
         target = _ordinary_directory(tree, planned)
     else:
-        target = tree.make_directory(planned.destination)
+        target = open_mount_point(tree, planned)
     data = list(options.data)
     if planned.type == "tmpfs" and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}"))  # tmpfs's own default is 1777
     if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
         fd = _mount_by_string(target, planned, data)
     else:
-        fd = attach_to(target, new_filesystem(planned.type, planned.source, set_, options.superblock, data))
+        context = planned.context if planned.context >= 0 else fsopen(planned.type.encode())
+        fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.superblock, data))
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
 
@@ -137,25 +152,37 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
 def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
     """Open the mount point of procfs or sysfs, which must not be a symlink: masks and labels go below it by name.
 
-    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else.
+    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else. Not looked at first
+    and opened then, since a container that has the same root file system could replace it between the two.
     """
     parent, name = tree.open_parent(planned.destination)
     try:
-        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFDIR
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            pass  # the usual case
+        return openat2(parent, name, os.O_PATH | os.O_DIRECTORY, RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno not in (ELOOP, ENOTDIR):
+            raise
+        raise Error(
+            f'filesystem "{planned.type}" must be mounted on ordinary directory: {planned.destination}'
+        ) from error
     finally:
         os.close(parent)
-    if not stat.S_ISDIR(mode):
-        raise Error(f'filesystem "{planned.type}" must be mounted on ordinary directory: {planned.destination}')
-    return tree.make_directory(planned.destination)
 
 
 def new_filesystem(
     type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
 ) -> int:
     """Return a detached mount of a new file system, with MOUNT_ATTR_* and the superblock's `flags`."""
-    fs = fsopen(os.fsencode(type_))
+    return configure(fsopen(os.fsencode(type_)), type_, source, attributes, flags, data)
+
+
+def configure(
+    fs: int, type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
+) -> int:
+    """The same from the context `fs`, which is closed."""
     try:
         if source:
             fsconfig_set_string(fs, b"source", os.fsencode(source))

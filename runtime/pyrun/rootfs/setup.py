@@ -26,21 +26,33 @@ class PlannedRoot:
         self._own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self._mounts)
         self._last = [mount for mount in self._mounts if mount.destination == "/dev" and mount.options.is_read_only]
 
-    def mount(self, cgroup_paths: "dict[str, str]") -> None:
-        """Mounts and devices. Must run in the new namespaces, with an umask of 0."""
+    @property
+    def procfs(self) -> "list[PlannedMount]":
+        return [mount for mount in self._mounts if mount.is_procfs]
+
+    def begin(self) -> None:
+        """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
+        self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)
+        while self._mounts and not self._mounts[0].is_cgroup:
+            self._mount(self._mounts.pop(0), {})
+
+    def complete(self, cgroup_paths: "dict[str, str]") -> None:
+        """The other mounts, when the cgroups are there, and the devices."""
         config = self._config
-        self.tree = root.prepare(self.path, config.linux.rootfs_propagation)
         for planned in self._mounts:
-            if planned.is_cgroup:
-                cgroups.attach(self.tree, planned, cgroup_paths)
-            else:
-                os.close(mounts.attach(self.tree, planned, writable=planned in self._last))
+            self._mount(planned, cgroup_paths)
         if self._makes_devices:
             in_user_namespace = config.linux.namespace("user") is not None
             devices.make_devices(self.tree, config.linux.devices, bind=in_user_namespace)
             devices.make_links(self.tree, self._own_pts)
         if config.process:
             os.close(self.tree.make_directory(config.process.cwd))
+
+    def _mount(self, planned: PlannedMount, cgroup_paths: "dict[str, str]") -> None:
+        if planned.is_cgroup:
+            cgroups.attach(self.tree, planned, cgroup_paths)
+        else:
+            os.close(mounts.attach(self.tree, planned, writable=planned in self._last))
 
     def open_terminal(self, process: "Process") -> "list[int]":
         """Return [master, slave] of the process's terminal, [] where it has none."""

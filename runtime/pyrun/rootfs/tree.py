@@ -54,6 +54,12 @@ class Tree:
         finally:
             os.close(parent)
 
+    def path_of(self, fd: int) -> str:
+        """Return where below the root `fd` is, without any symlink. Must run while /proc is the host's, and before
+        the tree is entered."""
+        root, path = (os.fsdecode(os.readlink(descriptor_path(of))) for of in (self.fd, fd))
+        return path[len(root) :] or "/"
+
     def _make(self, path: str, mode: int, links: int) -> int:
         try:
             return openat2(self.fd, _relative(path), os.O_PATH | os.O_DIRECTORY, _INSIDE)

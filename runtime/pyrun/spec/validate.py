@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from pyrun.spec.node import Node
+
 # What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
 # The features document says "enabled": false for what is here.
 UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
@@ -42,10 +44,14 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("mountLabel", lambda linux: linux.mount_label),
         ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
         ("personality", lambda linux: linux.personality),
-        ("seccomp", lambda linux: linux.seccomp),
+        ("seccomp: SCMP_ACT_NOTIFY", lambda linux: linux.seccomp and _notifies(linux.seccomp)),
         ("timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
     ),
 }
+
+
+def _notifies(seccomp: "Node") -> bool:
+    return any(rule.string("action", default="") == "SCMP_ACT_NOTIFY" for rule in seccomp.objects("syscalls"))
 
 
 def validate(config: Config) -> None:
