@@ -49,7 +49,7 @@ def effective_capabilities() -> int:
 
 
 def controller_is_there(name: str) -> bool:
-    if Path("/sys/fs/cgroup", name).is_dir():
+    if os.path.ismount(f"/sys/fs/cgroup/{name}"):
         return True
     v2 = Path("/sys/fs/cgroup/cgroup.controllers")
     return v2.exists() and name in v2.read_text().split()
