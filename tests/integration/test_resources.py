@@ -65,7 +65,7 @@ def test_the_pids_limit_stops_forks(container, bundle):
 
 @pytest.mark.only_pyrun("256 kB is the least for crun 1.8, 4 MB for runc 1.1")
 def test_128_kilobytes_are_enough(container, bundle):
-    # Of these busybox itself (static, with glibc) needs 112, joining the cgroup right before execve: page tables, stack,
+    # Of these busybox itself (static, with glibc) takes 112 when it joins right before execve: page tables, stack,
     # data. What runs before it adds no page that counts.
     bundle.resources["memory"] = {"limit": 128 << 10}
 
