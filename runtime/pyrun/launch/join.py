@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
     from pyrun.cgroup.group import Cgroup
     from pyrun.confine.seccomp import Filter
+    from pyrun.launch.process import Call
     from pyrun.spec.config import Hook
+    from pyrun.spec.linux import Linux
 
 
 class Target:
@@ -79,6 +81,7 @@ def join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    linux: "Linux | None" = None,
     filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
     take_listener: "Callable[[int, int], None]" = lambda channel, pid: None,
@@ -86,14 +89,16 @@ def join(
 ) -> int:
     """Execute `process_` in the container and return its pid: our child, whose program runs.
 
-    `streams` become its standard streams, None for ours. Raises Error or OSError where it did not come to that.
+    `streams` become its standard streams, None for ours; of `linux` it has what belongs to processes. Raises Error or
+    OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
+    attributes = process.attributes(process_, linux)
     ours, theirs = Channel.pair()
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, filter_, streams or [], theirs, memfd)
+        _run_as_child(target, process_, preserved, attributes, filter_, streams or [], theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -116,6 +121,7 @@ def _run_as_child(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
@@ -123,7 +129,7 @@ def _run_as_child(
 ) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, filter_, streams, channel, memfd)
+        _join(target, process_, preserved, attributes, filter_, streams, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
@@ -134,6 +140,7 @@ def _join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
     channel: Channel,
@@ -164,7 +171,7 @@ def _join(
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, filter_)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, attributes, filter_)
     last_mile.carry_out(memfd, table)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyrun.errors import ConfigError
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
+DOMAINS = ("LINUX", "LINUX32")
 # mknod(2) silently drops what does not fit into 32 bits: device 4097:3 would be 1:3.
 _MAJORS, _MINORS = 1 << 12, 1 << 20
 _INTERFACE_NAME = 15  # bytes: IFNAMSIZ of <linux/if.h>, less the NUL
@@ -67,6 +68,13 @@ def time_offsets_have_a_new_namespace(config: Config) -> "Iterator[ConfigError]"
             yield error("timeOffsets", f"{shown(clock)} is not a clock with an offset: monotonic, boottime")
         elif nanoseconds >= 1_000_000_000:
             yield error(f"timeOffsets.{clock}.nanosecs", f"{nanoseconds} is not below 1000000000")
+
+
+def personality_is_known(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#personality."""
+    personality = config.linux.personality
+    if personality and personality.domain not in DOMAINS:
+        yield personality.json.error("domain", f"{shown(personality.domain)} is not one of {', '.join(DOMAINS)}")
 
 
 def devices_are_whole(config: Config) -> "Iterator[ConfigError]":
@@ -243,6 +251,7 @@ LINUX_RULES = (
     user_namespace_has_mappings,
     mappings_are_sane,
     time_offsets_have_a_new_namespace,
+    personality_is_known,
     devices_are_whole,
     devices_do_not_contradict,
     paths_to_hide_are_absolute,
