@@ -38,7 +38,6 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("memoryPolicy", lambda linux: linux.memory_policy),
         ("mountLabel", lambda linux: linux.mount_label),
         ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
-        ("timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
     ),
 }
 
