@@ -4,10 +4,10 @@
 ALL_CPUS = b"\xff" * 1024
 
 
-def cpu_mask(cpus: str) -> bytes:
+def bit_mask(numbers: str) -> bytes:
     """Return the mask of a list such as "0-3,7" (validated), in whole words."""
     bits = 0
-    for part in cpus.split(","):
+    for part in numbers.split(","):
         first, _, last = part.strip().partition("-")
         bits |= (1 << int(last or first) + 1) - (1 << int(first))
     return bits.to_bytes((bits.bit_length() + 63) // 64 * 8, "little")

@@ -1,6 +1,6 @@
 """The last mile of a container's init and of a process that joins one: the rows, in order, and who carries them out."""
 
-from pyrun.confine.affinity import ALL_CPUS, cpu_mask
+from pyrun.confine.affinity import ALL_CPUS, bit_mask
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
@@ -116,10 +116,10 @@ def join(
     wanted = process_.exec_cpu_affinity
     initial, final = (wanted.initial, wanted.final) if wanted else ("", "")
     if initial:
-        process.affinity(table, cpu_mask(initial))
+        process.affinity(table, bit_mask(initial))
     parting = _enter(table, entry)
     if final or not initial:
-        process.affinity(table, cpu_mask(final) if final else ALL_CPUS)
+        process.affinity(table, bit_mask(final) if final else ALL_CPUS)
     process.session(table, process_, keyring=None)
     process.privileges(table, process_, attributes, filter_)
     table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")

@@ -56,11 +56,16 @@ def compile_filter(seccomp: "Node | None") -> "Filter | None":
 
 def attributes(process: "Process", linux: "Linux | None") -> "list[Call]":
     """Return the calls for what few processes ask for. Must run before pivot_root: it imports what makes them."""
-    if not (process.scheduler or process.io_priority or (linux and linux.personality)):
-        return []
-    from pyrun.confine import scheduling
+    calls: list[Call] = []
+    if process.scheduler or process.io_priority or (linux and linux.personality):
+        from pyrun.confine import scheduling
 
-    return scheduling.calls(process, linux)
+        calls += scheduling.calls(process, linux)
+    if linux and linux.memory_policy:
+        from pyrun.confine import memory_policy
+
+        calls.append(memory_policy.call(linux.memory_policy))
+    return calls
 
 
 def affinity(table: Table, cpus: bytes) -> None:

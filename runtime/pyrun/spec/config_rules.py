@@ -253,8 +253,13 @@ def cpu_affinity_is_a_list(process: Process, config: Config) -> "Iterator[Config
     if affinity is None:
         return
     for name, cpus in (("initial", affinity.initial), ("final", affinity.final)):
-        if cpus and not all(_is_range(part) for part in cpus.split(",")):
+        if cpus and not is_list(cpus):
             yield affinity.json.error(name, f"{shown(cpus)} is not a list of CPUs such as '0-3,7'")
+
+
+def is_list(text: str) -> bool:
+    """Tell whether `text` is a list of numbers as cpuset(7) has them."""
+    return all(_is_range(part) for part in text.split(","))
 
 
 def _is_range(text: str) -> bool:

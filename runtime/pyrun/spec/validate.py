@@ -35,7 +35,6 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
     ),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
-        ("memoryPolicy", lambda linux: linux.memory_policy),
         ("mountLabel", lambda linux: linux.mount_label),
         ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
     ),
