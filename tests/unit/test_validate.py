@@ -68,12 +68,13 @@ def test_a_finding_can_be_in_every_part_at_once():
 
     assert places == [
         "ociVersion",
+        "mounts[0].options",
+        "mounts[0].uidMappings",
         "process.apparmorProfile",
         "linux.rootfsPropagation",
         "linux.sysctl['kernel.panic']",
         "linux.sysctl['kernel.panic']",
         "linux.resources.cpu.idle",
-        "mounts[0].options",
     ]
 
 

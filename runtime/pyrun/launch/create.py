@@ -175,6 +175,11 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
         for mount in plan.root.procfs:
             mount.context = open_context(plan.namespaces)
+    if plan.root.mapped:
+        from pyrun.launch.idmap import open_mapped  # few containers do
+
+        for mount in plan.root.mapped:
+            mount.mapped = open_mapped(mount, plan.config.linux)
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()

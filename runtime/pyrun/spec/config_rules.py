@@ -104,6 +104,17 @@ def mount_mappings_are_sane(config: Config) -> "Iterator[ConfigError]":
         yield from mapping_errors(mount.json, "gidMappings", mount.gid_mappings)
 
 
+def mapped_mounts_are_binds(config: Config) -> "Iterator[ConfigError]":
+    """config.md#linux-mount-options, idmap: without mappings of its own a mount takes the container's."""
+    for mount in config.mounts:
+        if not (mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options)):
+            continue
+        if mount.type != "bind" and not {"bind", "rbind"} & set(mount.options):
+            yield mount.json.error("options", "only a bind mount can have its ids mapped")
+        if not mount.uid_mappings and config.linux.namespace("user") is None:
+            yield mount.json.error("uidMappings", "is required: there is no user namespace to take the mappings of")
+
+
 def mapping_errors(json: Node, name: str, mappings: "list[IDMapping]") -> "Iterator[ConfigError]":
     """Yield what the kernel would refuse of `mappings` with a bare EINVAL: user_namespaces(7)."""
     if len(mappings) > _MAPPINGS:
@@ -277,6 +288,7 @@ CONFIG_RULES = (
     mount_destinations_are_not_empty,
     mount_mappings_come_in_pairs,
     mount_mappings_are_sane,
+    mapped_mounts_are_binds,
     hooks_are_whole,
     annotations_have_names,
 )

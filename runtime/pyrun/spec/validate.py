@@ -26,13 +26,7 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
         ("selinuxLabel", lambda process: process.selinux_label),
     ),
-    "mounts": (
-        ("uidMappings", lambda mount: mount.uid_mappings),
-        ("gidMappings", lambda mount: mount.gid_mappings),
-        ("options: idmap", lambda mount: "idmap" in mount.options),
-        ("options: ridmap", lambda mount: "ridmap" in mount.options),
-        ("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),
-    ),
+    "mounts": (("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
         ("mountLabel", lambda linux: linux.mount_label),
