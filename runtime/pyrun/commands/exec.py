@@ -51,7 +51,7 @@ def run(
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
         filter_ = compile_filter(config.linux.seccomp)
-        pid = join(target, wanted, preserved, filter_, console.take, _listener(container, filter_))
+        pid = join(target, wanted, preserved, config.linux, filter_, console.take, _listener(container, filter_))
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error
     if pidfd_socket:

@@ -46,7 +46,7 @@ from pyrun.launch.console import Console
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
-from pyrun.launch.process import compile_filter
+from pyrun.launch.process import attributes, compile_filter
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
@@ -114,6 +114,7 @@ class Plan:
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup.check(linux.resources)
+        self.attributes = attributes(self.process, linux)
         self.filter = compile_filter(linux.seccomp)
         self.warnings = warnings(self.config)
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
@@ -174,6 +175,11 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
         for mount in plan.root.procfs:
             mount.context = open_context(plan.namespaces)
+    if plan.root.mapped:
+        from pyrun.launch.idmap import open_mapped  # few containers do
+
+        for mount in plan.root.mapped:
+            mount.mapped = open_mapped(mount, plan.config.linux)
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
@@ -288,5 +294,7 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     needed = [channel.fileno(), gate_, *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None
-    table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.filter, keyring)
+    table = last_mile.create(
+        numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.attributes, plan.filter, keyring
+    )
     last_mile.carry_out(memfd, table)

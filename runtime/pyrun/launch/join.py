@@ -42,7 +42,9 @@ if TYPE_CHECKING:
 
     from pyrun.cgroup.group import Cgroup
     from pyrun.confine.seccomp import Filter
+    from pyrun.launch.process import Call
     from pyrun.spec.config import Hook
+    from pyrun.spec.linux import Linux
 
 
 class Target:
@@ -78,6 +80,7 @@ def join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    linux: "Linux | None" = None,
     filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
     take_listener: "Callable[[int, int], None]" = lambda channel, pid: None,
@@ -86,15 +89,16 @@ def join(
 ) -> int:
     """Execute `process_` in the container and return its pid: our child, whose program runs.
 
-    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours.
-    Raises Error or OSError where it did not come to that.
+    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours; of
+    `linux` it has what belongs to processes. Raises Error or OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
+    attributes = process.attributes(process_, linux)
     ours, theirs = Channel.pair()
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, filter_, streams or [], path, theirs, memfd)
+        _run_as_child(target, process_, preserved, attributes, filter_, streams or [], path, theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -117,6 +121,7 @@ def _run_as_child(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
     path: str,
@@ -125,7 +130,7 @@ def _run_as_child(
 ) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, filter_, streams, path, channel, memfd)
+        _join(target, process_, preserved, attributes, filter_, streams, path, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
@@ -136,6 +141,7 @@ def _join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
     path: str,
@@ -167,7 +173,7 @@ def _join(
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, filter_)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, attributes, filter_)
     last_mile.carry_out(memfd, table)
 
 

@@ -26,7 +26,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Process, Rlimit, User
+    from pyrun.spec.linux import Linux
     from pyrun.spec.node import Node
+
+    Call = tuple[str, tuple[int | bytes, ...], str]  # name, arguments, label; bytes are what the argument points to
 
 TIOCSCTTY = 0x540E
 KEYCTL_JOIN_SESSION_KEYRING = 1
@@ -51,6 +54,24 @@ def compile_filter(seccomp: "Node | None") -> "Filter | None":
     return compile(seccomp)
 
 
+def attributes(process: "Process", linux: "Linux | None") -> "list[Call]":
+    """Return the calls for what few processes ask for. Must run before pivot_root: it imports what makes them."""
+    calls: list[Call] = []
+    if process.scheduler or process.io_priority or (linux and linux.personality):
+        from pyrun.confine import scheduling
+
+        calls += scheduling.calls(process, linux)
+    if linux and linux.memory_policy:
+        from pyrun.confine import memory_policy
+
+        calls.append(memory_policy.call(linux.memory_policy))
+    return calls
+
+
+def affinity(table: Table, cpus: bytes) -> None:
+    table.call("sched_setaffinity", 0, len(cpus), table.block(cpus), label="set CPU affinity")
+
+
 def session(table: Table, process: "Process", keyring: "str | None") -> None:
     """A session of its own, with the terminal (descriptor 0) as the controlling one, and a keyring of its own."""
     table.call("setsid", excused=EPERM)  # the init has one already
@@ -61,7 +82,7 @@ def session(table: Table, process: "Process", keyring: "str | None") -> None:
         table.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, label="join session keyring", excused=ENOSYS)
 
 
-def privileges(table: Table, process: "Process", filter_: "Filter | None") -> None:
+def privileges(table: Table, process: "Process", attributes_: "list[Call]", filter_: "Filter | None") -> None:
     """Limits, groups, ids, capabilities: from here on the process may what the config says.
 
     And load its system call filter: that needs CAP_SYS_ADMIN where no_new_privs is not set, so it is kept until execve,
@@ -70,6 +91,9 @@ def privileges(table: Table, process: "Process", filter_: "Filter | None") -> No
     table.call("prctl", PR_SET_DUMPABLE, 0, label="prctl PR_SET_DUMPABLE")
     for rlimit in process.rlimits:
         _limit(table, rlimit, least=_NOFILE_NEEDED if rlimit.type == "RLIMIT_NOFILE" else 0)
+    for name, arguments, label in attributes_:
+        placed = [table.block(value) if isinstance(value, bytes) else value for value in arguments]
+        table.call(name, *placed, label=label)
     keep = _capability_sets(process)
     if filter_ and not process.no_new_privileges:
         sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]

@@ -26,6 +26,7 @@ _NUMBERS = {
     "capset": (126, 91),
     "personality": (135, 92),
     "prctl": (157, 167),
+    "sched_setaffinity": (203, 122),
     "exit_group": (231, 94),
     "set_mempolicy": (238, 237),
     "keyctl": (250, 219),

@@ -74,8 +74,9 @@ SUPERBLOCK = {
 }
 
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
+IDMAP = {"idmap": False, "ridmap": True}
 
-MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, "defaults"})
+MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, *IDMAP, "defaults"})
 
 
 class MountOptions:
@@ -85,7 +86,7 @@ class MountOptions:
     propagations            MS_SHARED and its kin, with MS_REC, in order
     superblock              names of flags for fsconfig(2)
     data                    (key, value) of the file system's own options; value None for a bare word
-    bind                    None, or whether the bind is recursive
+    bind, idmap             None, or whether it is recursive
     """
 
     def __init__(self, options: "list[str]") -> None:
@@ -95,6 +96,7 @@ class MountOptions:
         self.superblock: list[str] = []
         self.data: list[tuple[str, str | None]] = []
         self.bind: bool | None = None
+        self.idmap: bool | None = None
         for option in options:
             self._add(option)
 
@@ -114,6 +116,8 @@ class MountOptions:
                 self.superblock.append(option)
         elif option in BIND:
             self.bind = bool(self.bind) or BIND[option]
+        elif option in IDMAP:
+            self.idmap = bool(self.idmap) or IDMAP[option]
         elif option != "defaults":
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
