@@ -8,6 +8,7 @@ which returns the exit code, None for 0. The tables below are the only place tha
 they print the help, they check the number of arguments. (argparse would cost 11 ms at each start.)
 """
 
+import _signal
 import os
 import sys
 from io import TextIOWrapper
@@ -117,6 +118,8 @@ def main() -> None:
     """Run the command line of this process, and exit."""
     _open_standard_streams()
     _use_utf8()
+    # A caller that ignores it hands that down: then nobody can wait for a child, wait(2), NOTES.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     status = 0
     try:
         status = run(sys.argv[1:])
