@@ -13,7 +13,8 @@ KNOWN_TO_LACK = {
     "CAP_SYS_RESOURCE": "taken from the machine's root: no limit can be raised, no oom_score_adj lowered",
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
-    "cgroup v2 alone": "the machine has the hybrid layout; test_cgroup_v2_machine.py boots one that has it",
+    "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
+    "cgroup v2 alone": "the machine has the hybrid layout; test_cgroup_v2.py boots one that has it",
 }
 
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
@@ -49,7 +50,7 @@ def effective_capabilities() -> int:
 
 
 def controller_is_there(name: str) -> bool:
-    if Path("/sys/fs/cgroup", name).is_dir():
+    if os.path.ismount(f"/sys/fs/cgroup/{name}"):
         return True
     v2 = Path("/sys/fs/cgroup/cgroup.controllers")
     return v2.exists() and name in v2.read_text().split()

@@ -120,23 +120,6 @@ def test_a_property_is_named_by_its_path(container, refused, change, expected):
 
 
 @pytest.mark.parametrize(
-    "value, name",
-    [
-        ({"defaultAction": "SCMP_ACT_ALLOW"}, "seccomp"),
-        ({"enableMonitoring": True}, "intelRdt"),
-        ({"domain": "LINUX32"}, "personality"),
-    ],
-)
-def test_what_is_not_supported_is_refused_by_name(container, refused, value, name):
-    container.bundle.linux[name] = value
-    result = container.call("create", "--bundle", container.bundle.path, container.id)
-    if result.returncode == 0:
-        pytest.skip(f"{name} is supported by now")
-
-    assert f"linux.{name}" in result.stderr
-
-
-@pytest.mark.parametrize(
     "id_", ["", ".", "..", "a/b", "../x", "a b", "a\nb", "\u00e9", "x" * 256, "a:b", "a\0b"[:1] + "*"]
 )
 def test_a_bad_id_is_refused(container, id_):

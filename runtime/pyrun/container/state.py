@@ -27,6 +27,7 @@ GATE = "gate"
 # The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
 WAITING = "pyrun:[init]"
 
+_LAST_PID = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 
 
@@ -184,12 +185,14 @@ def load(root_directory: str, id_: str) -> Container:
         node = _read(f"{container.directory}/{STATE_FILE}")
     except (FileNotFoundError, NotADirectoryError):
         raise Error(f"container does not exist: {id_}") from None
-    container.pid = node.integer("pid")
+    container.pid = node.integer("pid", (0, _LAST_PID))
     container.start_time = node.integer("startTime")
     container.bundle = _host_path(node, "bundle")
     container.rootfs = _host_path(node, "rootfs")
     container.created = node.string("created")
     creator = node.integers("creator")
+    if len(creator) != 2:
+        raise node.error("creator", "expected two numbers")
     container.creator = (creator[0], creator[1])
     listener = node.strings("listener")
     container.listener = (listener[0], listener[1])

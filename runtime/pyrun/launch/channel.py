@@ -35,7 +35,11 @@ class Channel:
     def say(self, word: str, descriptors: "list[int] | None" = None) -> None:
         rights = b"".join(fd.to_bytes(4, "little") for fd in descriptors or [])
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
-        self._socket.sendmsg([word.encode("utf-8", "surrogateescape")], ancillary)
+        try:
+            self._socket.sendmsg([word.encode("utf-8", "surrogateescape")], ancillary)
+        except BrokenPipeError:
+            self.hear("why")  # the other side has ended: raises the reason, which it gave before
+            raise
 
     def fail(self, reason: str) -> None:
         """Tell the other side why this one ends."""

@@ -160,8 +160,8 @@ def _describe(container: Container, plan: Plan) -> None:
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
-    unprivileged = os.geteuid() != 0
-    plan.cgroup.create_v2(optional=unprivileged)
+    optional = os.geteuid() != 0 and not plan.config.linux.cgroups_path
+    plan.cgroup.create_v2(optional)
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
@@ -200,7 +200,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     container.pid = child.pid
     ours.say("go")
 
-    plan.cgroup.create_v1(optional=unprivileged)
+    plan.cgroup.create_v1(optional)
     plan.cgroup.apply(linux.resources, memory=False)
     ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
 
