@@ -90,6 +90,14 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "write a config.json to begin with",
     ),
+    "validate": (
+        "",
+        {
+            "bundle": ("b", "DIR", "directory of config.json, default: the current one"),
+            "format": ("f", "FORMAT", "text or json"),
+        },
+        "tell all that is wrong with a config.json, without running it",
+    ),
     "features": ("", {}, "print what this runtime supports, as JSON"),
 }
 

@@ -193,6 +193,10 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         namespaces.map_ids(child.pid, linux.uid_mappings, linux.gid_mappings)
     if plan.process.oom_score_adj is not None:
         oom.adjust_score(child.pid, plan.process.oom_score_adj)
+    if linux.net_devices:
+        from pyrun.launch import net_devices  # few containers have some
+
+        net_devices.move(linux.net_devices, child.pid)
     container.pid = child.pid
     ours.say("go")
 

@@ -26,7 +26,9 @@ class Linux:
         self.seccomp = json.object_or_none("seccomp")
         self.intel_rdt = json.object_or_none("intelRdt")
         self.memory_policy = MemoryPolicy(json.object("memoryPolicy")) if json.has("memoryPolicy") else None
-        self.net_devices = json.object_or_none("netDevices")
+        devices = json.object("netDevices", default={}).entries()
+        # name on the host -> name in the container
+        self.net_devices = {name: device.string("name", default="") or name for name, device in devices.items()}
         self.personality = Personality(json.object("personality")) if json.has("personality") else None
 
     def namespace(self, type_: str) -> "Namespace | None":

@@ -104,6 +104,19 @@ def memory_policy_is_known(config: Config) -> "Iterator[ConfigError]":
             yield policy.json.error(f"flags[{i}]", f"{shown(flag)} is not one of {', '.join(MEMORY_FLAGS)}")
 
 
+def net_devices_have_names_and_a_namespace(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#network-devices. "%d" lets the kernel number a name, dev_valid_name() refuses the rest."""
+    linux = config.linux
+    if linux.net_devices and linux.namespace("network") is None:
+        yield linux.json.error("netDevices", "needs a network namespace in linux.namespaces")
+    for name, new_name in linux.net_devices.items():
+        for one in dict.fromkeys((name, new_name)):
+            if not _is_interface(one) or (one.replace("%d", "", 1) if one is new_name else one).count("%"):
+                yield linux.json.error("netDevices", f"{shown(one)} is not the name of a network interface")
+        if "%" not in new_name and list(linux.net_devices.values()).count(new_name) > 1:
+            yield linux.json.error("netDevices", f"two devices are to become {shown(new_name)}")
+
+
 def devices_are_whole(config: Config) -> "Iterator[ConfigError]":
     """config-linux.md#devices: a path in the container, a type, and numbers for all but a pipe."""
     for device in config.linux.devices:
@@ -248,12 +261,16 @@ def names_are_words(resources: Resources) -> "Iterator[ConfigError]":
     """cgroup v1's net_prio and the rdma controller take lines of words: a space or a newline would begin another."""
     if resources.network:
         for i, (name, _) in enumerate(resources.network.priorities):
-            if not _is_word(name) or len(name.encode()) > _INTERFACE_NAME:
+            if not _is_interface(name):
                 reason = f"{shown(name)} is not the name of a network interface"
                 yield resources.network.json.error(f"priorities[{i}].name", reason)
     for device in resources.rdma:
         if not _is_word(device):
             yield resources.json.error("rdma", f"{shown(device)} is not the name of a device")
+
+
+def _is_interface(name: str) -> bool:
+    return _is_word(name) and name not in (".", "..") and ":" not in name and len(name.encode()) <= _INTERFACE_NAME
 
 
 def _is_word(name: str) -> bool:
@@ -280,6 +297,7 @@ LINUX_RULES = (
     time_offsets_have_a_new_namespace,
     personality_is_known,
     memory_policy_is_known,
+    net_devices_have_names_and_a_namespace,
     devices_are_whole,
     devices_do_not_contradict,
     paths_to_hide_are_absolute,

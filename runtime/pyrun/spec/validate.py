@@ -30,7 +30,6 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
         ("mountLabel", lambda linux: linux.mount_label),
-        ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
     ),
 }
 
