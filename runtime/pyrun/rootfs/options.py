@@ -74,8 +74,9 @@ SUPERBLOCK = {
 }
 
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
+COPY_UP = "tmpcopyup"
 
-MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, "defaults"})
+MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, COPY_UP, "defaults"})
 
 
 class MountOptions:
@@ -86,6 +87,7 @@ class MountOptions:
     superblock              names of flags for fsconfig(2)
     data                    (key, value) of the file system's own options; value None for a bare word
     bind                    None, or whether the bind is recursive
+    copies_up               whether a tmpfs begins with what is at its place
     """
 
     def __init__(self, options: "list[str]") -> None:
@@ -95,6 +97,7 @@ class MountOptions:
         self.superblock: list[str] = []
         self.data: list[tuple[str, str | None]] = []
         self.bind: bool | None = None
+        self.copies_up = COPY_UP in options
         for option in options:
             self._add(option)
 
@@ -114,7 +117,7 @@ class MountOptions:
                 self.superblock.append(option)
         elif option in BIND:
             self.bind = bool(self.bind) or BIND[option]
-        elif option != "defaults":
+        elif option not in ("defaults", COPY_UP):
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
 

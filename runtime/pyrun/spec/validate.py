@@ -36,7 +36,6 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("gidMappings", lambda mount: mount.gid_mappings),
         ("options: idmap", lambda mount: "idmap" in mount.options),
         ("options: ridmap", lambda mount: "ridmap" in mount.options),
-        ("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),
     ),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
