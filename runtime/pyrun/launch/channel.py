@@ -53,7 +53,7 @@ class Channel:
         ancillary_size = _socket.CMSG_SPACE(4 * _DESCRIPTORS) + _socket.CMSG_SPACE(_CREDENTIALS_SIZE)
         try:
             packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:  # told once where the other side ended with a word of ours unheard; its own are next
+        except ConnectionResetError:  # told once, where a word of ours was left unheard; the other's own are next
             packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
         report = read_report(packet)
         if report is not None:

@@ -23,6 +23,7 @@ from pyrun.linux.mount import (
     open_tree,
 )
 from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
+from pyrun.rootfs.copy_up import copy_up
 from pyrun.rootfs.options import MountOptions
 from pyrun.rootfs.tree import Tree, descriptor_path
 
@@ -66,6 +67,8 @@ class PlannedMount:
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
         if self.is_bind and self.options.data:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
+        if self.options.copies_up and (self.is_bind or self.type != "tmpfs"):
+            raise mount.json.error("options", '"tmpcopyup" is for a mount of type "tmpfs"')
         if not self.is_bind and not self.type:
             raise mount.json.error("type", 'is required, unless the options say "bind" or "rbind"')
         if self.is_bind and not self.source:
@@ -141,11 +144,11 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     set_ = options.attributes[0] & ~(MOUNT_ATTR_RDONLY if writable else 0)
     if planned.type in ("proc", "sysfs"):
         target = _ordinary_directory(tree, planned)
+    elif planned.type == "tmpfs":
+        return _new_tmpfs(tree, planned, set_)
     else:
         target = open_mount_point(tree, planned)
-    data = list(options.data)
-    if planned.type == "tmpfs" and not any(key == "mode" for key, _ in data):
-        data.append(("mode", f"{stat.S_IMODE(os.fstat(target).st_mode):o}"))  # tmpfs's own default is 1777
+    data = options.data
     if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
         fd = _mount_by_string(target, planned, data)
     else:
@@ -153,6 +156,35 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
         fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.superblock, data))
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
+
+
+def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
+    """A tmpfs has the mode of the directory that it covers; where there was none, its own default, 1777."""
+    options = planned.options
+    mode = _mode(tree, planned.destination)
+    target = open_mount_point(tree, planned)
+    data = list(options.data)
+    if mode is not None and not any(key == "mode" for key, _ in data):
+        data.append(("mode", f"{mode:o}"))
+    late = MOUNT_ATTR_RDONLY if options.copies_up else 0
+    fd = new_filesystem(planned.type, planned.source, attributes & ~late, options.superblock, data)
+    if options.copies_up:
+        copy_up(target, fd)
+        change_attributes(fd, attributes & late, 0)
+    attach_to(target, fd)
+    change_attributes(fd, *options.recursive, recursive=True)
+    return fd
+
+
+def _mode(tree: Tree, path: str) -> "int | None":
+    """Return the permissions of the directory `path`, None where there is none."""
+    try:
+        fd = tree.open(path)
+    except FileNotFoundError:
+        return None
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    os.close(fd)
+    return mode
 
 
 def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:

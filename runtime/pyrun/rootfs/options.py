@@ -75,8 +75,11 @@ SUPERBLOCK = {
 
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
 IDMAP = {"idmap": False, "ridmap": True}
+COPY_UP = "tmpcopyup"
 
-MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, *IDMAP, "defaults"})
+MOUNT_OPTIONS = sorted(
+    {*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, *IDMAP, COPY_UP, "defaults"}
+)
 
 
 class MountOptions:
@@ -87,6 +90,7 @@ class MountOptions:
     superblock              names of flags for fsconfig(2)
     data                    (key, value) of the file system's own options; value None for a bare word
     bind, idmap             None, or whether it is recursive
+    copies_up               whether a tmpfs begins with what is at its place
     """
 
     def __init__(self, options: "list[str]") -> None:
@@ -97,6 +101,7 @@ class MountOptions:
         self.data: list[tuple[str, str | None]] = []
         self.bind: bool | None = None
         self.idmap: bool | None = None
+        self.copies_up = COPY_UP in options
         for option in options:
             self._add(option)
 
@@ -118,7 +123,7 @@ class MountOptions:
             self.bind = bool(self.bind) or BIND[option]
         elif option in IDMAP:
             self.idmap = bool(self.idmap) or IDMAP[option]
-        elif option != "defaults":
+        elif option not in ("defaults", COPY_UP):
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
 

@@ -26,7 +26,7 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
         ("selinuxLabel", lambda process: process.selinux_label),
     ),
-    "mounts": (("options: tmpcopyup", lambda mount: "tmpcopyup" in mount.options),),
+    "mounts": (),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
         ("mountLabel", lambda linux: linux.mount_label),

@@ -1,0 +1,95 @@
+"""pyrun update: other limits for a container that runs."""
+
+import sys
+
+from pyrun.container.state import load
+from pyrun.errors import Error, UsageError
+from pyrun.spec.linux import Resources
+from pyrun.spec.node import Node, parse, root
+from pyrun.spec.node import load as load_json
+from pyrun.spec.validate import validate_resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cli import Settings
+
+# option: (part of linux.resources, property)
+_NUMBERS = {
+    "blkio_weight": ("blockIO", "weight"),
+    "cpu_period": ("cpu", "period"),
+    "cpu_quota": ("cpu", "quota"),
+    "cpu_burst": ("cpu", "burst"),
+    "cpu_share": ("cpu", "shares"),
+    "cpu_rt_period": ("cpu", "realtimePeriod"),
+    "cpu_rt_runtime": ("cpu", "realtimeRuntime"),
+    "cpu_idle": ("cpu", "idle"),
+    "pids_limit": ("pids", "limit"),
+}
+_TEXTS = {"cpuset_cpus": ("cpu", "cpus"), "cpuset_mems": ("cpu", "mems")}
+_SIZES = {
+    "memory": ("memory", "limit"),
+    "memory_reservation": ("memory", "reservation"),
+    "memory_swap": ("memory", "swap"),
+    "kernel_memory": ("memory", "kernel"),
+    "kernel_memory_tcp": ("memory", "kernelTCP"),
+}
+_UNITS = "kmgtp"
+_MAXIMUM_DIGITS = 19
+
+
+def run(settings: "Settings", id_: str, resources: str = "", **options: str) -> None:
+    container = load(settings.root, id_)
+    wanted = Resources(_read(resources) if resources else _from_options(options))
+    validate_resources(wanted)
+    if container.status() == "stopped":
+        raise Error("container not running")
+    # Without the device rules: those that the container has are in its config, and these would replace them all.
+    container.cgroup().apply(wanted, devices=False)
+
+
+def _read(file: str) -> Node:
+    """Return linux.resources as JSON from `file`, or for "-" from standard input."""
+    if file != "-":
+        return load_json(file, file)
+    return root(parse(sys.stdin.read(), "standard input"), "standard input")
+
+
+def _from_options(options: "dict[str, str]") -> Node:
+    json: dict[str, dict[str, Any]] = {}
+    for option, text in options.items():
+        if option in _TEXTS:
+            part, name = _TEXTS[option]
+            value: int | str = text
+        else:
+            part, name = _NUMBERS.get(option) or _SIZES[option]
+            value = _size(option, text) if option in _SIZES else _number(option, text)
+        json.setdefault(part, {})[name] = value
+    return Node(json, "")
+
+
+def _number(option: str, text: str) -> int:
+    digits = text[1:] if text.startswith("-") else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAXIMUM_DIGITS):
+        raise UsageError(f'invalid value "{text}" for flag -{_flag(option)}: expected a number')
+    return int(text)
+
+
+def _size(option: str, text: str) -> int:
+    """Return the bytes of "64m", "1.5GiB", "4096", or -1: units are powers of 1024, however they are written."""
+    if text == "-1":
+        return -1
+    number = text.rstrip("bBiIkKmMgGtTpP ")
+    unit = text[len(number) :].strip().lower()
+    exponent = _UNITS.find(unit[:1]) + 1 if unit[:1] != "b" else 0
+    whole, _, fraction = number.partition(".")
+    digits = whole + fraction
+    known = unit in ("", "b") or unit[:1] in _UNITS and unit[1:] in ("", "b", "ib")
+    if not (known and whole and digits.isascii() and digits.isdigit() and len(digits) <= _MAXIMUM_DIGITS):
+        raise UsageError(f'invalid value "{text}" for flag -{_flag(option)}: expected a size like 64m, or -1')
+    return (int(digits) << 10 * exponent) // int("1" + "0" * len(fraction))
+
+
+def _flag(option: str) -> str:
+    return option.replace("_", "-")
