@@ -38,12 +38,12 @@ LOADER = """\
 def load():
     ModuleSpec = sys.modules["_frozen_importlib"].ModuleSpec
     Module = type(sys)
-    from posix import pread
-    pack, groups = marshal.loads(f.read(int.from_bytes(f.read(4), "little")))
-    start, file = f.tell(), f.fileno()
+    pack, groups, size = marshal.loads(f.read(int.from_bytes(f.read(4), "little")))
+    everything = memoryview(f.read(size))
+    f.close()  # or it would have the number of a descriptor that the caller could have passed
     def code(name):
         _, offset, size = pack[name]
-        return marshal.loads(pread(file, size, start + offset))
+        return marshal.loads(everything[offset : offset + size])
     def path(name):
         return p + "/" + name.replace(".", "/") + ".py"
     def execute(name):
@@ -84,7 +84,7 @@ main()
 
 # Run by the interpreter that the file is built for. Reads the loader, then module names, from standard input; writes
 # magic number, loader and index, those two behind their sizes, and the bytecode to standard output. The index is
-#     {module: (is it a package, offset, size)}, {module: the modules that importing it executes before, in order}
+#     {module: (is it a package, offset, size)}, {module: the modules that importing it executes before, in order}, size
 COMPILE = """\
 import marshal, os, sys
 from importlib.machinery import ModuleSpec
@@ -131,7 +131,7 @@ for name in sorted(pack):
     if name.startswith(program + ".commands."):
         groups[name] = record(name)
 loader = marshal.dumps(compile(loader, "loader", "exec", dont_inherit=True, optimize=2))
-index = marshal.dumps((pack, groups))
+index = marshal.dumps((pack, groups, offset))
 sizes = [len(part).to_bytes(4, "little") for part in (loader, index)]
 sys.stdout.buffer.write(b"".join((MAGIC_NUMBER, sizes[0], loader, sizes[1], index, *bytecode.values())))
 """

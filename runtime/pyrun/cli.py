@@ -8,8 +8,10 @@ which returns the exit code, None for 0. The tables below are the only place tha
 they print the help, they check the number of arguments. (argparse would cost 11 ms at each start.)
 """
 
+import _signal
 import os
 import sys
+from io import TextIOWrapper
 
 from pyrun import __version__, log
 from pyrun.container.state import OCI_VERSION, default_root
@@ -119,6 +121,14 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "write a config.json to begin with",
     ),
+    "validate": (
+        "",
+        {
+            "bundle": ("b", "DIR", "directory of config.json, default: the current one"),
+            "format": ("f", "FORMAT", "text or json"),
+        },
+        "tell all that is wrong with a config.json, without running it",
+    ),
     "features": ("", {}, "print what this runtime supports, as JSON"),
 }
 
@@ -146,19 +156,36 @@ class Settings:
 def main() -> None:
     """Run the command line of this process, and exit."""
     _open_standard_streams()
+    _use_utf8()
+    # A caller that ignores it hands that down: then nobody can wait for a child, wait(2), NOTES.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     status = 0
     try:
         status = run(sys.argv[1:])
-        sys.stdout.flush()
+        _flush()
     except KeyboardInterrupt:
         log.error("interrupted")
         status = 130
-    except BrokenPipeError:
-        status = 1  # whoever read our output has enough
     except (Error, OSError) as error:
         log.error(reason(error))
         status = error.status if isinstance(error, Error) else 1
     os._exit(status)  # skips the interpreter's teardown: 1.3 ms, and nothing to tear down
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # whoever read our output has enough of it
+
+
+def _use_utf8() -> None:
+    """Have names of files be UTF-8, as config.json is, where the locale says otherwise; C does not (PEP 540)."""
+    if sys.getfilesystemencoding() != "utf-8":
+        from pyrun.launch.executor import restart  # hardly a machine has such a locale
+
+        restart(sys.executable, "-X", "utf8")
 
 
 def _open_standard_streams() -> None:
@@ -167,8 +194,10 @@ def _open_standard_streams() -> None:
         fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         if fd > 2:
             os.close(fd)
-            return
+            break
         os.set_inheritable(fd, True)
+    if isinstance(sys.stdout, TextIOWrapper):  # None where it was closed: print() then does nothing
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # JSON, and paths that are bytes
 
 
 def run(arguments: "list[str]") -> int:

@@ -1,7 +1,7 @@
 """buildah on pyrun."""
 
 import pytest
-from conftest import PYRUN, Tool, needs, unmount_below
+from tools import PYRUN, Tool, needs, unmount_below
 
 pytestmark = needs("buildah")
 

@@ -3,7 +3,7 @@
 import tarfile
 
 import pytest
-from conftest import PYRUN, Daemon, Tool, needs, unmount_below, wait_until
+from tools import PYRUN, Daemon, Tool, needs, unmount_below, wait_until
 
 pytestmark = needs("containerd", "ctr", "buildah")
 

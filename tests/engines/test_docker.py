@@ -5,7 +5,7 @@ import subprocess
 import urllib.request
 
 import pytest
-from conftest import PYRUN, Daemon, Tool, needs, unmount_below
+from tools import PYRUN, Daemon, Tool, needs, unmount_below
 
 pytestmark = needs("dockerd", "docker", "containerd", "runc", "ip")
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import PYRUN, Tool, needs, unmount_below
+from tools import PYRUN, Tool, needs, unmount_below
 
 pytestmark = needs("podman", "conmon", "runc")
 

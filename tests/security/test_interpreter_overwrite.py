@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PYRUN, wait_until
+from hostile import PYRUN, wait_until
 
 # As Docker gives them with --cap-add SYS_PTRACE. With CAP_SYS_ADMIN too, and no user namespace, nothing is kept in.
 TRACER = (
@@ -21,9 +21,8 @@ TRACER = (
 
 def all_capabilities():
     names = Path(__file__).resolve().parents[2] / "runtime"
-    program = (
-        f"import sys; sys.path[:0] = [{str(names)!r}]; from pyrun.confine.capabilities import *"
-    )
+    program = f"import sys; sys.path[:0] = [{str(names)!r}]; from pyrun.confine.capabilities import *\n"
+    program += "print(*CAPABILITIES)"
     return subprocess.run(["/usr/bin/python3", "-c", program], capture_output=True, text=True).stdout.split()
 
 

@@ -388,10 +388,14 @@ def test_notify_asks_for_a_listener():
         (profile(flags=["X"]), 'flags[0]: unknown flag "X"'),
         (profile(default="SCMP_ACT_NOTIFY"), "defaultAction: SCMP_ACT_NOTIFY cannot be the default"),
         (
-            profile(rule("read write", "SCMP_ACT_NOTIFY"), listenerPath="/run/agent"),
+            profile(rule("mkdir read", "SCMP_ACT_NOTIFY"), listenerPath="/run/agent"),
+            "syscalls[0].action: SCMP_ACT_NOTIFY cannot be used for the read system call",
+        ),
+        (
+            profile(rule("mkdir write", "SCMP_ACT_NOTIFY"), listenerPath="/run/agent"),
             "syscalls[0].action: SCMP_ACT_NOTIFY cannot be used for the write system call",
         ),
-        (profile(rule("read", "SCMP_ACT_NOTIFY")), "listenerPath: is required by SCMP_ACT_NOTIFY"),
+        (profile(rule("mkdir", "SCMP_ACT_NOTIFY")), "listenerPath: is required by SCMP_ACT_NOTIFY"),
         (profile(listenerMetadata="x"), "listenerMetadata: needs a listenerPath"),
     ],
 )

@@ -56,9 +56,8 @@ def test_a_finding_can_be_in_every_part_at_once():
     wrong = config(
         ociVersion="2.0.0",
         mounts=[{"destination": "/a", "options": ["idmap"]}],
-        process={"args": ["sh"], "cwd": "/", "ioPriority": {"class": "IOPRIO_CLASS_BE"}},
+        process={"args": ["sh"], "cwd": "/", "apparmorProfile": "x"},
         linux={
-            "seccomp": {},
             "sysctl": {"kernel.panic": "1\n"},
             "resources": {"cpu": {"idle": 5}},
             "rootfsPropagation": "x",
@@ -69,13 +68,13 @@ def test_a_finding_can_be_in_every_part_at_once():
 
     assert places == [
         "ociVersion",
-        "process.ioPriority",
+        "mounts[0].options",
+        "mounts[0].uidMappings",
+        "process.apparmorProfile",
         "linux.rootfsPropagation",
         "linux.sysctl['kernel.panic']",
         "linux.sysctl['kernel.panic']",
         "linux.resources.cpu.idle",
-        "mounts[0].options",
-        "linux.seccomp",
     ]
 
 

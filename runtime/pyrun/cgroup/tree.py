@@ -47,8 +47,8 @@ def tree(directory: str) -> "Iterator[tuple[str, str]]":
 def _open(name: str, parent: "int | None" = None) -> "int | None":
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except FileNotFoundError:
-        return None  # removed meanwhile
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # removed meanwhile, or never made: a file of the cgroup above has that name
 
 
 def _children(fd: int) -> "list[str]":
@@ -86,7 +86,7 @@ def remove_tree(directory: str) -> bool:
 def _rmdir(directory: str) -> bool:
     try:
         os.rmdir(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError as error:
         if error.errno != EBUSY:

@@ -22,4 +22,9 @@ def run(settings: "Settings", id_: str, force: bool = False) -> None:
         elif not force:
             raise
         return
-    end.delete(container, force)
+    try:
+        end.delete(container, force)
+    except Error:
+        if not force or os.path.isdir(directory):
+            raise
+        # another command has deleted it at the same time

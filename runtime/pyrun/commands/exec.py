@@ -16,9 +16,11 @@ from pyrun.spec.validate import validate_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrun.cli import Settings
+    from pyrun.confine.seccomp import Filter
 
 
 _ID_DIGITS = 10
@@ -49,7 +51,7 @@ def run(
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
         filter_ = compile_filter(config.linux.seccomp)
-        pid = join(target, wanted, preserved, filter_, console.take)
+        pid = join(target, wanted, preserved, config.linux, filter_, console.take, _listener(container, filter_))
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error
     if pidfd_socket:
@@ -131,6 +133,19 @@ def _id(option: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS) or int(text) >= UINT32[1]:
         raise UsageError(f'{option}: "{text}" is no id: UID[:GID], in numbers')
     return int(text)
+
+
+def _listener(container: Container, filter_: "Filter | None") -> "Callable[[int, int], None]":
+    """Return what delivers the listener of `filter_` for a process that it confines."""
+
+    def take(channel: int, pid: int) -> None:
+        from pyrun.launch.listener import deliver  # few filters have one
+
+        assert filter_
+        path = os.path.join(container.bundle, filter_.listener_path)
+        deliver(channel, pid, path, filter_.listener_metadata, container, "running")
+
+    return take
 
 
 def _cgroup(container: Container, option: str) -> Cgroup:

@@ -4,6 +4,7 @@ from pyrun.confine.seccomp import ACTIONS, ARCHITECTURES, KNOWN_FLAGS, OPERATORS
 from pyrun.rootfs.options import MOUNT_OPTIONS
 from pyrun.spec.encode import encode
 from pyrun.spec.features import features
+from pyrun.spec.linux_rules import MEMORY_FLAGS, MEMORY_MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,4 +21,5 @@ def run(settings: "Settings") -> None:
         "knownFlags": sorted(KNOWN_FLAGS),
         "supportedFlags": sorted(KNOWN_FLAGS),
     }
-    print(encode(features(MOUNT_OPTIONS, CGROUP, supported, memory_policy=None), indent="    "))
+    memory_policy: dict[str, object] = {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)}
+    print(encode(features(MOUNT_OPTIONS, CGROUP, supported, memory_policy), indent="    "))

@@ -3,6 +3,7 @@
 import os
 
 from pyrun.container.end import delete
+from pyrun.container.state import check_id
 from pyrun.errors import UsageError
 from pyrun.launch import foreground
 from pyrun.launch.create import Request, create
@@ -51,6 +52,8 @@ def _split(words: "list[str]") -> "tuple[str, list[str] | None]":
     ids = words[: words.index("--")] if "--" in words else words
     if len(ids) > 1:
         raise UsageError(f'"pyrun run" takes one ID, and a command only after "--": {" ".join(ids)}')
+    for id_ in ids:
+        check_id(id_)  # also an empty one, which is not the same as none
     command = words[len(ids) + 1 :]
     if "--" in words and not command:
         raise UsageError('"pyrun run": there is no command after "--"')

@@ -99,9 +99,10 @@ class _Rule:
         conditions = [_condition(argument) for argument in json.objects("args")]
         several = len({index for index, *_ in conditions}) < len(conditions)
         self.alternatives = [[condition] for condition in conditions] if several else [sorted(conditions)]
-        # runc's rule, and for its reason: who waits for the listener is told of it by write.
-        if self.action == _NOTIFY and "write" in self.names:
-            raise json.error("action", "SCMP_ACT_NOTIFY cannot be used for the write system call")
+        # As in runc: the listener is handed over by these calls, which cannot wait for who does not have it yet.
+        for call in ("read", "write"):
+            if self.action == _NOTIFY and call in self.names:
+                raise json.error("action", f"SCMP_ACT_NOTIFY cannot be used for the {call} system call")
 
 
 def compile(json: Node) -> "Filter | None":

@@ -38,7 +38,7 @@ def run(
     `start` executes a hook with [stdin, stdout, stderr] and returns its pid, a child of ours.
     """
     for index, hook in enumerate(hooks):
-        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode(), start)
+        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode("utf-8", "surrogateescape"), start)
 
 
 def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
@@ -110,4 +110,7 @@ def _ended(status: "int | None", timeout: "int | None") -> str:
 def _quote(output: int) -> str:
     size = os.fstat(output).st_size
     text = os.pread(output, _QUOTED, max(0, size - _QUOTED)).decode("utf-8", "replace").strip()
-    return f": {' '.join(text.split())}" if text else ""
+    text = " ".join(text.split())
+    # A hook in the container is the image's program: what it writes must not steer our caller's terminal.
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return f": {text}" if text else ""

@@ -27,6 +27,7 @@ GATE = "gate"
 # The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
 WAITING = "pyrun:[init]"
 
+_LAST_PID = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 
 
@@ -37,6 +38,7 @@ class Container:
     start_time    of that process, in clock ticks since boot: tells it from another with the same pid
     cgroup_paths  controller -> directory
     hooks         as in config.json, those that run after create
+    listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
     creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
     """
@@ -50,6 +52,7 @@ class Container:
         self.rootfs = ""
         self.created = ""
         self.creator = (0, 0)
+        self.listener = ("", "")
         self.shares_pids = False
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
@@ -70,6 +73,7 @@ class Container:
             "rootfs": self.rootfs,
             "created": self.created,
             "creator": list(self.creator),
+            "listener": list(self.listener),
             "sharesPids": self.shares_pids,
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
@@ -78,7 +82,7 @@ class Container:
         path = f"{self.directory}/{STATE_FILE}"
         fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, encode(document).encode())
+            os.write(fd, encode(document).encode("utf-8", "surrogateescape"))
         finally:
             os.close(fd)
         os.rename(f"{path}.tmp", path)
@@ -93,8 +97,13 @@ class Container:
 
     def lock(self) -> int:
         """Wait until no other command changes this container. The lock goes with the descriptor, or the process."""
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Error(f"container does not exist: {self.id}") from None  # another command has just deleted it
         fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink == 0:
+            raise Error(f"container does not exist: {self.id}")  # who had the lock deleted it
         return fd
 
     def status(self) -> str:
@@ -176,13 +185,17 @@ def load(root_directory: str, id_: str) -> Container:
         node = _read(f"{container.directory}/{STATE_FILE}")
     except (FileNotFoundError, NotADirectoryError):
         raise Error(f"container does not exist: {id_}") from None
-    container.pid = node.integer("pid")
+    container.pid = node.integer("pid", (0, _LAST_PID))
     container.start_time = node.integer("startTime")
-    container.bundle = node.string("bundle")
-    container.rootfs = node.string("rootfs")
+    container.bundle = _host_path(node, "bundle")
+    container.rootfs = _host_path(node, "rootfs")
     container.created = node.string("created")
     creator = node.integers("creator")
+    if len(creator) != 2:
+        raise node.error("creator", "expected two numbers")
     container.creator = (creator[0], creator[1])
+    listener = node.strings("listener")
+    container.listener = (listener[0], listener[1])
     container.shares_pids = node.boolean("sharesPids")
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")
@@ -199,7 +212,15 @@ def _read(path: str) -> Node:
         data = os.read(fd, found.st_size)
     finally:
         os.close(fd)
-    return root(parse(data.decode("utf-8", "replace"), path), path)
+    return root(parse(data.decode("utf-8", "surrogateescape"), path), path)
+
+
+def _host_path(node: Node, name: str) -> str:
+    """Return a path of the host, which may have any bytes; Node.string() is for text of config.json."""
+    path = node.properties.get(name)
+    if not isinstance(path, str):
+        raise node.missing(name)
+    return path
 
 
 def process_name(pid: int, start_time: int) -> str:

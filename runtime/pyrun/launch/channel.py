@@ -35,7 +35,11 @@ class Channel:
     def say(self, word: str, descriptors: "list[int] | None" = None) -> None:
         rights = b"".join(fd.to_bytes(4, "little") for fd in descriptors or [])
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)] if rights else []
-        self._socket.sendmsg([word.encode("utf-8", "surrogateescape")], ancillary)
+        try:
+            self._socket.sendmsg([word.encode("utf-8", "surrogateescape")], ancillary)
+        except (BrokenPipeError, ConnectionResetError):
+            self.hear("why")  # the other side has ended: raises the reason, which it gave before
+            raise
 
     def fail(self, reason: str) -> None:
         """Tell the other side why this one ends."""
@@ -47,7 +51,10 @@ class Channel:
         Raises Error with the other side's reason where that failed, the OSError of a report where the last mile did.
         """
         ancillary_size = _socket.CMSG_SPACE(4 * _DESCRIPTORS) + _socket.CMSG_SPACE(_CREDENTIALS_SIZE)
-        packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
+        try:
+            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # told once where the other side ended with a word of ours unheard; its own are next
+            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
         report = read_report(packet)
         if report is not None:
             raise report

@@ -46,7 +46,7 @@ from pyrun.launch.console import Console
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
-from pyrun.launch.process import compile_filter
+from pyrun.launch.process import attributes, compile_filter
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
@@ -114,6 +114,7 @@ class Plan:
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup.check(linux.resources)
+        self.attributes = attributes(self.process, linux)
         self.filter = compile_filter(linux.seccomp)
         self.warnings = warnings(self.config)
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
@@ -149,6 +150,8 @@ def _describe(container: Container, plan: Plan) -> None:
     own = state.process_stat(os.getpid())
     container.creator = (os.getpid(), own[2] if own else 0)
     container.shares_pids = not config.linux.makes("pid")
+    if plan.filter and plan.filter.notify:
+        container.listener = (os.path.abspath(plan.filter.listener_path), plan.filter.listener_metadata)
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
     kinds = ("startContainer", "poststart", "poststop")
@@ -157,8 +160,8 @@ def _describe(container: Container, plan: Plan) -> None:
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
-    unprivileged = os.geteuid() != 0
-    plan.cgroup.create_v2(optional=unprivileged)
+    optional = os.geteuid() != 0 and not plan.config.linux.cgroups_path
+    plan.cgroup.create_v2(optional)
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
@@ -172,6 +175,11 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
         for mount in plan.root.procfs:
             mount.context = open_context(plan.namespaces)
+    if plan.root.mapped:
+        from pyrun.launch.idmap import open_mapped  # few containers do
+
+        for mount in plan.root.mapped:
+            mount.mapped = open_mapped(mount, plan.config.linux)
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
@@ -185,10 +193,14 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         namespaces.map_ids(child.pid, linux.uid_mappings, linux.gid_mappings)
     if plan.process.oom_score_adj is not None:
         oom.adjust_score(child.pid, plan.process.oom_score_adj)
+    if linux.net_devices:
+        from pyrun.launch import net_devices  # few containers have some
+
+        net_devices.move(linux.net_devices, child.pid)
     container.pid = child.pid
     ours.say("go")
 
-    plan.cgroup.create_v1(optional=unprivileged)
+    plan.cgroup.create_v1(optional)
     plan.cgroup.apply(linux.resources, memory=False)
     ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
 
@@ -286,5 +298,7 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     needed = [channel.fileno(), gate_, *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None
-    table = last_mile.create(numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.filter, keyring)
+    table = last_mile.create(
+        numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.attributes, plan.filter, keyring
+    )
     last_mile.carry_out(memfd, table)

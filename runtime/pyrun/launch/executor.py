@@ -22,11 +22,16 @@ def leave_host_interpreter() -> None:
     """Go on from an interpreter that cannot be written to; return where this is one already."""
     if _is_protected():
         return
+    restart(_read_only_copy())
+
+
+def restart(interpreter: "int | str", *options: str) -> None:
+    """Begin anew with this command line in `interpreter`, a descriptor or a path. Does not return."""
     program = "import sys; sys.path[:0] = [sys.argv.pop(1)]; from pyrun.cli import main; main()"
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     # argv[0] is where the interpreter looks for its standard library from.
-    interpreter = os.path.realpath(sys.executable)
-    os.execve(_read_only_copy(), [interpreter, "-IS", "-c", program, package, *sys.argv[1:]], os.environ)
+    name = os.path.realpath(sys.executable)
+    os.execve(interpreter, [name, "-IS", *options, "-c", program, package, *sys.argv[1:]], os.environ)
 
 
 def _is_protected() -> bool:

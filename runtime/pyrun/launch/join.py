@@ -22,7 +22,6 @@ the last mile, a program of a hundred bytes.
 import os
 
 from pyrun.confine import oom
-from pyrun.confine.capabilities import CAPABILITIES
 from pyrun.container import hooks
 from pyrun.container.state import Container, process_name
 from pyrun.errors import Error, reason
@@ -34,7 +33,7 @@ from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import setns
 from pyrun.rootfs import console
 from pyrun.rootfs.tree import Tree
-from pyrun.spec.config import Process
+from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.node import root
 
 TYPE_CHECKING = False
@@ -43,7 +42,9 @@ if TYPE_CHECKING:
 
     from pyrun.cgroup.group import Cgroup
     from pyrun.confine.seccomp import Filter
+    from pyrun.launch.process import Call
     from pyrun.spec.config import Hook
+    from pyrun.spec.linux import Linux
 
 
 class Target:
@@ -79,20 +80,25 @@ def join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    linux: "Linux | None" = None,
     filter_: "Filter | None" = None,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
+    take_listener: "Callable[[int, int], None]" = lambda channel, pid: None,
     streams: "list[int] | None" = None,
+    path: str = "",
 ) -> int:
     """Execute `process_` in the container and return its pid: our child, whose program runs.
 
-    `streams` become its standard streams, None for ours. Raises Error or OSError where it did not come to that.
+    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours; of
+    `linux` it has what belongs to processes. Raises Error or OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
+    attributes = process.attributes(process_, linux)
     ours, theirs = Channel.pair()
     joining = os.fork()
     if joining == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, filter_, streams or [], theirs, memfd)
+        _run_as_child(target, process_, preserved, attributes, filter_, streams or [], path, theirs, memfd)
     theirs.close()
     try:
         if process_.terminal:
@@ -101,8 +107,11 @@ def join(
     finally:
         os.waitpid(joining, 0)
     try:
+        if filter_ and filter_.notify:
+            take_listener(ours.fileno(), pid)
         ours.hear_end()
-    except OSError:
+    except (Error, OSError):
+        ours.close()
         os.waitpid(pid, 0)
         raise
     return pid
@@ -112,14 +121,16 @@ def _run_as_child(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
+    path: str,
     channel: Channel,
     memfd: int,
 ) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, filter_, streams, channel, memfd)
+        _join(target, process_, preserved, attributes, filter_, streams, path, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
@@ -130,8 +141,10 @@ def _join(
     target: Target,
     process_: Process,
     preserved: descriptors.Preserved,
+    attributes: "list[Call]",
     filter_: "Filter | None",
     streams: "list[int]",
+    path: str,
     channel: Channel,
     memfd: int,
 ) -> None:
@@ -155,31 +168,31 @@ def _join(
         streams = [slave] * 3
         channel.say("terminal", [master])
     process.set_groups(process_.user, target.host.denies_groups)
-    found = program.find(process_, target.host, preserved.environment)
+    found = program.find(process_, target.host, preserved.environment, path)
     if process_.user.umask is not None:
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, filter_)
+    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, attributes, filter_)
     last_mile.carry_out(memfd, table)
 
 
 def run_hooks(container: Container, kind: str, wanted: "list[Hook]") -> None:
-    """Run hooks that belong inside the container: each is executed as `exec` would, with all that root there may."""
+    """Run hooks that belong inside the container: each is executed as `exec` would execute it."""
     target = Target(container, container.cgroup())
+    config = load_config(f"{container.bundle}/config.json")
 
     def spawn(hook: "Hook", streams: "list[int]") -> int:
-        return join(target, _hook_process(hook), descriptors.receive("0"), streams=streams)
+        return join(target, _hook_process(hook, config), descriptors.receive("0"), streams=streams, path=hook.path)
 
     hooks.run(kind, wanted, container.oci_state("created"), spawn)
 
 
-def _hook_process(hook: "Hook") -> Process:
-    everything = list(CAPABILITIES)
-    sets = dict.fromkeys(("bounding", "effective", "permitted"), everything)
-    return Process(
-        root(
-            {"args": hook.args or [hook.path], "cwd": "/", "env": hook.env or [], "capabilities": sets},
-            "state.json: hooks",
-        )
-    )
+def _hook_process(hook: "Hook", config: Config) -> Process:
+    """Return the hook as a process with the user, the capabilities and the limits of the container's own.
+
+    What is at hook.path is the image's, so it may be hostile, and must not be given more than that is.
+    """
+    own = config.process.json.properties if config.process else {}
+    changes = {"args": hook.args or [hook.path], "cwd": "/", "env": hook.env or [], "terminal": False}
+    return Process(root({**own, **changes}, "state.json: hooks"))

@@ -1,5 +1,6 @@
 """The last mile of a container's init and of a process that joins one: the rows, in order, and who carries them out."""
 
+from pyrun.confine.affinity import ALL_CPUS, bit_mask
 from pyrun.container.state import WAITING
 from pyrun.launch import elf, process
 from pyrun.launch.table import Row, Table
@@ -11,6 +12,7 @@ from pyrun.linux.syscalls import MACHINE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.confine.seccomp import Filter
+    from pyrun.launch.process import Call
     from pyrun.launch.program import Program
     from pyrun.spec.config import Process
 
@@ -78,14 +80,17 @@ def create(
     entry: Entry,
     process_: "Process",
     program: "Program",
+    attributes: "list[Call]",
     filter_: "Filter | None",
     keyring: "str | None",
 ) -> Table:
     """Return the rows of a container's init, up to the gate and from there to its program."""
     table = Table(report)
     parting = _enter(table, entry)
+    # Ours must not become the container's; and since Linux 6.2 joining a cpuset does not widen what was once set.
+    process.affinity(table, ALL_CPUS)
     process.session(table, process_, keyring)
-    process.privileges(table, process_, filter_)
+    process.privileges(table, process_, attributes, filter_)
     table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
     table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
     table.call("close", report)
@@ -97,12 +102,26 @@ def create(
     return table
 
 
-def join(report: int, entry: Entry, process_: "Process", program: "Program", filter_: "Filter | None") -> Table:
+def join(
+    report: int,
+    entry: Entry,
+    process_: "Process",
+    program: "Program",
+    attributes: "list[Call]",
+    filter_: "Filter | None",
+) -> Table:
     """Return the rows of a process that joins a container."""
     table = Table(report)
+    # config.md#process: "initial" holds until the process is in the container's cgroup, "final" from there on.
+    wanted = process_.exec_cpu_affinity
+    initial, final = (wanted.initial, wanted.final) if wanted else ("", "")
+    if initial:
+        process.affinity(table, bit_mask(initial))
     parting = _enter(table, entry)
+    if final or not initial:
+        process.affinity(table, bit_mask(final) if final else ALL_CPUS)
     process.session(table, process_, keyring=None)
-    process.privileges(table, process_, filter_)
+    process.privileges(table, process_, attributes, filter_)
     table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")
     table.call("fcntl", report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
     process.execute(table, process_, program, filter_)

@@ -130,6 +130,11 @@ def _open(path: str, flag: int) -> int:
         found = ioctl(fd, NS_GET_NSTYPE)
     except OSError:
         raise ConfigError(f"config.json: linux.namespaces: {path} is not a namespace") from None
+    if flag == CLONE_NEWNS and os.path.samestat(os.fstat(fd), os.stat("/proc/self/ns/mnt")):
+        raise ConfigError(
+            f"config.json: linux.namespaces: {path} is our own mount namespace: the container's root would become the "
+            "host's; leave the path out for a new one"
+        )
     if found != flag:
         names = {flag: name for name, flag in FLAGS.items()}
         raise ConfigError(f"config.json: linux.namespaces: {path} is a {names[found]} namespace, not {names[flag]}")

@@ -26,13 +26,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Process, Rlimit, User
+    from pyrun.spec.linux import Linux
     from pyrun.spec.node import Node
+
+    Call = tuple[str, tuple[int | bytes, ...], str]  # name, arguments, label; bytes are what the argument points to
 
 TIOCSCTTY = 0x540E
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 F_SETFD, FD_CLOEXEC = 2, 1
 EPERM, EINVAL, EROFS, ENOSYS = 1, 22, 30, 38
+
+# What the process says when its filter has a listener, before the number of that, and what it hears when that is taken.
+HAS_LISTENER = b"seccomp "
+ACKNOWLEDGEMENT = b"1"
 
 # Descriptors that the last mile itself needs while it waits; a lower limit comes after it has opened its last one.
 _NOFILE_NEEDED = 64
@@ -47,6 +54,24 @@ def compile_filter(seccomp: "Node | None") -> "Filter | None":
     return compile(seccomp)
 
 
+def attributes(process: "Process", linux: "Linux | None") -> "list[Call]":
+    """Return the calls for what few processes ask for. Must run before pivot_root: it imports what makes them."""
+    calls: list[Call] = []
+    if process.scheduler or process.io_priority or (linux and linux.personality):
+        from pyrun.confine import scheduling
+
+        calls += scheduling.calls(process, linux)
+    if linux and linux.memory_policy:
+        from pyrun.confine import memory_policy
+
+        calls.append(memory_policy.call(linux.memory_policy))
+    return calls
+
+
+def affinity(table: Table, cpus: bytes) -> None:
+    table.call("sched_setaffinity", 0, len(cpus), table.block(cpus), label="set CPU affinity")
+
+
 def session(table: Table, process: "Process", keyring: "str | None") -> None:
     """A session of its own, with the terminal (descriptor 0) as the controlling one, and a keyring of its own."""
     table.call("setsid", excused=EPERM)  # the init has one already
@@ -57,7 +82,7 @@ def session(table: Table, process: "Process", keyring: "str | None") -> None:
         table.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, label="join session keyring", excused=ENOSYS)
 
 
-def privileges(table: Table, process: "Process", filter_: "Filter | None") -> None:
+def privileges(table: Table, process: "Process", attributes_: "list[Call]", filter_: "Filter | None") -> None:
     """Limits, groups, ids, capabilities: from here on the process may what the config says.
 
     And load its system call filter: that needs CAP_SYS_ADMIN where no_new_privs is not set, so it is kept until execve,
@@ -66,6 +91,9 @@ def privileges(table: Table, process: "Process", filter_: "Filter | None") -> No
     table.call("prctl", PR_SET_DUMPABLE, 0, label="prctl PR_SET_DUMPABLE")
     for rlimit in process.rlimits:
         _limit(table, rlimit, least=_NOFILE_NEEDED if rlimit.type == "RLIMIT_NOFILE" else 0)
+    for name, arguments, label in attributes_:
+        placed = [table.block(value) if isinstance(value, bytes) else value for value in arguments]
+        table.call(name, *placed, label=label)
     keep = _capability_sets(process)
     if filter_ and not process.no_new_privileges:
         sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]
@@ -147,8 +175,22 @@ def execute(table: Table, process: "Process", program: Program, filter_: "Filter
         # struct sock_fprog: the number of instructions, which have eight bytes, and where they are
         instructions = table.words(len(filter_.program) // 8, table.block(filter_.program))
         table.call("seccomp", SECCOMP_SET_MODE_FILTER, filter_.flags, instructions, label="load seccomp filter")
+        if filter_.notify:
+            _hand_over_listener(table)
     label = f"exec {program.path.decode('utf-8', 'replace')}"
     table.call("execve", path, arguments, environment, label=label)
+
+
+def _hand_over_listener(table: Table) -> None:
+    """Wait until the runtime has the listener (listener.py); end where it goes without having taken it."""
+    # The lowest free number: below `report` all are in use, and what was above it is closed by now. It has
+    # close-on-exec already, seccomp(2).
+    word = HAS_LISTENER + b"%d" % (table.report + 1)
+    table.call("write", table.report, table.string(word), len(word), label="report seccomp listener")
+    answer = table.block(bytes(len(ACKNOWLEDGEMENT)))
+    acknowledged = table.call("read", table.report, answer, len(ACKNOWLEDGEMENT), label="hand over seccomp listener")
+    table.call("exit_group", 1)
+    acknowledged.jump_to = len(table.rows)
 
 
 def set_groups(user: "User", denied: bool) -> None:

@@ -58,16 +58,20 @@ def _read(path: str) -> bytes:
         os.close(fd)
 
 
-def find(process: "Process", host: Host, extra_environment: "list[str]") -> Program:
-    """Enter the process's directory and return its program; raise Error, worded as runc does, where it cannot run."""
+def find(process: "Process", host: Host, extra_environment: "list[str]", program: str = "") -> Program:
+    """Enter the process's directory and return its program; raise Error, worded as runc does, where it cannot run.
+
+    The program is at `program`, or what process.args[0] names.
+    """
+    name = program or process.args[0]
     environment = _environment(process) + [_encode(entry) for entry in extra_environment]
     _change_directory(process)
     set_filesystem_ids(process.user.uid, process.user.gid)
     try:
-        path = _look_up(process.args[0], _search_path(process))
+        path = _look_up(name, _search_path(process))
     finally:
         set_filesystem_ids(0, 0)
-    _explain_unrunnable(path, process.args[0], host.runs_foreign)
+    _explain_unrunnable(path, name, host.runs_foreign)
     return Program(path, [_encode(argument) for argument in process.args], environment)
 
 
@@ -195,7 +199,8 @@ def _explain_unrunnable(path: bytes, name: str, binfmt: bool) -> None:
 
 def _check_script(head: bytes, name: str) -> None:
     line = head[2:].split(b"\n", 1)[0]
-    interpreter = line.split(None, 1)[0] if line.strip() else b""
+    # Only these two separate words for the kernel (fs/binfmt_script.c): a carriage return is a part of the name.
+    interpreter = line.replace(b"\t", b" ").strip(b" ").split(b" ", 1)[0]
     if not interpreter:
         raise Error(f'exec: "{name}": exec format error: its #! line names no interpreter')
     if not os.path.exists(interpreter):

@@ -12,16 +12,17 @@ def send_terminal(path: str, master: int) -> None:
     from fcntl import ioctl
 
     number = int.from_bytes(ioctl(master, TIOCGPTN, bytes(4)), "little")
-    _send(path, f"/dev/pts/{number}".encode(), master)
+    send(path, f"/dev/pts/{number}".encode(), master)
 
 
 def send_pidfd(path: str, pid: int) -> None:
     pidfd = os.pidfd_open(pid)
-    _send(path, b"pidfd", pidfd)
+    send(path, b"pidfd", pidfd)
     os.close(pidfd)
 
 
-def _send(path: str, data: bytes, descriptor: int) -> None:
+def send(path: str, data: bytes, descriptor: int) -> None:
+    """Send `data`, and with it `descriptor`, to the stream socket at `path`."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,4 +1,5 @@
-"""How a created container is started. Loads ctypes only for startContainer hooks, which join the container."""
+"""How a created container is started. Loads ctypes only for startContainer hooks, which join the container, and for
+the listener of a seccomp filter."""
 
 import os
 from _signal import SIGKILL
@@ -22,6 +23,10 @@ def start(container: Container) -> None:
             run_hooks(container, "startContainer", before)
         connection = gate.open_(container)
         os.unlink(f"{container.directory}/{GATE}")
+        if container.listener[0]:
+            from pyrun.launch import listener
+
+            listener.deliver(connection.fileno(), container.pid, *container.listener, container, "created")
         gate.wait_for_program(connection)
         _run_poststart(container)
     finally:

@@ -96,9 +96,13 @@ def _words(*values: int) -> bytes:
 
 
 def read_report(record: bytes) -> "OSError | None":
-    """Return what a failed row reports as the error it is, None where `record` is no report."""
+    """Return what a failed row reports as the error it is, None where `record` is no report.
+
+    Who traces the last mile can write whatever he likes here.
+    """
     if len(record) != ROW_SIZE:
         return None
-    errno = int.from_bytes(record[:WORD], "little")
+    errno = int.from_bytes(record[:WORD], "little") & 0xFFF  # MAX_ERRNO of <linux/err.h>
     label = record[LABEL_OFFSET:].rstrip(b"\0").decode("utf-8", "replace")
+    label = "".join(character if character.isprintable() else "?" for character in label)
     return OSError(errno, os.strerror(errno), label)

@@ -26,6 +26,7 @@ _NUMBERS = {
     "capset": (126, 91),
     "personality": (135, 92),
     "prctl": (157, 167),
+    "sched_setaffinity": (203, 122),
     "exit_group": (231, 94),
     "set_mempolicy": (238, 237),
     "keyctl": (250, 219),
@@ -51,6 +52,7 @@ _EVERYWHERE = {
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
+    "pidfd_getfd": 438,
     "mount_setattr": 442,
 }
 

@@ -61,6 +61,9 @@ class PlannedMount:
         self.is_bind = self.options.bind is not None or self.type == "bind"
         self.is_procfs = not self.is_bind and self.type == "proc"
         self.context = -1  # of fsopen(2), where another process has to open it
+        self.mappings = (mount.uid_mappings, mount.gid_mappings)
+        self.is_mapped = self.options.idmap is not None or bool(mount.uid_mappings)
+        self.mapped = -1  # the source of a mapped bind, which the runtime has to open
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
         if self.is_bind and self.options.data:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
@@ -94,27 +97,30 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
         return fd
     except OSError as error:
         error.filename = None
-        raise Error(f"{_describe(planned)}: {error.strerror}") from error
+        raise Error(f"{describe(planned)}: {error.strerror}") from error
 
 
-def _describe(planned: PlannedMount) -> str:
+def describe(planned: PlannedMount) -> str:
     what = planned.source if planned.is_bind else planned.type
     return f'error mounting "{what}" to rootfs at "{planned.destination}"'
 
 
 def _bind(tree: Tree, planned: PlannedMount) -> int:
-    recursive = bool(planned.options.bind) if planned.options.bind is not None else False
-    source = os.fsencode(planned.source)
-    try:
-        fd = open_tree(source, OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0))
-    except OSError as error:
-        raise Error(f"{_describe(planned)}: {planned.source}: {error.strerror}") from error
+    fd = planned.mapped if planned.is_mapped else open_source(planned)
     if planned.destination == "/proc" and not _is_procfs(fd):
-        raise Error(f"{_describe(planned)}: the source is not procfs")
+        raise Error(f"{describe(planned)}: the source is not procfs")
     change_attributes(fd, *planned.options.attributes)
     change_attributes(fd, *planned.options.recursive, recursive=True)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     return attach_to(open_mount_point(tree, planned, is_directory), fd)
+
+
+def open_source(planned: PlannedMount) -> int:
+    """Return a detached copy of the source of the bind `planned`."""
+    try:
+        return open_tree(os.fsencode(planned.source), OPEN_TREE_CLONE | (AT_RECURSIVE if planned.options.bind else 0))
+    except OSError as error:
+        raise Error(f"{describe(planned)}: {planned.source}: {error.strerror}") from error
 
 
 def open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool = True) -> int:
@@ -124,7 +130,7 @@ def open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool = Tru
     resolved = tree.path_of(target)
     if resolved != planned.destination and (resolved + "/").startswith("/proc/"):
         os.close(target)
-        raise Error(f"{_describe(planned)}: the destination is a symlink, and {resolved} is inside /proc")
+        raise Error(f"{describe(planned)}: the destination is a symlink, and {resolved} is inside /proc")
     return target
 
 

@@ -74,9 +74,12 @@ SUPERBLOCK = {
 }
 
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
+IDMAP = {"idmap": False, "ridmap": True}
 COPY_UP = "tmpcopyup"
 
-MOUNT_OPTIONS = sorted({*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, COPY_UP, "defaults"})
+MOUNT_OPTIONS = sorted(
+    {*ATTRIBUTES, *RECURSIVE_ATTRIBUTES, *PROPAGATION, *SUPERBLOCK, *BIND, *IDMAP, COPY_UP, "defaults"}
+)
 
 
 class MountOptions:
@@ -86,7 +89,7 @@ class MountOptions:
     propagations            MS_SHARED and its kin, with MS_REC, in order
     superblock              names of flags for fsconfig(2)
     data                    (key, value) of the file system's own options; value None for a bare word
-    bind                    None, or whether the bind is recursive
+    bind, idmap             None, or whether it is recursive
     copies_up               whether a tmpfs begins with what is at its place
     """
 
@@ -97,6 +100,7 @@ class MountOptions:
         self.superblock: list[str] = []
         self.data: list[tuple[str, str | None]] = []
         self.bind: bool | None = None
+        self.idmap: bool | None = None
         self.copies_up = COPY_UP in options
         for option in options:
             self._add(option)
@@ -117,6 +121,8 @@ class MountOptions:
                 self.superblock.append(option)
         elif option in BIND:
             self.bind = bool(self.bind) or BIND[option]
+        elif option in IDMAP:
+            self.idmap = bool(self.idmap) or IDMAP[option]
         elif option not in ("defaults", COPY_UP):
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))

@@ -68,17 +68,20 @@ def enter(tree: Tree, pivot: bool = True) -> None:
 
     After this, "/" is the container's: nothing may be imported, and no path of the host means anything.
     """
+    old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(tree.fd)
     if pivot:
         # pivot_root(2), NOTES: with "." twice the old root comes to lie over the new one, and needs no directory.
         pivot_root(b".", b".")
         # Slave, so that the unmount below does not propagate back to the host.
+        os.fchdir(old_root)
         mount(None, b".", None, MS_SLAVE | MS_REC)
         # Detach, because the old root is busy: it holds the interpreter that runs this.
         umount2(b".", MNT_DETACH)
     else:
         mount(b".", b"/", None, MS_MOVE)
         os.chroot(".")
+    os.close(old_root)
     os.chdir("/")
 
 

@@ -30,6 +30,10 @@ class PlannedRoot:
     def procfs(self) -> "list[PlannedMount]":
         return [mount for mount in self._mounts if mount.is_procfs]
 
+    @property
+    def mapped(self) -> "list[PlannedMount]":
+        return [mount for mount in self._mounts if mount.is_mapped]
+
     def begin(self) -> None:
         """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
         self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)

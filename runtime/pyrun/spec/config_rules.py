@@ -104,6 +104,17 @@ def mount_mappings_are_sane(config: Config) -> "Iterator[ConfigError]":
         yield from mapping_errors(mount.json, "gidMappings", mount.gid_mappings)
 
 
+def mapped_mounts_are_binds(config: Config) -> "Iterator[ConfigError]":
+    """config.md#linux-mount-options, idmap: without mappings of its own a mount takes the container's."""
+    for mount in config.mounts:
+        if not (mount.uid_mappings or mount.gid_mappings or {"idmap", "ridmap"} & set(mount.options)):
+            continue
+        if mount.type != "bind" and not {"bind", "rbind"} & set(mount.options):
+            yield mount.json.error("options", "only a bind mount can have its ids mapped")
+        if not mount.uid_mappings and config.linux.namespace("user") is None:
+            yield mount.json.error("uidMappings", "is required: there is no user namespace to take the mappings of")
+
+
 def mapping_errors(json: Node, name: str, mappings: "list[IDMapping]") -> "Iterator[ConfigError]":
     """Yield what the kernel would refuse of `mappings` with a bare EINVAL: user_namespaces(7)."""
     if len(mappings) > _MAPPINGS:
@@ -253,8 +264,13 @@ def cpu_affinity_is_a_list(process: Process, config: Config) -> "Iterator[Config
     if affinity is None:
         return
     for name, cpus in (("initial", affinity.initial), ("final", affinity.final)):
-        if cpus and not all(_is_range(part) for part in cpus.split(",")):
+        if cpus and not is_list(cpus):
             yield affinity.json.error(name, f"{shown(cpus)} is not a list of CPUs such as '0-3,7'")
+
+
+def is_list(text: str) -> bool:
+    """Tell whether `text` is a list of numbers as cpuset(7) has them."""
+    return all(_is_range(part) for part in text.split(","))
 
 
 def _is_range(text: str) -> bool:
@@ -272,6 +288,7 @@ CONFIG_RULES = (
     mount_destinations_are_not_empty,
     mount_mappings_come_in_pairs,
     mount_mappings_are_sane,
+    mapped_mounts_are_binds,
     hooks_are_whole,
     annotations_have_names,
 )

@@ -25,9 +25,11 @@ class Linux:
         self.sysctl = json.text_map("sysctl")
         self.seccomp = json.object_or_none("seccomp")
         self.intel_rdt = json.object_or_none("intelRdt")
-        self.memory_policy = json.object_or_none("memoryPolicy")
-        self.net_devices = json.object_or_none("netDevices")
-        self.personality = json.object_or_none("personality")
+        self.memory_policy = MemoryPolicy(json.object("memoryPolicy")) if json.has("memoryPolicy") else None
+        devices = json.object("netDevices", default={}).entries()
+        # name on the host -> name in the container
+        self.net_devices = {name: device.string("name", default="") or name for name, device in devices.items()}
+        self.personality = Personality(json.object("personality")) if json.has("personality") else None
 
     def namespace(self, type_: str) -> "Namespace | None":
         """Return the namespace of that type, None where the container shares the runtime's."""
@@ -70,6 +72,21 @@ class TimeOffsets:
         for clock, offset in json.entries().items():
             seconds = offset.integer("secs", INT64, default=0)
             self.offsets[clock] = (seconds, offset.integer("nanosecs", UINT32, default=0))
+
+
+class Personality:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.domain = json.string("domain")
+        self.flags = json.strings("flags")
+
+
+class MemoryPolicy:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.mode = json.string("mode")
+        self.nodes = json.string("nodes", default="")
+        self.flags = json.strings("flags")
 
 
 class Device:

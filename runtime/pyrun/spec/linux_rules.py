@@ -5,7 +5,7 @@ rest is for the kernel to judge. The rules of sysctl are in sysctl.py.
 """
 
 from pyrun.spec.config import Config
-from pyrun.spec.config_rules import mapping_errors
+from pyrun.spec.config_rules import is_list, mapping_errors
 from pyrun.spec.linux import NAMESPACE_TYPES, Device, Resources
 from pyrun.spec.node import Node, shown
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from pyrun.errors import ConfigError
 
 PROPAGATIONS = ("private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable")
+DOMAINS = ("LINUX", "LINUX32")
+MEMORY_MODES = (
+    "MPOL_DEFAULT",
+    "MPOL_PREFERRED",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+)
+MEMORY_FLAGS = ("MPOL_F_STATIC_NODES", "MPOL_F_RELATIVE_NODES", "MPOL_F_NUMA_BALANCING")
+_NODES = 1024  # the largest CONFIG_NODES_SHIFT is 10
 # mknod(2) silently drops what does not fit into 32 bits: device 4097:3 would be 1:3.
 _MAJORS, _MINORS = 1 << 12, 1 << 20
 _INTERFACE_NAME = 15  # bytes: IFNAMSIZ of <linux/if.h>, less the NUL
@@ -67,6 +79,42 @@ def time_offsets_have_a_new_namespace(config: Config) -> "Iterator[ConfigError]"
             yield error("timeOffsets", f"{shown(clock)} is not a clock with an offset: monotonic, boottime")
         elif nanoseconds >= 1_000_000_000:
             yield error(f"timeOffsets.{clock}.nanosecs", f"{nanoseconds} is not below 1000000000")
+
+
+def personality_is_known(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#personality."""
+    personality = config.linux.personality
+    if personality and personality.domain not in DOMAINS:
+        yield personality.json.error("domain", f"{shown(personality.domain)} is not one of {', '.join(DOMAINS)}")
+
+
+def memory_policy_is_known(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#memory-policy: errors for unknown names; what goes together, the kernel knows."""
+    policy = config.linux.memory_policy
+    if policy is None:
+        return
+    if policy.mode not in MEMORY_MODES:
+        yield policy.json.error("mode", f"{shown(policy.mode)} is not one of {', '.join(MEMORY_MODES)}")
+    if policy.nodes and not is_list(policy.nodes):
+        yield policy.json.error("nodes", f"{shown(policy.nodes)} is not a list of nodes such as '0-3,7'")
+    elif any(int(part.rpartition("-")[2]) >= _NODES for part in policy.nodes.split(",") if part):
+        yield policy.json.error("nodes", f"{shown(policy.nodes)} reaches beyond the last node, {_NODES - 1}")
+    for i, flag in enumerate(policy.flags):
+        if flag not in MEMORY_FLAGS:
+            yield policy.json.error(f"flags[{i}]", f"{shown(flag)} is not one of {', '.join(MEMORY_FLAGS)}")
+
+
+def net_devices_have_names_and_a_namespace(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#network-devices. "%d" lets the kernel number a name, dev_valid_name() refuses the rest."""
+    linux = config.linux
+    if linux.net_devices and linux.namespace("network") is None:
+        yield linux.json.error("netDevices", "needs a network namespace in linux.namespaces")
+    for name, new_name in linux.net_devices.items():
+        for one in dict.fromkeys((name, new_name)):
+            if not _is_interface(one) or (one.replace("%d", "", 1) if one is new_name else one).count("%"):
+                yield linux.json.error("netDevices", f"{shown(one)} is not the name of a network interface")
+        if "%" not in new_name and list(linux.net_devices.values()).count(new_name) > 1:
+            yield linux.json.error("netDevices", f"two devices are to become {shown(new_name)}")
 
 
 def devices_are_whole(config: Config) -> "Iterator[ConfigError]":
@@ -213,12 +261,16 @@ def names_are_words(resources: Resources) -> "Iterator[ConfigError]":
     """cgroup v1's net_prio and the rdma controller take lines of words: a space or a newline would begin another."""
     if resources.network:
         for i, (name, _) in enumerate(resources.network.priorities):
-            if not _is_word(name) or len(name.encode()) > _INTERFACE_NAME:
+            if not _is_interface(name):
                 reason = f"{shown(name)} is not the name of a network interface"
                 yield resources.network.json.error(f"priorities[{i}].name", reason)
     for device in resources.rdma:
         if not _is_word(device):
             yield resources.json.error("rdma", f"{shown(device)} is not the name of a device")
+
+
+def _is_interface(name: str) -> bool:
+    return _is_word(name) and name not in (".", "..") and ":" not in name and len(name.encode()) <= _INTERFACE_NAME
 
 
 def _is_word(name: str) -> bool:
@@ -243,6 +295,9 @@ LINUX_RULES = (
     user_namespace_has_mappings,
     mappings_are_sane,
     time_offsets_have_a_new_namespace,
+    personality_is_known,
+    memory_policy_is_known,
+    net_devices_have_names_and_a_namespace,
     devices_are_whole,
     devices_do_not_contradict,
     paths_to_hide_are_absolute,

@@ -159,7 +159,7 @@ class Node:
     def object(self, name: str, default: "Any" = REQUIRED) -> "Node":
         """Return the object `name`; an empty one where it is absent and `default` is given as {}."""
         value = self._get(name, dict, default)
-        return Node(value, f"{self.path}{name}.")
+        return self._child(value, f"{self.path}{name}.")
 
     def object_or_none(self, name: str) -> "Node | None":
         return self.object(name) if self.has(name) else None
@@ -169,7 +169,7 @@ class Node:
         for i, value in enumerate(self._get(name, list, [])):
             if type(value) is not dict:
                 raise self.error(f"{name}[{i}]", f"expected object, found {shown(value)}")
-            found.append(Node(value, f"{self.path}{name}[{i}]."))
+            found.append(self._child(value, f"{self.path}{name}[{i}]."))
         return found
 
     def entries(self) -> "dict[str, Node]":
@@ -179,7 +179,7 @@ class Node:
             path = f"{self.path[:-1]}[{shown(key)}]"
             if type(value) is not dict:
                 raise ConfigError(f"{path}: expected object, found {shown(value)}")
-            found[key] = Node(value, path + ".")
+            found[key] = self._child(value, path + ".")
         return found
 
     def strings(self, name: str, default: "Any" = ()) -> "list[str]":
@@ -209,6 +209,9 @@ class Node:
                 self._check_text(f"{name}[{shown(key)}]", key)
                 self._check_string(f"{name}[{shown(key)}]", value)
         return values
+
+    def _child(self, properties: "dict[str, Any]", path: str) -> "Node":
+        return Node(properties, path)
 
     def _get(self, name: str, expected: type, default: "Any") -> "Any":
         value = self.properties.get(name)

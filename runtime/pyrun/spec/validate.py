@@ -19,38 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from pyrun.spec.node import Node
-
 # What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
 # The features document says "enabled": false for what is here.
 UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
     "process": (
         ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
         ("selinuxLabel", lambda process: process.selinux_label),
-        ("scheduler", lambda process: process.scheduler),
-        ("ioPriority", lambda process: process.io_priority),
-        ("execCPUAffinity", lambda process: process.exec_cpu_affinity),
-    ),
-    "mounts": (
-        ("uidMappings", lambda mount: mount.uid_mappings),
-        ("gidMappings", lambda mount: mount.gid_mappings),
-        ("options: idmap", lambda mount: "idmap" in mount.options),
-        ("options: ridmap", lambda mount: "ridmap" in mount.options),
     ),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
-        ("memoryPolicy", lambda linux: linux.memory_policy),
         ("mountLabel", lambda linux: linux.mount_label),
-        ("netDevices", lambda linux: linux.net_devices and linux.net_devices.properties),
-        ("personality", lambda linux: linux.personality),
-        ("seccomp: SCMP_ACT_NOTIFY", lambda linux: linux.seccomp and _notifies(linux.seccomp)),
-        ("timeOffsets", lambda linux: linux.time_offsets and linux.time_offsets.offsets),
     ),
 }
-
-
-def _notifies(seccomp: "Node") -> bool:
-    return any(rule.string("action", default="") == "SCMP_ACT_NOTIFY" for rule in seccomp.objects("syscalls"))
 
 
 def validate(config: Config) -> None:
@@ -84,8 +64,6 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
     for rule in LINUX_RULES + SYSCTL_RULES:
         yield from rule(config)
     yield from _resource_errors(config.linux.resources)
-    for mount in config.mounts:
-        yield from _unsupported("mounts", mount)
     yield from _unsupported("linux", config.linux)
 
 
@@ -113,6 +91,8 @@ def warnings(config: Config) -> "list[str]":
         if not mount.destination.startswith("/"):
             where = mount.json.error("destination", f"{shown(mount.destination)} is relative, which is deprecated")
             found.append(f"{where}; it is taken from /")
+    if config.linux.personality and config.linux.personality.flags:
+        found.append(str(config.linux.personality.json.error("flags", "are ignored: the spec supports none yet")))
     if config.linux.uid_mappings and config.linux.namespace("user") and not config.linux.makes("user"):
         found.append(str(config.linux.json.error("uidMappings", "is ignored, the user namespace is a joined one")))
     return found

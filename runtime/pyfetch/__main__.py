@@ -1,0 +1,5 @@
+"""python3 -m pyfetch"""
+
+from pyfetch.cli import main
+
+main()

@@ -1,0 +1,43 @@
+"""Digests: `algorithm:hex`, checked before they become part of a URL or of a path (CVE-2024-3727)."""
+
+import hashlib
+
+from pyfetch.errors import VerificationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Hash(Protocol):
+        def update(self, data: "bytes | memoryview", /) -> None: ...
+        def hexdigest(self) -> str: ...
+
+
+# image-spec descriptor.md registers blake3 too, and lets an implementation leave it out: hashlib has none.
+_LENGTHS = {"sha256": 64, "sha512": 128}
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def is_digest(text: str) -> bool:
+    algorithm, _, encoded = text.partition(":")
+    return len(encoded) == _LENGTHS.get(algorithm) and _HEXADECIMAL.issuperset(encoded)
+
+
+def check_digest(text: str, name: str = "digest") -> str:
+    """Return `text` if it is a digest that can be verified."""
+    if not is_digest(text):
+        raise VerificationError(f"{name}: {text[:80]!r} is no sha256 or sha512 digest")
+    return text
+
+
+def hasher(digest: str) -> "Hash":
+    return hashlib.new(digest.partition(":")[0])
+
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+def short(digest: str) -> str:
+    """Return the twelve digits by which docker names a layer."""
+    return digest.partition(":")[2][:12]

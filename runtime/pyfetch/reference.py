@@ -1,0 +1,94 @@
+"""Image references: their grammar and what they leave out.
+
+Grammar: distribution-spec, "Pulling manifests", and the reference package of the distribution project, whose rules on
+what is a host every tool follows. Checked before anything becomes part of a URL: a name that passes holds no
+character that a URL could take for something else.
+"""
+
+import re
+
+from pyfetch.digest import is_digest
+from pyfetch.errors import UsageError
+
+DOCKER_HUB = "docker.io"
+_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::([0-9]{{1,5}}))?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+class Reference:
+    """host/repository[:tag][@digest]; where there are both, the digest decides and the tag is only a label."""
+
+    def __init__(self, host: str, repository: str, tag: str, digest: str) -> None:
+        self.host = host
+        self.repository = repository
+        self.tag = tag
+        self.digest = digest
+
+    @property
+    def version(self) -> str:
+        """What the registry is asked for."""
+        return self.digest or self.tag
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.repository}{self._suffix()}"
+
+    def familiar(self) -> str:
+        """Return the name as users of docker write it: without what can be left out."""
+        name = f"{self.host}/{self.repository}"
+        if self.host == DOCKER_HUB:
+            name = self.repository[len("library/") :] if _is_official(self.repository) else self.repository
+        return name + self._suffix()
+
+    def _suffix(self) -> str:
+        return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
+
+
+def parse_reference(text: str) -> Reference:
+    """Return the Reference that `text` means. Without a tag or a digest: `latest`; without a host: Docker Hub."""
+    name, _, digest = text.partition("@")
+    if "@" in text and not is_digest(digest):
+        raise _invalid(text, f"{digest!r} is no sha256 or sha512 digest")
+    tag = ""
+    if ":" in name.rpartition("/")[2]:
+        name, _, tag = name.rpartition(":")
+        if not _TAG.fullmatch(tag):
+            raise _invalid(text, f"{tag[:140]!r} is no tag")
+    host, repository = _split_host(name)
+    _check(text, host, repository)
+    return Reference(host, repository, tag or ("" if digest else "latest"), digest)
+
+
+def _split_host(name: str) -> "tuple[str, str]":
+    first, slash, rest = name.partition("/")
+    # The first component is a host if it could not be a part of a repository's name.
+    is_host = slash and (set(".:[") & set(first) or first == "localhost" or first != first.lower())
+    host, repository = (first, rest) if is_host else (DOCKER_HUB, name)
+    if host in _HUB_ALIASES:
+        host = DOCKER_HUB
+    if host == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return host, repository
+
+
+def _check(text: str, host: str, repository: str) -> None:
+    match = _HOST.fullmatch(host)
+    if match is None or int(match[1] or 1) not in range(1, 65536):
+        raise _invalid(text, f"{host!r} is no host")
+    if not _REPOSITORY.fullmatch(repository):
+        lower = _REPOSITORY.fullmatch(repository.lower())
+        raise _invalid(text, "repository name must be lowercase" if lower else f"{repository!r} is no repository name")
+    if len(host) + 1 + len(repository) > 255:
+        raise _invalid(text, "the name is longer than 255 characters")
+
+
+def _is_official(repository: str) -> bool:
+    return repository.startswith("library/") and repository.count("/") == 1
+
+
+def _invalid(text: str, why: str) -> UsageError:
+    return UsageError(f"invalid reference format: {text!r}: {why}")

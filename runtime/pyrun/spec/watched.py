@@ -1,0 +1,57 @@
+"""Names in a config.json that nothing asks for: most likely misspelt.
+
+config.md#extensibility tells a runtime to ignore them, so only `validate` looks at them.
+"""
+
+from pyrun.spec.node import Node, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Those of other platforms, by the end of the object's path: config.md.
+_OTHER_PLATFORMS = {
+    "config.json: ": {"vm", "solaris", "windows", "zos", "freebsd"},
+    "config.json: process.": {"commandLine"},
+    "config.json: process.user.": {"username"},
+}
+
+
+class Watched(Node):
+    """A Node that keeps the names that it was asked for, and the nodes that were made from it."""
+
+    def __init__(self, properties: "dict[str, Any]", path: str) -> None:
+        super().__init__(properties, path)
+        self.asked: set[str] = set()
+        self.children: list[Watched] = []
+
+    def has(self, name: str) -> bool:
+        self.asked.add(name)
+        return super().has(name)
+
+    def _get(self, name: str, expected: type, default: "Any") -> "Any":
+        self.asked.add(name)
+        return super()._get(name, expected, default)
+
+    def _child(self, properties: "dict[str, Any]", path: str) -> "Watched":
+        child = Watched(properties, path)
+        self.children.append(child)
+        return child
+
+
+def unknown_properties(node: Watched) -> "list[str]":
+    """Return a warning for each name that nobody asked for, in `node` and below."""
+    found = []
+    if node.asked:  # else it is passed on as a whole, or its names are the author's choice
+        for name in node.properties.keys() - node.asked - _OTHER_PLATFORMS.get(node.path, set()):
+            found.append(f"{node.path}{name}: is unknown and ignored{_suggestion(name, node.asked)}")
+    return sorted(found) + [one for child in node.children for one in unknown_properties(child)]
+
+
+def _suggestion(name: str, known: "set[str]") -> str:
+    from difflib import get_close_matches  # slow to load, and only needed for a misspelt name
+
+    # As people mistype: the case too, which a comparison letter by letter takes for another letter.
+    by_lower = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    return f": did you mean {shown(by_lower[close[0]])}?" if close else ""

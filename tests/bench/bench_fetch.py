@@ -1,0 +1,203 @@
+"""pyfetch beside `skopeo copy` + `umoci unpack`, `podman pull` and `docker pull`, in one run.
+
+    python3 tests/bench/bench_fetch.py [--rounds N] [--files DIR] [--big MIB]
+
+A docker-registry on loopback serves two images: the files of DIR (a debootstrap minbase tree, say; without it, small
+files of this machine) and one large file. Each tool pulls each image cold, with nothing in its store, `rounds` times;
+the tools take turns, so that a busy machine is busy for all. Then pyfetch alone, warm: by digest, all in the store.
+Prints medians.
+
+docker pull is measured if a daemon answers at DOCKER_HOST, or at the default socket, and may use the registry.
+"""
+
+import argparse
+import os
+import random
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [os.path.join(os.path.dirname(HERE), "registry")]
+
+from images import Image, entry, tar  # noqa: E402
+
+PYFETCH = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.path.join(ROOT, "runtime")}
+PORT = 50997
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--files", default="")
+    parser.add_argument("--big", type=int, default=1024)
+    options = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR"))
+    registry = start_registry(folder)
+    try:
+        for name, image, files, size in make_images(folder, options):
+            push(folder, name, image)
+            compare(folder, name, image, files, size, options.rounds)
+    finally:
+        registry.kill()
+        registry.wait()
+        for command in (["podman", *podman_storage(folder), "rmi", "-fa"], ["umount", "-l", *mounts_below(folder)]):
+            subprocess.run(command, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def start_registry(folder):
+    config = os.path.join(folder, "registry.yml")
+    with open(config, "w") as file:
+        file.write(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '127.0.0.1:{PORT}'}}\n"
+        )
+    process = subprocess.Popen(
+        ["docker-registry", "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(1)
+    return process
+
+
+def make_images(folder, options):
+    """Give (name, image, number of files, bytes unpacked)."""
+    yield ("files", *files_image(options.files))
+    big = os.path.join(folder, "big")
+    chance = random.Random(1)
+    piece = b"".join(chance.randbytes(48) + b"some text that compresses well.\n" for _ in range(13107))
+    with open(big, "wb") as file:
+        for _ in range(options.big):
+            file.write(piece)
+            file.write(bytes((1 << 20) - len(piece)))
+    with open(big, "rb") as file:
+        image = Image(tar(entry("big", data=file.read())), compress=gzip)
+    os.unlink(big)
+    yield "big", image, 1, options.big << 20
+
+
+def files_image(files):
+    if files:
+        command = ["tar", "-C", files, "--xattrs", "-c", "."]
+        data = subprocess.run(command, capture_output=True, check=True).stdout
+    else:
+        find = [
+            "find",
+            "etc",
+            "usr/share/doc",
+            "usr/share/perl",
+            "usr/lib/python3",
+            "-xdev",
+            "-size",
+            "-100k",
+            "-print0",
+        ]
+        names = subprocess.run(find, cwd="/", capture_output=True).stdout
+        command = ["tar", "-C", "/", "--no-recursion", "--null", "-T", "-", "-c"]
+        data = subprocess.run(command, input=names, capture_output=True).stdout
+    count = subprocess.run(["tar", "-t"], input=data, capture_output=True).stdout.count(b"\n")
+    return Image(data, compress=gzip), count, len(data)
+
+
+def gzip(data):
+    return subprocess.run(["gzip", "-6c"], input=data, capture_output=True, check=True).stdout
+
+
+def push(folder, name, image):
+    layout = os.path.join(folder, "layout")
+    image.write_layout(layout, "x")
+    command = ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false", f"oci:{layout}:x"]
+    subprocess.run([*command, f"docker://127.0.0.1:{PORT}/{name}:1"], check=True)
+    shutil.rmtree(layout)
+
+
+def podman_storage(folder):
+    return ["--root", f"{folder}/podman", "--runroot", f"{folder}/run"]
+
+
+def tools(folder, name):
+    """Return, for each tool, the commands that make its store empty, and those that are measured."""
+    reference = f"127.0.0.1:{PORT}/{name}:1"
+    store = ["--store", f"{folder}/store"]
+    work = [f"{folder}/{part}" for part in ("bundle", "store", "layout", "umoci")]
+    clean = [["umount", "-lq", f"{folder}/bundle/rootfs"], ["rm", "-rf", *work]]
+    podman = ["podman", *podman_storage(folder)]
+    found = {
+        "pyfetch --copy": (clean, [[*PYFETCH, "-q", "--copy", *store, reference, f"{folder}/bundle"]]),
+        "pyfetch --overlay": (clean, [[*PYFETCH, "-q", "--overlay", *store, reference, f"{folder}/bundle"]]),
+        "skopeo + umoci": (
+            clean,
+            [
+                ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{reference}", f"oci:{folder}/layout:x"],
+                ["umoci", "unpack", "--image", f"{folder}/layout:x", f"{folder}/umoci"],
+            ],
+        ),
+        "podman pull": ([[*podman, "rmi", "-fa"]], [[*podman, "pull", "-q", "--tls-verify=false", reference]]),
+    }
+    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
+        found["docker pull"] = ([["docker", "rmi", "-f", reference]], [["docker", "pull", "-q", reference]])
+    return found
+
+
+def compare(folder, name, image, files, size, rounds):
+    times = {tool: [] for tool in tools(folder, name)}
+    memory = dict.fromkeys(times, 0)
+    for _ in range(rounds):
+        for tool, (clean, commands) in tools(folder, name).items():
+            for command in clean:
+                subprocess.run(command, capture_output=True)
+            os.sync()
+            measured = [measure(command) for command in commands]
+            times[tool].append(sum(seconds for seconds, _ in measured))
+            memory[tool] = max(memory[tool], *(kilobytes for _, kilobytes in measured))
+    print(f"\n{name}, cold: {files} files, {size >> 20} MiB unpacked, {len(image.layers[0]) >> 20} MiB compressed")
+    print(f"{'':20} {'median s':>9} {'min s':>7} {'MiB':>6} {'files/s':>8} {'MB/s':>6}")
+    for tool, seconds in times.items():
+        median = statistics.median(seconds)
+        rates = f"{files / median:8.0f} {size / median / 1e6:6.0f}"
+        print(f"{tool:20} {median:9.2f} {min(seconds):7.2f} {memory[tool] / 1024:6.0f} {rates}")
+    warm(folder, name, image, rounds)
+
+
+def warm(folder, name, image, rounds):
+    reference = f"127.0.0.1:{PORT}/{name}@{image.digest}"
+    command = [*PYFETCH, "-q", "--store", f"{folder}/store", reference]
+    subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    seconds = [measure(command)[0] for _ in range(4 * rounds)]
+    print(f"{'pyfetch, warm':20} {statistics.median(seconds) * 1000:7.1f} ms {min(seconds) * 1000:5.1f} ms")
+
+
+# In a small process, whose child starts small: after a fork, ru_maxrss begins with what the parent has.
+MEASURE = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def measure(command):
+    """Return (wall seconds, peak kilobytes) of a command."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, env=ENVIRONMENT)
+    if done.returncode:
+        raise SystemExit(f"{command}: {done.stderr}")
+    seconds, kilobytes = done.stdout.split()
+    return float(seconds), int(kilobytes)
+
+
+def mounts_below(folder):
+    with open("/proc/self/mounts") as file:
+        points = [line.split(" ")[1] for line in file]
+    return [point for point in points if point.startswith(folder)]
+
+
+if __name__ == "__main__":
+    main()

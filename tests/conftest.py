@@ -1,0 +1,108 @@
+"""Fixtures and marks of all tests.
+
+RUNTIME names the runtime under test, by default the dist/pyrun that build_zipapp.py makes; runc and crun can take its
+place in tests/integration.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import machine
+import pytest
+from harness import BUSYBOX, REPOSITORY, Bundle, Container, cgroups_named, is_alive, mounts_below
+
+PER_TEST_SECONDS = 120
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run long loops at their full length")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(what): skip by name what this machine lacks; see machine.py")
+    config.addinivalue_line("markers", "only_pyrun(why): not for RUNTIME=runc or crun, with the difference")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PER_TEST_SECONDS))
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("only_pyrun"):
+        if under_test().name != "pyrun":
+            pytest.skip(f"{under_test().name}: {mark.args[0]}")
+    for mark in item.iter_markers("needs"):
+        for what in mark.args:
+            if machine.lacks(what):
+                _report_lack(what)
+
+
+def _report_lack(what):
+    if os.environ.get("CI") == "true" and what not in machine.KNOWN_TO_LACK:
+        pytest.fail(f"this machine lacks {what}, which is not in KNOWN_TO_LACK of tests/machine.py", pytrace=False)
+    pytest.skip(f"this machine lacks {what}")
+
+
+def under_test():
+    given = os.environ.get("RUNTIME")
+    if not given:
+        return REPOSITORY / "dist/pyrun"
+    return Path(shutil.which(given) or given).absolute()
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    """The path of the runtime under test."""
+    path = under_test()
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"{path} is not there: run python3 build_zipapp.py, or tests/run", pytrace=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def full(request):
+    """Whether long loops shall run at their full length."""
+    return request.config.getoption("--full")
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory):
+    """A copy of busybox that bundles link to: the root file systems would else be 2 MB each."""
+    return Path(shutil.copy(BUSYBOX, tmp_path_factory.mktemp("busybox")))
+
+
+@pytest.fixture
+def new_container(runtime, tmp_path, busybox):
+    """Make containers, each with a bundle of its own, and see that nothing is left of them."""
+    made = []
+
+    def make():
+        directory = tmp_path / f"bundle{len(made)}"
+        made.append(Container(runtime, tmp_path, Bundle(directory, busybox)))
+        return made[-1]
+
+    yield make
+    pids = [int(one.pid_file.read_text()) for one in made if one.pid_file.exists()]
+    for one in made:
+        one.call("delete", "--force", one.id)
+    left = {
+        "states": os.listdir(made[0].root) if made and made[0].root.exists() else [],
+        "cgroups": [path for one in made for path in cgroups_named(one.id)],
+        "mounts": mounts_below(tmp_path),
+        "processes": [pid for pid in pids if is_alive(pid)],
+    }
+    assert not any(left.values()), f"left behind: {left}"
+
+
+@pytest.fixture
+def container(new_container):
+    return new_container()
+
+
+@pytest.fixture
+def bundle(container):
+    """The bundle of `container`."""
+    return container.bundle

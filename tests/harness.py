@@ -1,0 +1,273 @@
+"""A real bundle, a real container, and the runtime under test: what the integration tests are made of."""
+
+import copy
+import json
+import os
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BUSYBOX = "/bin/busybox"
+TIMEOUT = 30
+
+DEFAULT_CONFIG = {
+    "ociVersion": "1.0.2",
+    "process": {
+        "terminal": False,
+        "user": {"uid": 0, "gid": 0},
+        "args": ["true"],
+        "env": ["PATH=/bin", "HOME=/"],
+        "cwd": "/",
+        "capabilities": {
+            kind: ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+            for kind in ("bounding", "effective", "permitted")
+        },
+        "noNewPrivileges": True,
+    },
+    "root": {"path": "rootfs"},
+    "hostname": "box",
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        },
+    ],
+    "linux": {
+        "namespaces": [{"type": type_} for type_ in ("pid", "network", "ipc", "uts", "mount")],
+        "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+    },
+}
+
+
+class Bundle:
+    """A directory with a root file system of busybox and `config`, which is written when a runtime is called."""
+
+    def __init__(self, path: Path, busybox: Path):
+        self.path = path
+        self.rootfs = path / "rootfs"
+        self.config = copy.deepcopy(DEFAULT_CONFIG)
+        for name in ("bin", "proc", "dev", "sys", "tmp", "etc"):
+            (self.rootfs / name).mkdir(parents=True)
+        os.link(busybox, self.rootfs / "bin/busybox")
+        for applet in applets():
+            if applet != "busybox":
+                (self.rootfs / "bin" / applet).symlink_to("busybox")
+
+    @property
+    def process(self):
+        return self.config["process"]
+
+    @property
+    def linux(self):
+        return self.config["linux"]
+
+    @property
+    def resources(self):
+        return self.linux["resources"]
+
+    def mount(self, destination, type_="", source="", *options):
+        """Append a mount; `type_` "bind" is a bind of `source`, unless the options say rbind."""
+        if type_ == "bind" and "rbind" not in options:
+            options = ("bind", *options)
+        entry = {"destination": destination, "type": type_, "source": str(source), "options": list(options)}
+        self.config["mounts"].append(entry)
+
+    def namespace(self, type_, path=None):
+        """Have a namespace of `type_`, new or joined at `path`."""
+        self.without_namespace(type_)
+        self.linux["namespaces"].append({"type": type_, "path": path} if path else {"type": type_})
+
+    def without_namespace(self, type_):
+        self.linux["namespaces"] = [one for one in self.linux["namespaces"] if one["type"] != type_]
+
+    def user_namespace(self, host_id=100000, size=65536):
+        """Have a new user namespace, and a root file system that its root owns and can reach."""
+        self.namespace("user")
+        for kind in ("uidMappings", "gidMappings"):
+            self.linux[kind] = [{"containerID": 0, "hostID": host_id, "size": size}]
+        for directory, _, files in os.walk(self.rootfs):
+            for path in [directory, *(os.path.join(directory, name) for name in files)]:
+                if os.path.basename(path) != "busybox":  # one file, linked into every bundle
+                    os.lchown(path, host_id, host_id)
+        for parent in (self.path, *self.path.parents):
+            if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o111)
+
+    def save(self):
+        (self.path / "config.json").write_text(json.dumps(self.config))
+
+
+_applets: "list[str]" = []
+
+
+def applets():
+    if not _applets:
+        _applets.extend(subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split())
+    return _applets
+
+
+class Container:
+    """A container of the runtime under test. What its methods call must work; `fails` is for what must not."""
+
+    def __init__(self, runtime, directory, bundle):
+        self.runtime = runtime
+        self.root = directory / "state"
+        self.bundle = bundle
+        self.id = f"test-{uuid.uuid4().hex[:12]}"
+        self.pid_file = directory / f"{self.id}.pid"
+        self.output_file = directory / f"{self.id}.output"
+
+    def command(self, verb, *arguments):
+        return [str(self.runtime), "--root", str(self.root), verb, *map(str, arguments)]
+
+    def call(self, verb, *arguments, **options):
+        """Run the runtime, whatever comes of it."""
+        self.bundle.save()
+        options = {"timeout": TIMEOUT, "stdin": subprocess.DEVNULL, **options}
+        if "input" in options:
+            del options["stdin"]
+        result = subprocess.run(self.command(verb, *arguments), capture_output=True, **options)
+        result.stdout = result.stdout.decode("utf-8", "surrogateescape")
+        result.stderr = result.stderr.decode("utf-8", "surrogateescape")
+        return result
+
+    def works(self, verb, *arguments, **options):
+        """Run the runtime, which must end well, and return its standard output."""
+        result = self.call(verb, *arguments, **options)
+        assert result.returncode == 0, f"{verb}: {result.returncode}: {result.stdout}{result.stderr}"
+        return result.stdout
+
+    def fails(self, verb, *arguments, status=1, **options):
+        """Run the runtime, which must fail with one line, and return that."""
+        result = self.call(verb, *arguments, **options)
+        assert result.returncode == status, f"{verb}: {result.returncode}: {result.stdout}{result.stderr}"
+        assert "Traceback" not in result.stderr
+        lines = result.stderr.splitlines()
+        assert len(lines) == 1 or self.name != "pyrun", result.stderr
+        return lines[-1]
+
+    @property
+    def name(self):
+        return Path(self.runtime).name
+
+    def create(self, *options, **keywords):
+        """`create`; what the container writes goes to a file, see output()."""
+        self._detached("create", "--pid-file", self.pid_file, *options, **keywords)
+        return self
+
+    def start(self):
+        self.works("start", self.id)
+        return self
+
+    def run_detached(self, *options, **keywords):
+        self._detached("run", "--detach", "--pid-file", self.pid_file, *options, **keywords)
+        return self
+
+    def _detached(self, verb, *options, **keywords):
+        # A file: what the container inherits stays open, and a pipe would have no end.
+        self.bundle.save()
+        command = self.command(verb, "--bundle", self.bundle.path, *options, self.id)
+        with open(self.output_file, "w") as output:
+            result = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=TIMEOUT, **keywords
+            )
+        assert result.returncode == 0, f"{verb}: {self.output()}"
+
+    def output(self):
+        return self.output_file.read_text(errors="surrogateescape")
+
+    def run(self, *command, options=(), **keywords):
+        """Run the bundle's program, or `command`, in the foreground, and return its standard output."""
+        if command:
+            self.bundle.process["args"] = list(command)
+        return self.works("run", "--bundle", self.bundle.path, *options, self.id, **keywords)
+
+    def sh(self, script, **keywords):
+        """Run a shell script in the foreground and return its standard output without the last newline."""
+        return self.run("sh", "-c", script, **keywords).rstrip("\n")
+
+    def run_fails(self, *command, options=(), **keywords):
+        """Run what must not come to life, and return the one line that says why."""
+        if command:
+            self.bundle.process["args"] = list(command)
+        return self.fails("run", "--bundle", self.bundle.path, *options, self.id, **keywords)
+
+    def exec(self, *command, options=(), **keywords):
+        return self.works("exec", *options, self.id, *command, **keywords)
+
+    def sleeping(self):
+        """Run, in the background, a program that does nothing until it is killed."""
+        self.bundle.process["args"] = ["sleep", "1000"]
+        return self.run_detached()
+
+    def pid(self):
+        return int(self.pid_file.read_text())
+
+    def state(self):
+        return json.loads(self.works("state", self.id))
+
+    def status(self):
+        return self.state()["status"]
+
+    def delete(self, *options):
+        self.works("delete", *options, self.id)
+
+    def wait_until(self, status):
+        wait_until(lambda: self.status() == status, f"{self.id} is {status}")
+        return self
+
+    def exists(self):
+        return self.id in self.works("list", "--quiet").split() if self.root.exists() else False
+
+    def proc(self, name):
+        return Path(f"/proc/{self.pid()}/{name}").read_text()
+
+    def cgroups(self):
+        """Return the directories of this container's cgroups that there are."""
+        return cgroups_named(self.id)
+
+    def cgroup_file(self, controller, name):
+        """Return the content of a file of the container's cgroup."""
+        for line in self.proc("cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                return Path(f"/sys/fs/cgroup/{controller}{path}", name).read_text().strip()
+        raise AssertionError(f"not in a cgroup of {controller}: {self.proc('cgroup')}")
+
+
+def wait_until(condition, what, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"after {seconds} s still not: {what}"
+        time.sleep(0.02)
+
+
+def cgroups_named(name):
+    found = []
+    for directory, names, _ in os.walk("/sys/fs/cgroup"):
+        found += [os.path.join(directory, one) for one in names if name in one]
+    return found
+
+
+def mounts_below(path):
+    with open("/proc/self/mountinfo") as file:
+        return [line.split()[4] for line in file if line.split()[4].startswith(f"{path}/")]
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,101 @@
+"""Binds with ids of their own: idmap, ridmap, uidMappings and gidMappings of a mount."""
+
+import os
+
+import pytest
+
+pytestmark = [pytest.mark.needs("root", "/bin/busybox"), pytest.mark.only_pyrun("Debian's runc and crun are older")]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A directory with a file of the host's root and one of the host's user 7."""
+    directory = tmp_path / "source"
+    directory.mkdir()
+    (directory / "of-root").touch()
+    (directory / "of-seven").touch()
+    os.chown(directory / "of-seven", 7, 8)
+    for parent in (directory, *directory.parents):
+        if parent.stat().st_uid == os.geteuid() and str(parent) != "/":
+            parent.chmod(parent.stat().st_mode | 0o111)
+    return directory
+
+
+def mapping(container_id, host_id, size=100):
+    return [{"containerID": container_id, "hostID": host_id, "size": size}]
+
+
+def owners(container):
+    return dict(line.split() for line in container.sh("cd /data; stat -c '%n %u:%g' *").splitlines())
+
+
+def test_the_mounts_own_mappings_are_applied(container, bundle, source):
+    bundle.mount("/data", "bind", source, "idmap")
+    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 2000))
+
+    assert owners(container) == {"of-root": "1000:2000", "of-seven": "1007:2008"}
+
+
+def test_mappings_alone_are_enough(container, bundle, source):
+    bundle.mount("/data", "bind", source)
+    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 2000))
+
+    assert owners(container)["of-root"] == "1000:2000"
+
+
+def test_a_user_namespace_sees_the_hosts_owners_by_idmap(container, bundle, source):
+    bundle.user_namespace()
+    bundle.mount("/plain", "bind", source)
+    bundle.mount("/data", "bind", source, "idmap")
+
+    assert owners(container) == {"of-root": "0:0", "of-seven": "7:8"}
+
+
+def test_without_idmap_a_user_namespace_sees_nobody(container, bundle, source):
+    bundle.user_namespace()
+    bundle.mount("/data", "bind", source)
+
+    assert owners(container) == {"of-root": "65534:65534", "of-seven": "65534:65534"}
+
+
+def test_what_the_container_writes_belongs_to_the_hosts_id(container, bundle, source):
+    bundle.user_namespace()
+    bundle.mount("/data", "bind", source, "idmap")
+    bundle.process["user"] = {"uid": 0, "gid": 0}
+    container.sh("touch /data/new")
+
+    assert (source / "new").stat().st_uid == 0
+
+
+@pytest.fixture
+def mount_below(source):
+    os.mkdir(source / "below")
+    assert os.system(f"mount -t tmpfs tmpfs {source}/below && touch {source}/below/file") == 0
+    yield source / "below"
+    os.system(f"umount {source}/below")
+
+
+@pytest.mark.parametrize("option, owner", [("idmap", "0"), ("ridmap", "1000")])
+def test_what_is_mounted_below_is_mapped_by_ridmap_only(container, bundle, source, mount_below, option, owner):
+    bundle.mount("/data", "bind", source, "rbind", option)
+    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 1000))
+
+    assert container.sh("stat -c %u /data/below/file") == owner
+    assert container.sh("stat -c %u /data/of-root") == "1000"
+
+
+def test_exec_sees_the_mapped_owners(container, bundle, source):
+    bundle.mount("/data", "bind", source, "idmap", "ro")
+    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 1000))
+    container.sleeping()
+
+    assert container.exec("stat", "-c", "%u", "/data/of-seven").strip() == "1007"
+    assert "Read-only" in container.call("exec", container.id, "touch", "/data/x").stderr
+
+
+def test_a_file_system_that_cannot_be_mapped_is_refused_by_name(container, bundle):
+    bundle.mount("/data", "bind", "/proc/sys", "idmap")
+    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 1000))
+
+    reason = container.run_fails("true")
+    assert '"/proc/sys"' in reason and "cannot map its ids" in reason

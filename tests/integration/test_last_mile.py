@@ -1,0 +1,118 @@
+"""The last mile: one table, by an ELF of two machines and by Python, and what waits at the gate."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import REPOSITORY, TIMEOUT
+
+from pyrun.launch import elf
+from pyrun.launch.table import Table, read_report
+
+pytestmark = pytest.mark.only_pyrun("about its last mile")
+
+SOURCES = REPOSITORY / "runtime/pyrun/launch"
+TOOLS = {"x86_64": "", "aarch64": "aarch64-linux-gnu-"}
+# Numbers of write, close and exit_group: the tables of the tests are made for both machines on this one.
+CALLS = {"x86_64": {"write": 1, "close": 3, "exit_group": 231}, "aarch64": {"write": 64, "close": 57, "exit_group": 94}}
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.needs("as", "aarch64-linux-gnu-as")
+def test_the_source_assembles_to_the_bytes_in_the_module(tmp_path, machine):
+    prefix = TOOLS[machine]
+    subprocess.run([f"{prefix}as", "-o", tmp_path / "o", SOURCES / f"last_mile_{machine}.S"], check=True)
+    subprocess.run([f"{prefix}objcopy", "-O", "binary", "-j", ".text", tmp_path / "o", tmp_path / "b"], check=True)
+
+    assert (tmp_path / "b").read_bytes() == elf.CODE[machine]
+
+
+def program(tmp_path, monkeypatch, machine, table):
+    """Return the path of the ELF that carries out `table` on `machine`."""
+    monkeypatch.setattr("pyrun.launch.table.number", CALLS[machine].__getitem__)
+    head, data = elf.assemble(table, machine)
+    path = tmp_path / machine
+    with open(path, "wb") as file:
+        file.write(head)
+        file.seek(elf.TABLE_ADDRESS - elf.CODE_ADDRESS)
+        file.write(data)
+    path.chmod(0o755)
+    return [path] if machine == "x86_64" else ["qemu-aarch64-static", path]
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.needs("qemu-aarch64-static")
+def test_rows_follow_each_other_and_jump_on_a_positive_result(tmp_path, monkeypatch, machine):
+    table = Table(report=2)
+    table.call("write", 1, table.string(b"one"), 3).jump_to = 2
+    table.call("write", 1, table.string(b"skipped"), 7)
+    table.call("write", 1, table.string(b"two"), 3)
+    table.call("exit_group", 5)
+    result = subprocess.run(program(tmp_path, monkeypatch, machine, table), capture_output=True, timeout=TIMEOUT)
+
+    assert (result.returncode, result.stdout, result.stderr) == (5, b"onetwo", b"")
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.needs("qemu-aarch64-static")
+def test_an_excused_error_is_passed_over_and_another_reported(tmp_path, monkeypatch, machine):
+    table = Table(report=2)
+    table.call("close", 99, excused=9)
+    table.call("close", 99, label="close the door")
+    table.call("exit_group", 5)
+    result = subprocess.run(program(tmp_path, monkeypatch, machine, table), capture_output=True, timeout=TIMEOUT)
+    report = read_report(result.stderr)
+
+    assert result.returncode == 1
+    assert (report.errno, report.filename) == (9, "close the door")
+
+
+def test_python_does_the_same_as_the_elf():
+    script = """
+from pyrun.launch.table import Table
+from pyrun.launch.executor import carry_out
+table = Table(report=2)
+table.call("write", 1, table.string(b"one"), 3).jump_to = 2
+table.call("write", 1, table.string(b"skipped"), 7)
+table.call("close", 99, excused=9)
+table.call("close", 99, label="close the door")
+carry_out(table)
+"""
+    command = ["/usr/bin/python3", "-IS", "-c", f"import sys; sys.path[:0] = [{str(REPOSITORY / 'runtime')!r}]{script}"]
+    result = subprocess.run(command, capture_output=True, timeout=TIMEOUT)
+    report = read_report(result.stderr)
+
+    assert (result.returncode, result.stdout) == (1, b"one")
+    assert (report.errno, report.filename) == (9, "close the door")
+
+
+@pytest.mark.needs("root", "/bin/busybox", "/proc/sys/vm/memfd_noexec")
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_python_carries_it_out_where_no_memfd_may_be_executed(container, bundle, forbidden):
+    bundle.process["args"] = ["sh", "-c", "echo ran; exec cat /proc/1/comm"]
+    bundle.save()
+    run = " ".join(container.command("run", "--bundle", bundle.path, container.id))
+    sysctl = "echo 2 > /proc/sys/vm/memfd_noexec && " if forbidden else ""
+    script = f"{sysctl}strace -f -qq -e trace=execve,execveat -o {bundle.path}/trace {run}"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+
+    assert (result.stdout, result.stderr) == ("ran\ncat\n", "")
+    assert ('"pyrun", "init"' not in (bundle.path / "trace").read_text()) == forbidden
+
+
+@pytest.mark.needs("root", "/bin/busybox")
+def test_a_waiting_init_is_small(container):
+    container.create()
+    rss = next(line for line in container.proc("smaps_rollup").splitlines() if line.startswith("Rss:"))
+
+    assert int(rss.split()[1]) < 64
+
+
+@pytest.mark.needs("root", "/bin/busybox")
+def test_a_waiting_init_is_no_interpreter(container):
+    container.create()
+
+    assert "python" not in str(Path(f"/proc/{container.pid()}/exe").readlink())
+    assert shutil.which("python3") not in container.proc("maps")

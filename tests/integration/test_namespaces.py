@@ -1,0 +1,227 @@
+"""Namespaces: each type new, or joined by its path."""
+
+import os
+import subprocess
+
+import pytest
+from harness import TIMEOUT, wait_until
+
+pytestmark = pytest.mark.needs("root", "/bin/busybox")
+
+# type in config.json: name in /proc/PID/ns
+TYPES = {
+    "pid": "pid",
+    "network": "net",
+    "ipc": "ipc",
+    "uts": "uts",
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "time": "time",
+}
+
+
+def identity(pid, name):
+    return os.readlink(f"/proc/{pid}/ns/{name}")
+
+
+@pytest.fixture
+def holder():
+    """A process in new namespaces of its own, as an engine's pause container is."""
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--net",
+        "--ipc",
+        "--uts",
+        "--cgroup",
+        "--time",
+        "--mount",
+        "sleep",
+        "1000",
+    ]
+    unshare = subprocess.Popen(command)
+    children = f"/proc/{unshare.pid}/task/{unshare.pid}/children"
+    wait_until(lambda: open(children).read().split(), "it has forked")
+    pid = int(open(children).read().split()[0])
+    wait_until(lambda: open(f"/proc/{pid}/comm").read() == "sleep\n", "it sleeps")
+    yield pid
+    os.kill(pid, 9)
+    unshare.wait(TIMEOUT)
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_a_new_namespace_is_another_than_the_hosts(container, bundle, type_):
+    if type_ == "time" and container.name != "pyrun":
+        pytest.skip("runc 1.1 and crun 1.8 know no time namespace")
+    bundle.namespace(type_)
+    container.sleeping()
+
+    assert identity(container.pid(), TYPES[type_]) != identity("self", TYPES[type_])
+
+
+@pytest.mark.parametrize("type_", ["network", "ipc", "uts", "pid"])
+def test_a_type_that_is_not_listed_stays_the_hosts(container, bundle, type_):
+    bundle.without_namespace(type_)
+    if type_ == "uts":
+        del bundle.config["hostname"]
+    container.sleeping()
+
+    assert identity(container.pid(), TYPES[type_]) == identity("self", TYPES[type_])
+
+
+@pytest.mark.only_pyrun("without a mount namespace its mounts would be the host's: refused")
+def test_no_mount_namespace_is_refused(container, bundle):
+    bundle.without_namespace("mount")
+
+    assert '"mount" is required' in container.run_fails()
+
+
+@pytest.mark.parametrize("type_", ["network", "ipc", "uts", "cgroup", "time"])
+def test_a_namespace_is_joined_by_its_path(container, bundle, holder, type_):
+    if type_ == "time" and container.name != "pyrun":
+        pytest.skip("runc 1.1 and crun 1.8 know no time namespace")
+    bundle.namespace(type_, f"/proc/{holder}/ns/{TYPES[type_]}")
+    container.sleeping()
+
+    assert identity(container.pid(), TYPES[type_]) == identity(holder, TYPES[type_])
+
+
+def test_a_pid_namespace_is_joined_by_its_path(container, bundle, holder):
+    bundle.namespace("pid", f"/proc/{holder}/ns/pid")
+    container.sleeping()
+
+    assert identity(container.pid(), "pid") == identity(holder, "pid")
+    assert "sleep" in container.exec("cat", "/proc/1/comm")
+
+
+def test_all_types_are_joined_at_once(container, bundle, holder):
+    for type_ in ("pid", "network", "ipc", "uts"):
+        bundle.namespace(type_, f"/proc/{holder}/ns/{TYPES[type_]}")
+    container.sleeping()
+
+    for type_ in ("pid", "network", "ipc", "uts"):
+        assert identity(container.pid(), TYPES[type_]) == identity(holder, TYPES[type_])
+
+
+@pytest.mark.parametrize("type_, other", [("network", "uts"), ("uts", "ipc"), ("ipc", "pid"), ("pid", "net")])
+@pytest.mark.only_pyrun("the wording")
+def test_the_path_of_another_type_is_refused(container, bundle, type_, other):
+    path = f"/proc/{os.getpid()}/ns/{other}"
+    bundle.namespace(type_, path)
+
+    message = container.run_fails()
+
+    assert f"config.json: linux.namespaces: {path} is a " in message
+    assert not container.exists()
+
+
+@pytest.mark.only_pyrun("the wording")
+def test_a_path_that_is_no_namespace_is_refused(container, bundle):
+    bundle.namespace("uts", "/etc/hostname")
+
+    assert "/etc/hostname is not a namespace" in container.run_fails()
+
+
+@pytest.mark.only_pyrun("the wording")
+def test_a_path_that_is_not_there_is_refused(container, bundle):
+    bundle.namespace("uts", "/nonexistent/uts")
+
+    assert "/nonexistent/uts: No such file or directory" in container.run_fails()
+
+
+@pytest.mark.only_pyrun("their own programs can be seen in a joined pid namespace")
+def test_no_interpreter_is_ever_seen_from_a_joined_pid_namespace(container, new_container, bundle, full):
+    """A pod: the first container watches the processes that come to life beside it."""
+    watch = "while :; do for one in /proc/[0-9]*; do readlink $one/exe; done; done 2>/dev/null | grep -v busybox"
+    bundle.process["args"] = ["sh", "-c", f"{watch}; sleep 1000"]
+    everything = dict.fromkeys(("bounding", "effective", "permitted"), ["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"])
+    bundle.process["capabilities"] = everything
+    container.run_detached()
+    peer = new_container()
+    peer.bundle.namespace("pid", f"/proc/{container.pid()}/ns/pid")
+    for _ in range(100 if full else 20):
+        peer.run("true")
+
+    assert not [line for line in container.output().splitlines() if "python" in line]
+
+
+def test_the_first_process_is_pid_1(container):
+    assert container.sh("echo $$") == "1"
+
+
+def test_the_network_namespace_has_a_loopback_that_is_up(container, bundle):
+    bundle.process["capabilities"] = {}
+    result = container.run("cat", "/proc/net/dev")
+
+    assert [line.split(":")[0].strip() for line in result.splitlines()[2:]] == ["lo"]
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 know no time namespace")
+def test_a_time_namespace_has_its_offsets(container, bundle):
+    bundle.namespace("time")
+    bundle.linux["timeOffsets"] = {"boottime": {"secs": 1_000_000, "nanosecs": 0}}
+    result = container.call("run", "--bundle", bundle.path, container.id)
+    if "linux.timeOffsets is not supported yet" in result.stderr:
+        pytest.skip(result.stderr)
+    inside = float(container.run("cat", "/proc/uptime").split()[0])
+
+    assert inside - float(open("/proc/uptime").read().split()[0]) == pytest.approx(1_000_000, abs=60)
+
+
+def test_hostname_is_the_configs_and_not_the_hosts(container, bundle):
+    bundle.config["hostname"] = "inside"
+
+    assert container.run("hostname") == "inside\n"
+    assert os.uname().nodename != "inside"
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 ignore it")
+def test_domainname_is_the_configs(container, bundle):
+    bundle.config["domainname"] = "example.org"
+
+    assert container.run("cat", "/proc/sys/kernel/domainname") == "example.org\n"
+
+
+def test_a_hostname_without_a_uts_namespace_is_refused(container, bundle):
+    before = os.uname().nodename
+    bundle.without_namespace("uts")
+
+    container.run_fails()
+
+    assert os.uname().nodename == before
+
+
+@pytest.mark.parametrize(
+    "key, value, path",
+    [
+        ("net.ipv4.ip_forward", "1", "net/ipv4/ip_forward"),
+        ("net/ipv4/ping_group_range", "0 10", "net/ipv4/ping_group_range"),
+        ("kernel.msgmax", "4096", "kernel/msgmax"),
+        ("kernel.shmmni", "100", "kernel/shmmni"),
+        ("fs.mqueue.msg_max", "7", "fs/mqueue/msg_max"),
+    ],
+)
+def test_a_sysctl_is_set_in_its_namespace_alone(container, bundle, key, value, path):
+    bundle.linux["sysctl"] = {key: value}
+    if "/" in key and container.name == "runc":
+        pytest.skip("runc 1.1 wants dots")
+    inside = container.run("cat", f"/proc/sys/{path}").split()
+
+    assert inside == value.split()
+    assert open(f"/proc/sys/{path}").read().split() != value.split() or key == "net.ipv4.ip_forward"
+
+
+def test_a_sysctl_of_a_namespace_that_is_the_hosts_is_refused(container, bundle):
+    bundle.without_namespace("network")
+    bundle.linux["sysctl"] = {"net.ipv4.ip_default_ttl": "33"}
+
+    container.run_fails()
+
+    assert open("/proc/sys/net/ipv4/ip_default_ttl").read() != "33\n"
+
+
+def test_a_sysctl_that_is_not_there_is_an_error(container, bundle):
+    bundle.linux["sysctl"] = {"net.nonsense": "1"}
+
+    container.run_fails()

@@ -1,0 +1,76 @@
+"""linux.netDevices: interfaces of the host move into the container, with their addresses."""
+
+import subprocess
+
+import pytest
+
+pytestmark = [
+    pytest.mark.needs("root", "/bin/busybox", "ip"),
+    pytest.mark.only_pyrun("Debian's runc and crun are older"),
+]
+
+
+def ip(*arguments):
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def veth():
+    """Two interfaces of the host, tied to each other; where one goes, and ends, the other ends."""
+    ip("link", "add", "pyrun-a", "type", "veth", "peer", "name", "pyrun-b")
+    yield "pyrun-a", "pyrun-b"
+    subprocess.run(["ip", "link", "delete", "pyrun-b"], capture_output=True)
+
+
+def test_an_interface_moves_with_its_global_addresses_and_is_up(container, bundle, veth):
+    ip("address", "add", "192.0.2.7/24", "dev", "pyrun-a")
+    ip("address", "add", "2001:db8::7/64", "dev", "pyrun-a", "nodad")
+    ip("address", "add", "169.254.9.9/16", "dev", "pyrun-a", "scope", "link")
+    bundle.linux["netDevices"] = {"pyrun-a": {}}
+    shown = container.run("ip", "address", "show", "pyrun-a")
+
+    assert "192.0.2.7/24" in shown
+    assert "2001:db8::7/64" in shown
+    assert "169.254.9.9" not in shown
+    assert ",UP" in shown
+
+
+def test_it_is_gone_from_the_host_while_the_container_lives(container, bundle, veth):
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "eth0"}}
+    container.sleeping()
+
+    assert "pyrun-a" not in ip("-brief", "link")
+    assert "pyrun-b" in ip("-brief", "link")
+    assert "eth0" in container.exec("ip", "link")
+
+
+def test_a_pattern_is_numbered_by_the_kernel(container, bundle, veth):
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "net%d"}, "pyrun-b": {"name": "net%d"}}
+    names = [line.split(":")[1].strip().partition("@")[0] for line in container.sh("ip -o link").splitlines()]
+
+    assert sorted(names) == ["lo", "net0", "net1"]
+
+
+def test_it_moves_into_the_network_namespace_of_a_user_namespace(container, bundle, veth):
+    bundle.user_namespace()
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "eth0"}}
+
+    assert "eth0" in container.run("ip", "link")
+
+
+def test_a_name_that_is_taken_is_an_error_and_nothing_moves(container, bundle, veth):
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "lo"}}
+
+    assert '"pyrun-a" cannot become "lo"' in container.run_fails("true")
+    assert "pyrun-a" in ip("-brief", "link")
+
+
+def test_an_interface_that_is_not_there_is_named(container, bundle):
+    bundle.linux["netDevices"] = {"pyrun-none": {}}
+
+    assert '"pyrun-none" is no network interface of the host' in container.run_fails("true")
+
+
+def test_without_the_property_the_hosts_interfaces_stay(container, veth):
+    assert container.sh("ip -o link | wc -l") == "1"
+    assert "pyrun-a" in ip("-brief", "link")

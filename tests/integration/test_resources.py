@@ -1,0 +1,99 @@
+"""linux.cgroupsPath, and linux.resources where each is seen: in the files of the container's cgroups."""
+
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.needs("root", "/bin/busybox", "cgroup v1")
+
+MB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "resources, controller, file, expected",
+    [
+        ({"memory": {"limit": 64 * MB}}, "memory", "memory.limit_in_bytes", str(64 * MB)),
+        ({"memory": {"reservation": 32 * MB}}, "memory", "memory.soft_limit_in_bytes", str(32 * MB)),
+        ({"cpu": {"shares": 512}}, "cpu", "cpu.shares", "512"),
+        ({"cpu": {"quota": 50000, "period": 100000}}, "cpu", "cpu.cfs_quota_us", "50000"),
+        ({"cpu": {"quota": 20000, "period": 200000}}, "cpu", "cpu.cfs_period_us", "200000"),
+        ({"cpu": {"cpus": "0"}}, "cpuset", "cpuset.cpus", "0"),
+        ({"cpu": {"mems": "0"}}, "cpuset", "cpuset.mems", "0"),
+        ({"pids": {"limit": 50}}, "pids", "pids.max", "50"),
+        ({"pids": {"limit": -1}}, "pids", "pids.max", "max"),
+        pytest.param(
+            {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MB}]},
+            "hugetlb",
+            "hugetlb.2MB.limit_in_bytes",
+            str(4 * MB),
+            marks=pytest.mark.needs("cgroup hugetlb"),
+        ),
+    ],
+)
+def test_a_limit_is_in_force(container, bundle, resources, controller, file, expected):
+    bundle.resources.update(resources)
+    container.sleeping()
+
+    assert container.cgroup_file(controller, file) == expected
+
+
+@pytest.mark.needs("/dev/vda")
+def test_a_device_can_be_throttled(container, bundle):
+    number = os.stat("/dev/vda").st_rdev
+    rate = {"major": os.major(number), "minor": os.minor(number), "rate": 1 * MB}
+    bundle.resources["blockIO"] = {"throttleReadBpsDevice": [rate]}
+    container.sleeping()
+
+    assert container.cgroup_file("blkio", "blkio.throttle.read_bps_device").endswith(f" {MB}")
+
+
+def test_memory_beyond_the_limit_is_not_given(container, bundle):
+    bundle.resources["memory"] = {"limit": 8 * MB, "swap": 8 * MB}
+    bundle.process["args"] = ["sh", "-c", "head -c 64000000 /dev/zero | tail -c 60000000 > /dev/null; echo $?"]
+
+    assert "137" in container.run() or container.call("state", container.id).returncode
+
+
+def test_the_pids_limit_stops_forks(container, bundle):
+    bundle.resources["pids"] = {"limit": 3}
+    script = "for i in 1 2 3 4 5; do sleep 1 & done 2>&1; wait; true"
+
+    assert "fork" in container.sh(f"({script}) 2>&1; true")
+
+
+@pytest.mark.only_pyrun("256 kB is the least for crun 1.8, 4 MB for runc 1.1")
+def test_128_kilobytes_are_enough(container, bundle):
+    # Of these busybox itself (static, with glibc) takes 112 when it joins right before execve: page tables, stack,
+    # data. What runs before it adds no page that counts.
+    bundle.resources["memory"] = {"limit": 128 << 10}
+
+    assert container.run("/bin/busybox", "true") == ""
+
+
+@pytest.mark.parametrize("path", ["/test-pyrun-{}/inner", "test-pyrun-{}/relative"])
+def test_the_cgroup_is_where_the_config_says(container, bundle, path):
+    bundle.linux["cgroupsPath"] = f"{path.format(uuid.uuid4().hex[:8])}-{container.id}"
+    container.sleeping()
+    found = [line.split(":", 2)[2] for line in container.proc("cgroup").splitlines() if ":pids:" in line]
+
+    assert found[0].endswith(bundle.linux["cgroupsPath"])
+    container.delete("--force")
+    parent = Path(f"/sys/fs/cgroup/pids{found[0]}").parent
+    for directory in Path("/sys/fs/cgroup").glob(f"*{str(parent).removeprefix('/sys/fs/cgroup/pids')}"):
+        directory.rmdir()
+
+
+def test_without_a_path_the_cgroup_has_the_containers_name(container):
+    container.sleeping()
+
+    assert container.id in container.proc("cgroup")
+
+
+def test_all_devices_are_denied_by_default_but_the_usual_ones(container):
+    container.sleeping()
+    listed = container.cgroup_file("devices", "devices.list")
+
+    assert "a *:* rwm" not in listed.splitlines()
+    assert {"c 1:3 rwm", "c 1:5 rwm", "c 5:2 rwm"} <= set(listed.splitlines())

@@ -1,0 +1,173 @@
+"""linux.seccomp with SCMP_ACT_NOTIFY: an agent on the host answers for system calls of the container."""
+
+import json
+import os
+import socket
+import threading
+from fcntl import ioctl
+
+import pytest
+
+pytestmark = pytest.mark.needs("root", "/bin/busybox")
+
+SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND = 0xC0502100, 0xC0182101
+EDQUOT = 122
+
+
+class Agent:
+    """Takes listeners at `path`; refuses the calls that they tell of with EDQUOT."""
+
+    def __init__(self, path):
+        self.path = path
+        self.states = []
+        self.asked = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            connection, _ = self._listening.accept()
+            data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 4)
+            self.states.append((json.loads(data), descriptors))
+            for fd in descriptors:
+                threading.Thread(target=self._answer, args=(fd,), daemon=True).start()
+
+    def _answer(self, fd):
+        while True:
+            call = bytearray(80)  # struct seccomp_notif
+            try:
+                ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, call)
+            except OSError:
+                return os.close(fd)  # nobody has the filter any more
+            self.asked.append(int.from_bytes(call[8:12], "little"))
+            error = (-EDQUOT).to_bytes(4, "little", signed=True)
+            ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, bytes(call[:8]) + bytes(8) + error + bytes(4))
+
+
+@pytest.fixture
+def agent(tmp_path):
+    return Agent(tmp_path / "agent.sock")
+
+
+@pytest.fixture
+def notified(bundle, agent):
+    """Let the agent answer for `names`."""
+
+    def notified(*names, metadata=""):
+        bundle.linux["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": str(agent.path),
+            "listenerMetadata": metadata,
+            "syscalls": [{"names": list(names), "action": "SCMP_ACT_NOTIFY"}],
+        }
+        return bundle.linux["seccomp"]
+
+    return notified
+
+
+def test_the_agent_answers_for_the_program(container, notified, agent):
+    notified("mkdir", "mkdirat")
+
+    assert "uota exceeded" in container.sh("mkdir /made 2>&1; ls / ; true")
+    assert not (container.bundle.rootfs / "made").exists()
+    assert len(agent.asked) == 1
+
+
+def test_the_agent_learns_whose_filter_it_is(container, notified, agent, bundle):
+    notified("mkdir", "mkdirat", metadata="of the test")
+    bundle.config["annotations"] = {"com.example": "1"}
+    container.sleeping()
+    ((state, descriptors),) = agent.states
+
+    assert len(descriptors) == 1
+    assert state["fds"] == ["seccompFd"]
+    assert state["pid"] == container.pid()
+    assert state["metadata"] == "of the test"
+    assert state["state"]["id"] == container.id
+    assert state["state"]["pid"] == container.pid()
+    assert state["state"]["bundle"] == str(bundle.path)
+    assert state["state"]["annotations"] == {"com.example": "1"}
+
+
+def test_the_agent_answers_for_execve_itself(container, notified, agent):
+    notified("execve")
+
+    assert "uota exceeded" in container.run_fails("true")
+    assert len(agent.asked) == 1
+
+
+@pytest.mark.only_pyrun("runc hands over the listener at create")
+def test_a_created_container_has_no_filter_yet(container, notified, agent):
+    notified("mkdir", "mkdirat")
+    container.create()
+
+    assert agent.states == []
+    container.start()
+    assert len(agent.states) == 1
+
+
+def test_exec_has_a_listener_of_its_own(container, notified, agent):
+    notified("mkdir", "mkdirat")
+    container.sleeping()
+
+    result = container.call("exec", container.id, "mkdir", "/made")
+
+    assert "uota exceeded" in result.stderr
+    assert [state["state"]["status"] for state, _ in agent.states][1] == "running"
+    assert agent.states[1][0]["pid"] != container.pid()
+
+
+def test_descriptors_that_are_passed_on_do_not_disturb(container, notified, agent, tmp_path):
+    notified("mkdir", "mkdirat")
+    with open(tmp_path / "passed", "w") as file:
+        os.dup2(file.fileno(), 3)
+        os.dup2(file.fileno(), 4)
+        listing = container.sh("mkdir /made; ls /proc/self/fd", options=("--preserve-fds", "2"), pass_fds=(3, 4))
+        os.close(3)
+        os.close(4)
+
+    assert len(agent.asked) == 1
+    assert listing.split() == ["0", "1", "2", "3", "4", "5"]  # the last is that of ls
+
+
+def test_the_program_has_no_listener_itself(container, notified):
+    notified("mkdir", "mkdirat")
+
+    assert container.sh("ls /proc/self/fd").split() == ["0", "1", "2", "3"]
+
+
+def test_without_an_agent_the_program_does_not_run(container, notified, bundle):
+    notified("mkdir")["listenerPath"] = "/nowhere/agent.sock"
+
+    assert "/nowhere/agent.sock" in container.run_fails("touch", "/ran")
+    assert not (bundle.rootfs / "ran").exists()
+
+
+def test_without_an_agent_exec_runs_nothing(container, notified, agent, bundle):
+    notified("mkdir", "mkdirat")
+    container.sleeping()
+    agent.path.unlink()
+
+    assert str(agent.path) in container.fails("exec", container.id, "touch", "/ran", status=255)
+    assert not (bundle.rootfs / "ran").exists()
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_filter_that_forbids_what_hands_the_listener_over_is_an_error(call, container, notified, agent, bundle):
+    seccomp = notified("mkdir")
+    seccomp["syscalls"].append({"names": [call], "action": "SCMP_ACT_KILL_PROCESS"})
+    result = container.call("run", "--bundle", bundle.path, container.id)
+
+    assert result.returncode != 0
+    assert not (bundle.rootfs / "ran").exists()
+    # A filter that kills at read may do so when it has been told that all is well, as one that kills at execve does.
+    assert call == "read" or "must allow read and write" in result.stderr
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_the_agent_cannot_answer_for_what_hands_the_listener_over(call, container, notified):
+    notified(call)
+
+    assert f"SCMP_ACT_NOTIFY cannot be used for the {call} system call" in container.run_fails("true")

@@ -1,0 +1,56 @@
+"""What a test may need of the machine, by name, and what the machine of continuous integration is known to lack.
+
+A test that needs something says so with `@pytest.mark.needs("CAP_SYS_RESOURCE")` and is skipped where that is missing,
+by name. With CI=true it fails instead: only what KNOWN_TO_LACK lists may go untested there.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+# what: why
+KNOWN_TO_LACK = {
+    "CAP_SYS_RESOURCE": "taken from the machine's root: no limit can be raised, no oom_score_adj lowered",
+    "AppArmor": "not in the machine's kernel",
+    "SELinux": "not in the machine's kernel",
+    "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
+    "cgroup v2 alone": "the machine has the hybrid layout; test_cgroup_v2.py boots one that has it",
+}
+
+CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
+
+
+def lacks(what: str) -> bool:
+    """Tell whether the machine lacks `what`: "root", a capability, a cgroup controller, a program, ..."""
+    if what == "root":
+        return os.geteuid() != 0
+    if what in CAPABILITIES:
+        return not effective_capabilities() >> CAPABILITIES[what] & 1
+    if what == "cgroup v1":
+        return not Path("/sys/fs/cgroup/memory").is_dir()
+    if what == "cgroup v2 alone":
+        return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    if what.startswith("cgroup "):
+        return not controller_is_there(what.removeprefix("cgroup "))
+    if what.startswith("namespace "):
+        return not Path("/proc/self/ns", what.removeprefix("namespace ")).exists()
+    if what.startswith("/"):
+        return not os.path.exists(what)
+    if what in ("AppArmor", "SELinux"):
+        names = Path("/sys/kernel/security/lsm")
+        return not names.exists() or what.lower() not in names.read_text()
+    return shutil.which(what) is None
+
+
+def effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def controller_is_there(name: str) -> bool:
+    if os.path.ismount(f"/sys/fs/cgroup/{name}"):
+        return True
+    v2 = Path("/sys/fs/cgroup/cgroup.controllers")
+    return v2.exists() and name in v2.read_text().split()

@@ -1,0 +1,176 @@
+"""pyfetch under test, a store for each test, and registries on loopback.
+
+PYFETCH is the command to test; without it, the source tree's. Needs docker-registry, skopeo, umoci, runc and
+busybox-static.
+"""
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path[:0] = [HERE, os.path.join(ROOT, "runtime")]
+
+from images import Image, busybox_layer  # noqa: E402
+from misbehaving import Registry  # noqa: E402
+
+COMMAND = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
+
+
+class Pyfetch:
+    """Runs pyfetch with a home, a store and a working directory of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.home = folder / "home"
+        self.store = folder / "store"
+        self.home.mkdir()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "XDG_RUNTIME_DIR": str(self.home / "run"),
+            "PYFETCH_STORE": str(self.store),
+            "PYTHONPATH": os.path.join(ROOT, "runtime"),
+        }
+
+    def run(self, *arguments, input=None, env=None, timeout=60, text=True):
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            input=input,
+            capture_output=True,
+            text=text,
+            timeout=timeout,
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+        )
+
+    def start(self, *arguments, env=None):
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env={**self.environment, **(env or {})},
+        )
+
+    def ok(self, *arguments, **options):
+        """Run, and return standard output without the line's end."""
+        done = self.run(*arguments, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def fails(self, *arguments, **options):
+        """Run, and return (status, standard error): one line of error, no traceback, nothing on standard output."""
+        done = self.run(*arguments, **options)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("pyfetch: error: ")]
+        assert done.returncode != 0, done.stdout
+        assert len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
+        assert done.stdout == ""
+        return done.returncode, errors[0]
+
+    def copy(self, image, *arguments, **options):
+        """Pull into a flat bundle, and return the path of its root file system."""
+        self.ok(image, self.folder / "bundle", "--copy", *arguments, **options)
+        return self.folder / "bundle" / "rootfs"
+
+
+def unmount_below(folder):
+    with open("/proc/self/mounts") as file:
+        points = [line.split(" ")[1] for line in file]
+    for point in reversed(points):
+        if point.startswith(f"{folder}/"):
+            subprocess.run(["umount", "-l", point], check=True)
+
+
+@pytest.fixture
+def pyfetch(tmp_path):
+    yield Pyfetch(tmp_path)
+    unmount_below(tmp_path)
+    subprocess.run(["rm", "-rf", str(tmp_path)], check=True)
+
+
+@pytest.fixture
+def registry():
+    server = Registry()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def busybox():
+    """An image that can run."""
+    return Image(busybox_layer(), config={"Cmd": ["/bin/sh", "-c", "echo hello"], "Env": ["PATH=/bin", "A=b"]})
+
+
+@pytest.fixture(scope="session")
+def docker_registry(tmp_path_factory):
+    """host:port of Debian's docker-registry."""
+    if not shutil.which("docker-registry"):
+        pytest.skip("docker-registry is not installed")
+    folder = tmp_path_factory.mktemp("docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    yield from serve_docker_registry(folder, port, "")
+
+
+def serve_docker_registry(folder, port, more):
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http:\n  addr: 127.0.0.1:{port}\n{more}"
+    )
+    process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def push(image, folder, name, *options):
+    """Push `image` to a registry with skopeo."""
+    image.write_layout(str(folder), "x")
+    command = ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false", *options]
+    subprocess.run([*command, f"oci:{folder}:x", f"docker://{name}"], check=True, capture_output=True)
+    return name
+
+
+def tree(root):
+    """Describe every file below `root`: kind, mode, owner, time, size or target, attributes, links, content."""
+    found = {}
+    inodes = {}
+    for folder, directories, files in os.walk(root):
+        for name in [".", *directories, *files] if folder == str(root) else [*directories, *files]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            key = os.path.relpath(path, root)
+            attributes = {n: os.getxattr(path, n, follow_symlinks=False) for n in _xattrs(path)}
+            what = os.readlink(path) if os.path.islink(path) else _content(path, status)
+            first = inodes.setdefault(status.st_ino, key) if status.st_nlink > 1 and not os.path.isdir(path) else key
+            owner = (status.st_uid, status.st_gid)
+            found[key] = (oct(status.st_mode), owner, status.st_mtime_ns, status.st_rdev, what, attributes, first)
+    return found
+
+
+def _xattrs(path):
+    return [n for n in os.listxattr(path, follow_symlinks=False) if not n.startswith("trusted.overlay.")]
+
+
+def _content(path, status):
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return file.read() if status.st_size < 1 << 20 else status.st_size

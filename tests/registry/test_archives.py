@@ -1,0 +1,183 @@
+"""Layouts and archives, in and out."""
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+from images import Image, digest_of, entry, index_of, symlink, tar, write_layout
+
+
+def members(*entries):
+    return tar(*(entry(name, data=data) for name, data in entries))
+
+
+def old_docker_archive(image, tag="test:1"):
+    """What docker save wrote before docker 25: folders with layer.tar, linked where they occur twice."""
+    config = image.blobs[image.manifest["config"]["digest"]]
+    layers = [gzip.decompress(layer) for layer in image.layers]
+    names = [f"{n}/layer.tar" for n in range(len(layers))]
+    document = [{"Config": "abc.json", "RepoTags": [tag], "Layers": names}]
+    files = [entry("abc.json", data=config), entry("manifest.json", data=json.dumps(document).encode())]
+    for n, layer in enumerate(layers):
+        twin = layers.index(layer)
+        files.append(entry(names[n], data=layer) if twin == n else symlink(names[n], f"../{names[twin]}"))
+    return tar(*files)
+
+
+def test_a_layout_is_read(pyfetch):
+    Image(tar("x")).write_layout(pyfetch.folder / "layout", "one")
+
+    assert os.listdir(pyfetch.copy("oci:layout:one")) == ["x"]
+    assert pyfetch.ok("oci:layout")
+
+
+def test_a_layout_with_several_images_needs_a_name(pyfetch):
+    images = [Image(tar("a")), Image(tar("b"))]
+    blobs = {**images[0].blobs, **images[1].blobs}
+    name = "org.opencontainers.image.ref.name"
+    entries = [{**i.descriptor, "annotations": {name: n}} for i, n in zip(images, ("a", "b"))]
+    write_layout(str(pyfetch.folder / "layout"), blobs, entries)
+    status, error = pyfetch.fails("oci:layout")
+
+    assert status == 2
+    assert "a, b" in error
+    assert os.listdir(pyfetch.copy("oci:layout:b")) == ["b"]
+    assert pyfetch.fails("oci:layout:c")[0] == 3
+
+
+def test_a_blob_that_is_a_link_is_not_followed(pyfetch):
+    image = Image(tar("x"))
+    image.write_layout(pyfetch.folder / "layout", "one")
+    blob = pyfetch.folder / "layout/blobs" / image.manifest["layers"][0]["digest"].replace(":", "/")
+    shutil.move(blob, pyfetch.folder / "elsewhere")
+    blob.symlink_to(pyfetch.folder / "elsewhere")
+
+    assert pyfetch.fails("oci:layout")[0] != 0
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_an_old_docker_archive_is_read(pyfetch, pack):
+    image = Image(tar("a"), tar("b"), tar("a"))
+    (pyfetch.folder / "image.tar").write_bytes(pack(old_docker_archive(image)))
+
+    assert sorted(os.listdir(pyfetch.copy("docker-archive:image.tar"))) == ["a", "b"]
+    assert "docker.io/library/test:1" in pyfetch.ok("images")
+
+
+def test_an_archive_of_skopeo_is_read(pyfetch):
+    Image(tar("x")).write_layout(pyfetch.folder / "layout", "one")
+    for kind in ("docker-archive", "oci-archive"):
+        command = [
+            "skopeo",
+            "copy",
+            "-q",
+            f"oci:{pyfetch.folder}/layout:one",
+            f"{kind}:{pyfetch.folder}/{kind}.tar:t:1",
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
+        assert pyfetch.ok(f"{kind}:{kind}.tar", "--copy")
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_an_archive_may_come_on_standard_input(pyfetch, pack):
+    data = pack(old_docker_archive(Image(tar("x"))))
+    path = pyfetch.ok("-", "bundle", "--copy", input=data, text=False).decode()
+
+    assert os.listdir(f"{path}/rootfs") == ["x"]
+
+
+def test_a_saved_image_is_read_by_pyfetch_skopeo_and_docker(pyfetch, registry):
+    image = Image(tar("a"), tar("b"))
+    name = registry.add(image)
+    pyfetch.ok(name)
+    pyfetch.ok("save", name, "-o", "saved.tar")
+    inspected = subprocess.run(
+        ["skopeo", "inspect", f"oci-archive:{pyfetch.folder}/saved.tar"], capture_output=True, check=True
+    )
+    with tarfile.open(pyfetch.folder / "saved.tar") as archive:
+        docker = json.load(archive.extractfile("manifest.json"))
+
+    assert json.loads(inspected.stdout)["Digest"] == image.digest
+    assert docker[0]["RepoTags"] == [name]
+    store = str(pyfetch.folder / "other")
+    path = pyfetch.ok("oci-archive:saved.tar", "--store", store, "--copy", "bundle")
+    assert sorted(os.listdir(f"{path}/rootfs")) == ["a", "b"]
+    assert name in pyfetch.ok("images", "--store", store)
+
+
+def test_save_writes_the_same_bytes_to_standard_output(pyfetch, registry):
+    name = registry.add(Image(tar("x")))
+    pyfetch.ok(name)
+    pyfetch.ok("save", name, "-o", "saved.tar")
+
+    assert pyfetch.run("save", name, text=False).stdout == (pyfetch.folder / "saved.tar").read_bytes()
+
+
+def test_save_does_not_leave_a_part(pyfetch):
+    assert pyfetch.fails("save", "nothing", "-o", "x")[0] == 3
+    assert not [n for n in os.listdir(pyfetch.folder) if n.startswith("x")]
+
+
+def test_an_index_in_a_layout_is_chosen_from(pyfetch):
+    blobs, top = index_of(
+        (Image(tar("arm"), platform=("linux", "arm64")), {"os": "linux", "architecture": "arm64"}),
+        (Image(tar("intel")), {"os": "linux", "architecture": "amd64"}),
+    )
+    write_layout(str(pyfetch.folder / "layout"), blobs, [top])
+
+    assert os.listdir(pyfetch.copy("oci:layout")) == ["intel"]
+
+
+@pytest.mark.parametrize("kind", ["dir:x", "containers-storage:x", "https://example.com/x"])
+def test_other_kinds_of_places_are_refused_by_name(pyfetch, kind):
+    status, error = pyfetch.fails(kind)
+
+    assert status == 2
+    assert "not supported" in error
+
+
+@pytest.mark.parametrize("place", ["oci:nothing", "oci-archive:nothing", "docker-archive:nothing"])
+def test_a_missing_file_is_not_found(pyfetch, place):
+    assert pyfetch.fails(place)[0] == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"\x1f\x8b\x08",
+        b"x" * 4096,
+        members(("manifest.json", b"[]")),
+        members(("manifest.json", b"{")),
+        members(("manifest.json", b'[{"Config":"../../etc/passwd","Layers":[]}]')),
+        members(("manifest.json", b'[{"Config":7,"Layers":[]}]')),
+        tar(symlink("manifest.json", "manifest.json")),
+        members(("index.json", b"{}")),
+        members(("index.json", b'{"manifests":[{"digest":"sha256:../../x","size":1}]}')),
+    ],
+)
+def test_a_file_that_is_no_image_is_an_error(pyfetch, data):
+    (pyfetch.folder / "file").write_bytes(data)
+    for kind in ("docker-archive:file", "oci-archive:file"):
+        assert pyfetch.fails(kind, "bundle")[0] in (3, 6)
+    assert not os.path.exists(pyfetch.folder / "bundle")
+
+
+def test_a_blob_with_another_digest_is_refused(pyfetch):
+    image = Image(tar("x"))
+    layout = image.write_layout(pyfetch.folder / "layout", "one")
+    digest = image.manifest["layers"][0]["digest"]
+    data = bytearray(image.blobs[digest])
+    data[-9] ^= 1
+    (layout / "blobs" / digest.replace(":", "/")).write_bytes(data)
+    status, error = pyfetch.fails("oci:layout", "bundle")
+
+    assert status == 6
+    assert f"filesystem layer verification failed for digest {digest}" in error
+    assert digest_of(bytes(data)) != digest

@@ -1,0 +1,382 @@
+"""Tokens, passwords, credential files and helpers; and who is sent what."""
+
+import base64
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from conftest import push, serve_docker_registry
+from images import Image, tar
+from misbehaving import Server
+
+
+def basic(user, password):
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+class TokenServer(Server):
+    """Gives tokens t1, t2, ...; with `login` only to those who send it."""
+
+    def __init__(self, login=None, refresh_token=None, field="token"):
+        super().__init__()
+        self.login = login
+        self.refresh_token = refresh_token
+        self.given = 0
+        self.field = field
+
+    def answer(self, handler):
+        if handler.command == "POST":
+            if self.refresh_token is None:
+                return handler.reply(404)
+            right = f"refresh_token={self.refresh_token}".encode() in handler.body
+        else:
+            right = self.login is None or handler.headers.get("Authorization") == self.login
+        if not right:
+            return handler.reply(401, b"{}")
+        self.given += 1
+        handler.reply(200, json.dumps({self.field: f"t{self.given}"}).encode())
+
+
+@pytest.fixture
+def tokens(registry):
+    """Make `registry` ask for tokens of the server that this returns."""
+    server = TokenServer()
+    registry.valid = lambda: f"Bearer t{server.given}"
+    registry.challenge = (
+        f'Bearer realm="http://{server.host}/token",service="reg, \\"x\\"",scope="repository:test:pull"'
+    )
+
+    def before(handler):
+        if handler.path == "/v2/" or handler.headers.get("Authorization") == registry.valid():
+            return False
+        handler.reply(401, b"{}", WWW_Authenticate=registry.challenge)
+        return True
+
+    registry.before = before
+    yield server
+    server.close()
+
+
+def write_config(pyfetch, document, path=".docker/config.json"):
+    file = pyfetch.home / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document))
+
+
+def helper(pyfetch, name, script):
+    folder = pyfetch.folder / "bin"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"docker-credential-{name}"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    pyfetch.environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+
+
+def test_an_anonymous_token_serves_all_layers(pyfetch, registry, tokens):
+    pyfetch.ok(registry.add(Image(*(tar(f"f{n}") for n in range(6)))))
+
+    assert tokens.given == 1
+    assert tokens.requests[0].headers.get("authorization") is None
+    assert "scope=repository%3Atest%3Apull" in tokens.requests[0].path
+
+
+def test_the_other_name_of_a_token_is_known(pyfetch, registry, tokens):
+    tokens.field = "access_token"
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_a_token_that_expires_is_replaced(pyfetch, registry, tokens):
+    image = Image(tar("x"))
+    before = registry.before
+    expired = []
+
+    def expire(handler):
+        if "/blobs/" in handler.path and not expired:
+            expired.append(True)
+            handler.reply(401, b"{}", WWW_Authenticate=registry.challenge)
+            return True
+        return before(handler)
+
+    registry.before = expire
+    pyfetch.ok(registry.add(image))
+
+    assert tokens.given == 2
+
+
+def test_several_challenges_are_read_and_bearer_is_preferred(pyfetch, registry, tokens):
+    registry.challenge = ["Negotiate", f'Basic realm="x", {registry.challenge}']
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_a_login_is_sent_to_the_token_server_only(pyfetch, registry, tokens):
+    tokens.login = basic("me", "secret")
+    name = registry.add(Image(tar("x")))
+    pyfetch.ok(name, "--username", "me", "--password-stdin", input="secret\n")
+
+    assert tokens.login not in registry.authorizations()
+    assert set(registry.authorizations()) == {None, "Bearer t1"}
+
+
+def test_without_a_login_the_error_says_what_docker_says(pyfetch, registry, tokens):
+    tokens.login = basic("me", "secret")
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 4
+    assert "no token" in error
+
+
+def test_a_token_that_is_not_enough_is_access_denied(pyfetch, registry, tokens):
+    registry.valid = lambda: "nothing"
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 4
+    assert "repository does not exist or may require 'docker login'" in error
+    assert tokens.given == 2
+
+
+def test_an_identity_token_is_exchanged(pyfetch, registry, tokens):
+    tokens.refresh_token = "r1"
+    write_config(pyfetch, {"auths": {registry.host: {"auth": basic("u", "p")[6:], "identitytoken": "r1"}}})
+    pyfetch.ok(registry.add(Image(tar("x"))))
+
+    assert [r.method for r in tokens.requests] == ["POST"]
+
+
+LOCATIONS = [".docker/config.json", ".config/containers/auth.json", "run/containers/auth.json"]
+
+
+@pytest.mark.parametrize("path", LOCATIONS)
+@pytest.mark.parametrize("key", ["{host}", "https://{host}/v2/", "{host}/test", "http://{host}"])
+def test_credential_files_are_found_by_any_of_their_keys(pyfetch, registry, tokens, path, key):
+    tokens.login = basic("me", "se:cret")
+    other = {"auth": basic("other", "x")[6:]}
+    auths = {key.format(host=registry.host): {"auth": tokens.login[6:]}, f"{registry.host}/else": other}
+    write_config(pyfetch, {"auths": auths}, path)
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_credentials_may_come_in_the_environment_or_in_a_named_file(pyfetch, registry, tokens):
+    tokens.login = basic("me", "secret")
+    document = {"auths": {registry.host: {"auth": tokens.login[6:]}}}
+    name = registry.add(Image(tar("x")))
+    write_config(pyfetch, document, "mine.json")
+
+    assert pyfetch.ok(name, env={"DOCKER_AUTH_CONFIG": json.dumps(document)})
+    assert pyfetch.ok(name, "--authfile", pyfetch.home / "mine.json")
+    assert pyfetch.ok(name, env={"REGISTRY_AUTH_FILE": str(pyfetch.home / "mine.json")})
+
+
+@pytest.mark.parametrize("setting", ["credHelpers", "credsStore"])
+def test_a_helper_is_asked(pyfetch, registry, tokens, setting):
+    tokens.login = basic("me", "secret")
+    helper(pyfetch, "test", f'read key; [ "$key" = {registry.host} ] && echo \'{{"Username":"me","Secret":"secret"}}\'')
+    write_config(pyfetch, {setting: {registry.host: "test"} if setting == "credHelpers" else "test"})
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_a_helper_that_knows_nothing_means_anonymous(pyfetch, registry, tokens):
+    helper(pyfetch, "test", "echo credentials not found in native keychain; exit 1")
+    write_config(pyfetch, {"credsStore": "test"})
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+@pytest.mark.parametrize("script", ["echo broken; exit 1", "echo not json", "yes"])
+def test_a_helper_that_fails_is_an_error_and_nobody_else_is_asked(pyfetch, registry, tokens, script):
+    helper(pyfetch, "test", script)
+    document = {"credHelpers": {registry.host: "test"}, "auths": {registry.host: {"auth": basic("a", "b")[6:]}}}
+    write_config(pyfetch, document)
+    status, _ = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status in (4, 6)
+    assert tokens.requests == []
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", ";id", "missing"])
+def test_a_helpers_name_must_be_a_programs(pyfetch, registry, tokens, name):
+    write_config(pyfetch, {"credHelpers": {registry.host: name}})
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] == 4
+
+
+@pytest.mark.parametrize(
+    "auth", ["!!", base64.b64encode(b"no colon").decode(), base64.b64encode(b"a:b\r\nX: y").decode()]
+)
+def test_damaged_credentials_are_an_error(pyfetch, registry, tokens, auth):
+    write_config(pyfetch, {"auths": {registry.host: {"auth": auth}}})
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] in (4, 6)
+    assert tokens.requests == []
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/",
+        "http://user:password@127.0.0.1/",
+        "http://169.254.169.254/token",
+        "http://0.0.0.0/token",
+        "http://[::]/token",
+        "http://127.0.0.1:99999/",
+        "",
+    ],
+)
+def test_a_hostile_realm_is_refused(pyfetch, registry, tokens, realm):
+    registry.challenge = f'Bearer realm="{realm}",service="x"'
+    write_config(pyfetch, {"auths": {registry.host: {"auth": basic("me", "secret")[6:]}}})
+    status, _ = pyfetch.fails(registry.add(Image(tar("x"))), "--retries", "0")
+
+    assert status in (4, 5, 6)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"x", b'{"token":"a\\r\\nX: y"}', b'{"token":7}', b"[" * 100_000])
+def test_a_useless_token_is_an_error(pyfetch, registry, tokens, body):
+    tokens.answer = lambda handler: handler.reply(200, body)
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] == 6
+
+
+def test_a_huge_token_is_an_error(pyfetch, registry, tokens):
+    tokens.answer = lambda handler: handler.reply(200, b'{"token":"' + b"a" * (10 << 20) + b'"}')
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] == 6
+
+
+def test_a_token_servers_redirect_is_not_followed(pyfetch, registry, tokens):
+    other = Server()
+    tokens.answer = lambda handler: handler.reply(307, Location=f"http://{other.host}/")
+    write_config(pyfetch, {"auths": {registry.host: {"auth": basic("me", "secret")[6:]}}})
+    pyfetch.fails(registry.add(Image(tar("x"))))
+    other.close()
+
+    assert other.requests == []
+
+
+def test_basic_authentication_of_docker_registry(pyfetch, tmp_path):
+    # htpasswd -nbB me secret
+    hashed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry/htpasswd").write_text(f"me:{hashed.replace('$2b$', '$2y$')}\n")
+    more = f"auth: {{htpasswd: {{realm: r, path: {tmp_path}/registry/htpasswd}}}}\n"
+    server = serve_docker_registry(tmp_path / "registry", 50551, more)
+    host = next(server)
+    try:
+        name = push(Image(tar("x")), tmp_path / "layout", f"{host}/x:1", "--dest-creds", "me:secret")
+        login = ("--username", "me", "--password-stdin")
+
+        assert pyfetch.fails(name)[0] == 4
+        assert pyfetch.fails(name, *login, input="wrong\n")[0] == 4
+        assert pyfetch.ok(name, *login, input="secret\n")
+    finally:
+        server.close()
+
+
+def test_a_redirect_elsewhere_gets_no_credentials_but_the_range(pyfetch, registry, tokens):
+    image = Image(tar(("x" * 100) + "y"))
+    other = Server()
+
+    def serve(handler):
+        data = image.blobs[handler.path.rpartition("/")[2]]
+        handler.reply(200, data)
+
+    other.answer = serve
+    before = registry.before
+
+    def redirect(handler):
+        if before(handler):
+            return True
+        if "/blobs/" not in handler.path:
+            return False
+        handler.reply(307, Location=f"http://{other.host}{handler.path}")
+        return True
+
+    registry.before = redirect
+    pyfetch.ok(registry.add(image))
+    other.close()
+
+    assert other.requests and other.authorizations() == [None] * len(other.requests)
+
+
+def test_an_expired_address_is_asked_for_again(pyfetch, registry):
+    image = Image(tar("x"))
+    other = Server()
+    expired = set()
+
+    def serve(handler):
+        if handler.path not in expired:
+            expired.add(handler.path)
+            return handler.reply(403, b"<Error>Request has expired</Error>")
+        handler.reply(200, image.blobs[handler.path.rpartition("/")[2]])
+
+    other.answer = serve
+    registry.before = lambda h: "/blobs/" in h.path and (h.reply(307, Location=f"http://{other.host}{h.path}"), True)[1]
+    done = pyfetch.run(registry.add(image))
+    other.close()
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_challenge_of_the_redirects_target_gets_nothing(pyfetch, registry, tokens):
+    other = Server()
+    other.answer = lambda h: h.reply(401, WWW_Authenticate=f'Bearer realm="http://{other.host}/token"')
+    before = registry.before
+    registry.before = lambda h: (
+        before(h) or ("/blobs/" in h.path and (h.reply(307, Location=f"http://{other.host}{h.path}"), True)[1])
+    )
+    pyfetch.fails(registry.add(Image(tar("x"))), "--retries", "1")
+    other.close()
+
+    assert set(other.authorizations()) == {None}
+    assert not any("token" in r.path for r in other.requests)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/x",
+        "http://0.0.0.0/x",
+        "http://[fe80::1]/x",
+        "file:///etc/passwd",
+        "gopher://x/",
+        "http://a b/",
+    ],
+)
+def test_a_hostile_redirect_is_refused(pyfetch, registry, location):
+    registry.before = lambda h: "/manifests/" in h.path and (h.reply(307, Location=location), True)[1]
+    status, _ = pyfetch.fails(registry.add(Image(tar("x"))), "--retries", "0")
+
+    assert status == 6
+
+
+def test_redirects_in_a_circle_end(pyfetch, registry):
+    registry.before = lambda h: "/manifests/" in h.path and (h.reply(307, Location=h.path), True)[1]
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 6
+    assert "redirects" in error
+
+
+def test_the_store_keeps_no_secrets(pyfetch, registry, tokens):
+    tokens.login = basic("me", "s3cr3t-s3cr3t")
+    pyfetch.ok(registry.add(Image(tar("x"))), "--username", "me", "--password-stdin", input="s3cr3t-s3cr3t\n")
+    found = subprocess.run(["grep", "-rl", "s3cr3t", str(pyfetch.store)], capture_output=True).stdout
+
+    assert found == b""
+    assert stat.S_IMODE(os.stat(pyfetch.store).st_mode) == 0o700

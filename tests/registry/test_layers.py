@@ -1,0 +1,305 @@
+"""Layers are applied as the image-spec says (layer.md), and as umoci does where it does so too."""
+
+import gzip
+import hashlib
+import io
+import os
+import random
+import stat
+import subprocess
+import tarfile
+
+import pytest
+from conftest import tree
+from images import Image, directory, entry, hard_link, symlink, tar, zstd
+
+
+def applied(pyfetch, *layers, mode="--copy", **options):
+    image = Image(*layers, **options)
+    image.write_layout(pyfetch.folder / "layout", "x")
+    return os.path.join(pyfetch.ok("oci:layout:x", mode), "rootfs")
+
+
+def names(root):
+    found = [os.path.join(folder, name) for folder, folders, files in os.walk(root) for name in folders + files]
+    return sorted(os.path.relpath(path, root) for path in found)
+
+
+BOTH = pytest.mark.parametrize("mode", ["--copy", "--overlay"])
+
+
+@BOTH
+def test_the_tree_equals_umocis(pyfetch, mode):
+    lower = tar(
+        directory("./", mode=0o755, mtime=1_000_000),
+        directory("usr", mtime=11),
+        directory("usr/bin", mode=0o751, uid=1, gid=2, mtime=12),
+        entry("usr/bin/su", data=b"program", mode=0o4755, mtime=13, uid=0, gid=42),
+        entry("usr/bin/mail", data=b"mail", mode=0o2755, mtime=13.25, uid=5, gid=8),
+        symlink("bin", "usr/bin", mtime=14, uid=7, gid=7),
+        entry("bin/through-link", data=b"x" * 5000, mtime=15),
+        hard_link("usr/bin/linked", "usr/bin/su"),
+        hard_link("link-to-link", "bin"),
+        entry("fifo", tarfile.FIFOTYPE, mode=0o620, mtime=16, uid=9),
+        entry("null", tarfile.CHRTYPE, mode=0o666, mtime=17, devmajor=1, devminor=3),
+        entry("disk", tarfile.BLKTYPE, mode=0o660, mtime=17, devmajor=7, devminor=0, gid=6),
+        directory("var", mode=0o2775, gid=8, mtime=18),
+        entry("var/note", data=b"n", mtime=19, pax_headers={"SCHILY.xattr.user.note": "text"}),
+        directory("gone", mtime=20),
+        entry("gone/a", data=b"a", mtime=21),
+        directory("opaque", mtime=22),
+        entry("opaque/old", data=b"a", mtime=23),
+        directory("merged", mode=0o700, mtime=24),
+        entry("merged/lower", data=b"a", mtime=25),
+        entry("file-to-dir", data=b"a", mtime=26),
+        directory("dir-to-file", mtime=27),
+        entry("dir-to-file/in", data=b"a", mtime=28),
+        entry("ü" * 120, data=b"long", mtime=29),
+        entry("usr/" + "/".join(["d" * 50] * 5), data=b"deep", mtime=30),
+        entry("empty", mtime=31),
+    )
+    upper = tar(
+        entry(".wh.gone", mtime=1),
+        directory("opaque", mode=0o711, mtime=32),
+        entry("opaque/.wh..wh..opq"),
+        entry("opaque/new", data=b"b", mtime=33),
+        directory("merged", mode=0o755, mtime=34),
+        entry("merged/upper", data=b"b", mtime=35),
+        directory("file-to-dir", mtime=36),
+        entry("file-to-dir/in", data=b"b", mtime=37),
+        entry("dir-to-file", data=b"b", mtime=38),
+        hard_link("hard-to-lower", "usr/bin/mail"),
+        entry("var/note", data=b"replaced", mtime=39),
+        entry("bin/upper", data=b"b", mtime=40),
+        entry(".wh.never-there"),
+    )
+    root = applied(pyfetch, lower, upper, mode=mode)
+    command = [
+        "umoci",
+        "unpack",
+        "--keep-dirlinks",
+        "--image",
+        f"{pyfetch.folder}/layout:x",
+        str(pyfetch.folder / "umoci"),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    ours, theirs = tree(root), tree(pyfetch.folder / "umoci/rootfs")
+    # umoci gives directories that no layer names, and those in which it makes them, the time of the run.
+    implied = {"/".join(["usr", *["d" * 50] * n]) for n in range(5)}
+    different = {
+        key: (ours.get(key), theirs.get(key)) for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+    }
+
+    assert set(different) - implied == set()
+    assert os.stat(f"{root}/usr").st_mtime == 11
+
+
+@BOTH
+def test_extended_attributes_are_kept_except_those_that_steer_the_host(pyfetch, mode):
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    data = tarfile.TarInfo("f")
+    header = {"SCHILY.xattr.user.note": b"a\x00b\xff", "SCHILY.xattr.security.capability": capability}
+    header.update(
+        {f"SCHILY.xattr.{n}": b"y" for n in ("trusted.overlay.opaque", "user.overlay.opaque", "security.selinux")}
+    )
+    body = b"".join(record(f"{key}=".encode() + value) for key, value in header.items())
+    root = applied(pyfetch, raw_pax(body, data), mode=mode)
+
+    assert os.getxattr(f"{root}/f", "user.note") == b"a\x00b\xff"
+    assert os.getxattr(f"{root}/f", "security.capability") == capability
+    assert not {n for n in os.listxattr(f"{root}/f") if "overlay" in n or "selinux" in n}
+
+
+def record(text):
+    length = len(text) + 3
+    while len(str(length)) + 2 + len(text) != length:
+        length += 1
+    return b"%d %s\n" % (length, text)
+
+
+def raw_pax(body, info):
+    """An archive of one pax header with the bytes `body`, then `info`."""
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = b"x", len(body)
+    padding = bytes(-len(body) % 512)
+    block = header.tobuf(tarfile.USTAR_FORMAT) + body + padding + info.tobuf(tarfile.USTAR_FORMAT)
+    return block + bytes(1024)
+
+
+@BOTH
+def test_a_whiteout_takes_only_what_is_below_whatever_the_order(pyfetch, mode):
+    lower = tar("x", "d/a", "d/b", "e/a")
+    upper = tar("x", ".wh.x", "d/c/f", "d/.wh..wh..opq", "e/.wh..wh..opq", "e/n", directory("d"), ".wh.e")
+    root = applied(pyfetch, lower, upper, mode=mode)
+
+    assert names(root) == ["d", "d/c", "d/c/f", "e", "e/n", "x"]
+
+
+@BOTH
+def test_what_a_whiteout_took_can_come_back(pyfetch, mode):
+    root = applied(pyfetch, tar("d/a"), tar(".wh.d"), tar("d/b"), mode=mode)
+
+    assert names(root) == ["d", "d/b"]
+
+
+def test_marks_of_aufs_are_not_files(pyfetch):
+    assert names(applied(pyfetch, tar("a"), tar(".wh..wh.plnk", ".wh..wh.aufs", "b"))) == ["a", "b"]
+
+
+@BOTH
+def test_a_directory_in_place_of_a_link_replaces_it(pyfetch, mode):
+    root = applied(pyfetch, tar("t/a", symlink("l", "t")), tar(directory("l"), "l/b"), mode=mode)
+
+    assert names(root) == ["l", "l/b", "t", "t/a"]
+
+
+def test_the_last_of_two_equal_entries_wins(pyfetch):
+    root = applied(pyfetch, tar(entry("a", data=b"1"), entry("a", data=b"2"), "d/x", symlink("d", "a"), directory("d")))
+
+    assert open(f"{root}/a").read() == "2"
+    assert names(root) == ["a", "d"]
+
+
+def test_a_missing_directory_is_roots(pyfetch):
+    root = applied(pyfetch, tar(entry("a/b/c", uid=5, gid=5, mode=0o600)))
+    status = os.stat(f"{root}/a/b")
+
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (0, 0, 0o755)
+
+
+@BOTH
+def test_a_directory_keeps_its_time_when_a_layer_only_adds_to_it(pyfetch, mode):
+    root = applied(pyfetch, tar(directory("d", mtime=7), "d/a"), tar("d/b"), mode=mode)
+
+    assert os.stat(f"{root}/d").st_mtime == 7
+
+
+@BOTH
+def test_the_roots_own_attributes_are_applied_and_survive_upper_layers(pyfetch, mode):
+    root = applied(pyfetch, tar(directory("./", mode=0o750, uid=3, mtime=7)), tar("a"), mode=mode)
+    status = os.stat(root)
+
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_mtime) == (0o750, 3, 7)
+
+
+def test_a_root_that_only_root_can_enter_is_warned_of(pyfetch):
+    Image(tar(directory("./", mode=0o700))).write_layout(pyfetch.folder / "layout", "x")
+
+    assert "root directory has mode 0700" in pyfetch.run("oci:layout:x", "--copy").stderr
+
+
+def test_names_may_be_any_bytes(pyfetch):
+    name = b"\xff\xfe \xc3"
+    root = applied(pyfetch, tar(entry(os.fsdecode(name)), format=tarfile.GNU_FORMAT))
+
+    assert os.listdir(os.fsencode(root)) == [name]
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_format_of_tar_is_read(pyfetch, format):
+    name = "/".join(["d" * 40] * 4)
+    target = "t" * (90 if format == tarfile.USTAR_FORMAT else 300)
+    root = applied(pyfetch, tar(entry(name, data=b"x"), symlink("l", target), entry("n", mtime=9), format=format))
+
+    assert open(f"{root}/{name}").read() == "x"
+    assert os.readlink(f"{root}/l") == target
+
+
+@pytest.mark.parametrize("version", ["oldgnu", "0.0", "0.1", "1.0"])
+def test_sparse_files_of_gnu_tar_are_whole(pyfetch, version):
+    source = pyfetch.folder / "source"
+    source.mkdir()
+    with open(source / "sparse", "wb") as file:
+        for number in range(60):
+            file.seek(number * 100_000)
+            file.write(b"data%d" % number)
+        file.truncate(7_000_000)
+    options = ["--format=gnu"] if version == "oldgnu" else ["--format=pax", f"--sparse-version={version}"]
+    data = subprocess.run(["tar", "-cS", *options, "-C", source, "."], capture_output=True, check=True).stdout
+    root = applied(pyfetch, data)
+
+    assert open(f"{root}/sparse", "rb").read() == (source / "sparse").read_bytes()
+    assert os.stat(f"{root}/sparse").st_blocks * 512 < 1_000_000
+    assert len(data) < 1_000_000
+
+
+COMPRESSIONS = {
+    "none": lambda data: data,
+    "gzip": gzip.compress,
+    "many members": lambda data: b"".join(gzip.compress(data[at : at + 700]) for at in range(0, len(data), 700)),
+    "padding": lambda data: gzip.compress(data) + bytes(5000),
+    "junk": lambda data: gzip.compress(data) + b"junk",
+    "zstd": zstd,
+    "zstd frames": lambda data: b"".join(zstd(data[at : at + 5000]) for at in range(0, len(data), 5000)),
+    "zstd skippable": lambda data: b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstd(data),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_every_compression_is_told_by_its_bytes(pyfetch, kind):
+    data = tar(entry("f", data=random.Random(1).randbytes(100_000)))
+
+    assert os.path.getsize(applied(pyfetch, data, compress=COMPRESSIONS[kind]) + "/f") == 100_000
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "many members", "none"])
+def test_a_layer_that_ends_too_early_is_refused(pyfetch, kind):
+    data = tar(entry("f", data=random.Random(1).randbytes(100_000)))
+    cut = 9_000 if kind == "none" else 20
+    image = Image(data, compress=lambda raw: COMPRESSIONS[kind](raw)[:-cut])
+    image.write_layout(pyfetch.folder / "layout", "x")
+    status, _ = pyfetch.fails("oci:layout:x", "bundle", "--copy")
+
+    assert status == 6
+    assert not os.path.exists(pyfetch.folder / "bundle")
+
+
+def test_forty_layers_with_whiteouts_equal_umocis(pyfetch):
+    chance = random.Random(5)
+    layers = []
+    for _ in range(40):
+        made = {}
+        for _ in range(12):
+            folder = "/".join(chance.choice("abc") for _ in range(chance.randint(1, 3)))
+            made[f"d{folder}/f{chance.randint(0, 5)}"] = chance.randbytes(20)
+        items = [entry(name, data=data, mtime=chance.randint(1, 10**9)) for name, data in made.items()]
+        gone = f"d{chance.choice('abc')}/.wh.{chance.choice('abc')}"
+        items.insert(0, entry(gone))
+        layers.append(tar(*items))
+    roots = [applied(pyfetch, *layers, mode=mode) for mode in ("--copy", "--overlay")]
+    command = ["umoci", "unpack", "--image", f"{pyfetch.folder}/layout:x", str(pyfetch.folder / "umoci")]
+    subprocess.run(command, check=True, capture_output=True)
+
+    contents = [
+        hashlib.sha256(repr(sorted(files(root))).encode()).hexdigest()
+        for root in [*roots, pyfetch.folder / "umoci/rootfs"]
+    ]
+    assert contents[0] == contents[1] == contents[2]
+
+
+def files(root):
+    for path in names(root):
+        full = os.path.join(root, path)
+        yield (
+            path,
+            open(full, "rb").read() if os.path.isfile(full) else None,
+            os.path.isfile(full) and os.stat(full).st_mtime,
+        )
+
+
+def test_a_layer_of_many_files_takes_linear_time_and_little_memory(pyfetch):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for number in range(100_000):
+            archive.addfile(tarfile.TarInfo(f"d{number % 100}/f{number}"))
+    Image(buffer.getvalue(), tar("x")).write_layout(pyfetch.folder / "layout", "x")
+    from conftest import COMMAND
+
+    script = "import resource,subprocess,sys; subprocess.run(sys.argv[1:], check=True, stdout=-3); "
+    script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    command = ["python3", "-c", script, *COMMAND, "oci:layout:x", "-q"]
+    done = subprocess.run(
+        command, env=pyfetch.environment, cwd=pyfetch.folder, capture_output=True, text=True, timeout=60
+    )
+
+    assert int(done.stdout) < 64 << 10, done.stderr

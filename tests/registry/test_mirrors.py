@@ -1,0 +1,280 @@
+"""Mirrors, proxies and certificates, as the administrator has set them up for other tools."""
+
+import base64
+import json
+import os
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+from conftest import push, serve_docker_registry
+from images import Image, tar
+from misbehaving import Registry, Server
+
+
+@pytest.fixture
+def mirror():
+    server = Registry()
+    yield server
+    server.close()
+
+
+def registries_conf(pyfetch, text):
+    file = pyfetch.home / ".config/containers/registries.conf"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def hosts_toml(pyfetch, host, text):
+    file = pyfetch.home / ".config/containerd/certs.d" / host / "hosts.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def with_mirror(pyfetch, registry, mirror, more=""):
+    registries_conf(
+        pyfetch,
+        f'# a comment\nunqualified-search-registries = ["a", "b"]\n[[registry]]\nlocation = "{registry.host}"\n'
+        f'[[registry.mirror]]\nlocation = "{mirror.host}/mirrored"\n{more}\n',
+    )
+
+
+def test_a_mirror_is_asked_first(pyfetch, registry, mirror):
+    image = Image(tar("x"))
+    mirror.add(image)
+    with_mirror(pyfetch, registry, mirror)
+    mirror.before = lambda h: setattr(h, "path", h.path.replace("/mirrored/test", "/test")) and False
+
+    assert pyfetch.ok(registry.add(image))
+    assert registry.requests == []
+    assert any("/v2/mirrored/test/" in r.path for r in mirror.requests)
+
+
+@pytest.mark.parametrize("answer", [404, 401, 500, 503, 416])
+def test_a_mirror_that_fails_is_passed_over(pyfetch, registry, mirror, answer):
+    with_mirror(pyfetch, registry, mirror)
+    mirror.before = lambda h: (h.reply(answer, b"{}"), True)[1]
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_a_mirror_that_is_not_there_is_passed_over(pyfetch, registry, mirror):
+    with_mirror(pyfetch, registry, mirror)
+    mirror.close()
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+def test_wrong_content_of_a_mirror_is_replaced_by_the_registrys(pyfetch, registry, mirror):
+    image = Image(tar("right"))
+    mirror.add(image)
+    digest = image.manifest["layers"][0]["digest"]
+    mirror.blobs[digest] = bytes(len(image.blobs[digest]))
+    hosts_toml(pyfetch, registry.host, f'server = "http://{registry.host}"\n[host."http://{mirror.host}"]\n')
+
+    assert os.listdir(pyfetch.copy(registry.add(image))) == ["right"]
+    assert mirror.count("GET", digest) == 1
+
+
+def test_a_mirror_for_digests_is_not_asked_for_tags(pyfetch, registry, mirror):
+    with_mirror(pyfetch, registry, mirror, 'pull-from-mirror = "digest-only"')
+    pyfetch.ok(registry.add(Image(tar("x"))))
+
+    assert mirror.requests == []
+
+
+def test_hosts_toml_is_understood(pyfetch, registry, mirror):
+    image = Image(tar("x"))
+    mirror.add(image)
+    hosts_toml(
+        pyfetch,
+        registry.host,
+        f'server = "http://{registry.host}"\n\n[host."http://{mirror.host}"]\n  capabilities = ["pull", "resolve"]\n'
+        '  [host."http://%s".header]\n    X-Mirror = ["yes"]\n' % mirror.host,
+    )
+    pyfetch.ok(registry.add(image))
+
+    assert registry.requests == []
+    assert {r.headers.get("x-mirror") for r in mirror.requests} == {"yes"}
+    assert all(f"ns={registry.host}" in r.path for r in mirror.requests)
+
+
+def test_a_mirror_gets_its_own_credentials_only(pyfetch, registry, mirror):
+    secret = base64.b64encode(b"me:secret").decode()
+    (pyfetch.home / ".docker").mkdir()
+    (pyfetch.home / ".docker/config.json").write_text(json.dumps({"auths": {registry.host: {"auth": secret}}}))
+    with_mirror(pyfetch, registry, mirror)
+    mirror.before = lambda h: (h.reply(401, WWW_Authenticate='Basic realm="x"'), True)[1]
+    pyfetch.ok(registry.add(Image(tar("x"))))
+
+    assert set(mirror.authorizations()) == {None}
+
+
+def test_a_blocked_registry_is_refused(pyfetch, registry):
+    registries_conf(pyfetch, f'[[registry]]\nprefix = "{registry.host}/test"\nblocked = true\n')
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 2
+    assert "blocked" in error
+
+
+def test_a_name_can_be_moved_to_another_registry(pyfetch, registry):
+    registry.add(Image(tar("x")))
+    registries_conf(
+        pyfetch, f'[[registry]]\nprefix = "example.com/foo"\nlocation = "{registry.host}"\ninsecure = true\n'
+    )
+
+    assert pyfetch.ok("example.com/foo/test:1")
+
+
+def test_a_damaged_configuration_is_an_error_that_names_the_line(pyfetch, registry):
+    registries_conf(pyfetch, "\n[[registry]]\nlocation = nonsense\n")
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 2
+    assert "line 3" in error
+
+
+# Proxies.
+
+
+class Proxy(Server):
+    """Forwards by CONNECT, or by absolute URLs, to one place, whatever the request says."""
+
+    def __init__(self, port):
+        super().__init__()
+        self._to = port
+
+    def answer(self, handler):
+        upstream = socket.create_connection(("127.0.0.1", self._to))
+        if handler.command == "CONNECT":
+            handler.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            path = "/" + handler.path.partition("://")[2].partition("/")[2]
+            upstream.sendall(f"{handler.command} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        thread = threading.Thread(target=_copy, args=(upstream, handler.connection))
+        thread.start()
+        if handler.command == "CONNECT":
+            _copy(handler.connection, upstream)
+        thread.join()
+        handler.close_connection = True
+
+
+def _copy(source, target):
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # the other end has gone
+
+
+@pytest.fixture
+def proxy(registry):
+    server = Proxy(registry.port)
+    yield server
+    server.close()
+
+
+def test_a_proxy_is_used_and_gets_its_credentials(pyfetch, registry, proxy):
+    registry.add(Image(tar("x")))
+    env = {"HTTP_PROXY": f"http://user:p%40ss@{proxy.host}"}
+    pyfetch.ok("registry.invalid:80/test:1", "--insecure", env=env)
+
+    expected = "Basic " + base64.b64encode(b"user:p@ss").decode()
+    assert {r.headers.get("proxy-authorization") for r in proxy.requests} == {expected}
+    assert all("proxy-authorization" not in r.headers for r in registry.requests)
+
+
+@pytest.mark.parametrize("no_proxy", ["*", "registry.invalid", ".invalid", "invalid", "registry.invalid:80"])
+def test_no_proxy_is_obeyed(pyfetch, proxy, no_proxy):
+    env = {"http_proxy": f"http://{proxy.host}", "NO_PROXY": f"other, {no_proxy}"}
+    pyfetch.fails("registry.invalid:80/test:1", "--insecure", "--retries", "0", env=env)
+
+    assert proxy.requests == []
+
+
+def test_loopback_never_goes_through_a_proxy(pyfetch, registry, proxy):
+    assert pyfetch.ok(registry.add(Image(tar("x"))), env={"ALL_PROXY": f"http://{proxy.host}"})
+    assert proxy.requests == []
+
+
+def test_a_proxy_of_another_kind_is_refused(pyfetch, registry):
+    status, error = pyfetch.fails("registry.invalid/x", env={"HTTPS_PROXY": "socks5://127.0.0.1:1"})
+
+    assert status == 2
+    assert "only proxies by http://" in error
+
+
+# TLS.
+
+
+@pytest.fixture(scope="module")
+def tls_registry(tmp_path_factory):
+    """host:port of a docker-registry with a certificate of an authority that nobody knows, and the folder of both."""
+    folder = tmp_path_factory.mktemp("tls")
+    config = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    files = ["-keyout", f"{folder}/key.pem", "-out", f"{folder}/ca.crt", "-addext", config]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = serve_docker_registry(folder, port, f"  tls: {{certificate: {folder}/ca.crt, key: {folder}/key.pem}}\n")
+    host = next(server)
+    push(Image(tar("x")), folder / "layout", f"{host}/test:1")
+    yield host, folder
+    server.close()
+
+
+def test_a_certificate_of_nobody_is_refused(pyfetch, tls_registry):
+    host, _ = tls_registry
+    status, error = pyfetch.fails(f"{host}/test:1")
+
+    assert status == 5
+    assert "self-signed certificate" in error and "certs.d" in error
+
+
+@pytest.mark.parametrize("folder", [".config/containers/certs.d"])
+def test_an_authority_in_certs_d_is_trusted(pyfetch, tls_registry, folder):
+    host, files = tls_registry
+    place = pyfetch.home / folder / host
+    place.mkdir(parents=True)
+    (place / "ca.crt").write_bytes((files / "ca.crt").read_bytes())
+
+    assert pyfetch.ok(f"{host}/test:1")
+
+
+def test_an_authority_in_the_environment_is_trusted(pyfetch, tls_registry):
+    host, files = tls_registry
+
+    assert pyfetch.ok(f"{host}/test:1", env={"SSL_CERT_FILE": str(files / "ca.crt")})
+
+
+def test_insecure_takes_any_certificate(pyfetch, tls_registry):
+    assert pyfetch.ok(f"{tls_registry[0]}/test:1", "--insecure")
+
+
+def test_hosts_toml_may_name_an_authority(pyfetch, tls_registry):
+    host, files = tls_registry
+    hosts_toml(pyfetch, host, f'server = "https://{host}"\nca = "{files}/ca.crt"\n')
+
+    assert pyfetch.ok(f"{host}/test:1")
+
+
+def test_a_tls_registry_does_not_send_us_to_plain_http(pyfetch, registry, tmp_path, tls_registry):
+    _, files = tls_registry
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files / "ca.crt", files / "key.pem")
+    secure = Registry()
+    secure._server.socket = context.wrap_socket(secure._server.socket, server_side=True)
+    secure.before = lambda h: "/manifests/" in h.path and (h.reply(307, Location=f"http://{registry.host}/x"), True)[1]
+    env = {"SSL_CERT_FILE": str(files / "ca.crt")}
+    status, error = pyfetch.fails(f"{secure.host}/test:1", "--retries", "0", env=env)
+    secure.close()
+
+    assert status == 6
+    assert "without encryption" in error
+    assert registry.requests == []

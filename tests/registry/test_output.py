@@ -1,0 +1,108 @@
+"""What is printed, and where: scripts read it."""
+
+import json
+import os
+import pty
+import subprocess
+
+from conftest import COMMAND
+from images import Image, tar
+
+
+def test_standard_output_is_the_path_and_the_rest_is_dockers_lines(pyfetch, registry):
+    image = Image(tar("x"))
+    name = registry.add(image)
+    done = pyfetch.run(name)
+    layer = image.manifest["layers"][0]["digest"][7:19]
+
+    assert done.stdout.count("\n") == 1 and os.path.isdir(done.stdout.strip())
+    assert done.stderr.splitlines() == [
+        f"Unable to find image '{name}' locally",
+        "1: Pulling from test",
+        f"{layer}: Pulling fs layer",
+        f"{layer}: Verifying Checksum",
+        f"{layer}: Download complete",
+        f"{layer}: Pull complete",
+        f"Digest: {image.digest}",
+        f"Status: Downloaded newer image for {name}",
+    ]
+
+
+def test_an_image_that_is_there_is_up_to_date(pyfetch, registry):
+    image = Image(tar("x"))
+    name = registry.add(image)
+    pyfetch.ok(name)
+
+    assert pyfetch.run(name).stderr.splitlines() == [
+        "1: Pulling from test",
+        f"Digest: {image.digest}",
+        f"Status: Image is up to date for {name}",
+    ]
+
+
+def test_a_layer_that_is_there_already_exists(pyfetch, registry):
+    first = tar("a")
+    pyfetch.ok(registry.add(Image(first)))
+    image = Image(first, tar("b"))
+
+    assert f"{image.manifest['layers'][0]['digest'][7:19]}: Already exists" in pyfetch.run(registry.add(image)).stderr
+
+
+def test_quiet_says_nothing(pyfetch, registry):
+    done = pyfetch.run("-q", registry.add(Image(tar("x"))))
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_json_is_one_event_a_line(pyfetch, registry):
+    image = Image(tar("x"))
+    done = pyfetch.run("--json", registry.add(image))
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    layer = image.manifest["layers"][0]
+
+    assert {"status": "Pull complete", "id": layer["digest"][7:19]} in events
+    assert {"current": layer["size"], "total": layer["size"]} in [e.get("progressDetail") for e in events]
+
+
+def test_off_a_terminal_no_escape_is_printed(pyfetch, registry):
+    done = pyfetch.run(registry.add(Image(tar("x"))))
+
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_terminal_gets_bars(pyfetch, registry):
+    name = registry.add(Image(tar("x")))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, name], env={**pyfetch.environment, "TERM": "xterm"}, stderr=theirs, stdout=-3)
+    os.close(theirs)
+    text = b""
+    try:
+        while piece := os.read(ours, 65536):
+            text += piece
+    except OSError:
+        pass  # the other end is closed
+
+    assert process.wait() == 0
+    assert b"\x1b[1A\x1b[J" in text
+    assert text.rstrip().endswith(f"Status: Downloaded newer image for {name}".encode())
+
+
+def test_a_hostile_error_text_cannot_steer_the_terminal(pyfetch, registry):
+    body = json.dumps({"errors": [{"code": "DENIED", "message": "\x1b]0;owned\x07 \u202e x\r\nnext"}]}).encode()
+    registry.before = lambda handler: handler.path != "/v2/" and (handler.reply(403, body), True)[1]
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert status == 4
+    assert "\x1b" not in error and "\u202e" not in error and "\x07" not in error
+
+
+def test_a_wrong_option_is_a_usage_error(pyfetch):
+    assert pyfetch.fails("--no-such-option", "x")[0] == 2
+    assert pyfetch.fails()[0] == 2
+
+
+def test_help_and_version_are_printed(pyfetch):
+    assert "BUNDLE" in pyfetch.ok("pull", "--help")
+    assert "images" in pyfetch.ok("--help")
+    assert pyfetch.ok("--version").startswith("pyfetch ")

@@ -1,0 +1,155 @@
+"""Rules that are tables: names, platforms, proxies, TOML. Tested as tables."""
+
+import pytest
+
+from pyfetch.errors import NotFound, UsageError, printable
+from pyfetch.manifest import Descriptor
+from pyfetch.platforms import Platform, choose, host_platform, parse_platform
+from pyfetch.proxies import proxy_for
+from pyfetch.reference import parse_reference
+from pyfetch.toml import parse_toml
+
+DIGEST = "sha256:" + "0a" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "full", "familiar"),
+    [
+        ("alpine", "docker.io/library/alpine:latest", "alpine:latest"),
+        ("alpine:3", "docker.io/library/alpine:3", "alpine:3"),
+        ("user/app", "docker.io/user/app:latest", "user/app:latest"),
+        ("docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
+        ("index.docker.io/a/b", "docker.io/a/b:latest", "a/b:latest"),
+        ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
+        ("localhost:5000/x:1", "localhost:5000/x:1", "localhost:5000/x:1"),
+        ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
+        ("quay.io/a/b/c__d-e.f", "quay.io/a/b/c__d-e.f:latest", "quay.io/a/b/c__d-e.f:latest"),
+        ("HOST/x", "HOST/x:latest", "HOST/x:latest"),
+        (f"alpine@{DIGEST}", f"docker.io/library/alpine@{DIGEST}", f"alpine@{DIGEST}"),
+        (f"alpine:3@{DIGEST}", f"docker.io/library/alpine:3@{DIGEST}", f"alpine:3@{DIGEST}"),
+        ("5000/x", "docker.io/5000/x:latest", "5000/x:latest"),
+    ],
+)
+def test_a_name_is_completed_as_docker_does(text, full, familiar):
+    reference = parse_reference(text)
+
+    assert (str(reference), reference.familiar()) == (full, familiar)
+
+
+def test_the_digest_decides_where_there_is_a_tag_too():
+    assert parse_reference(f"alpine:3@{DIGEST}").version == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/amd64/v1", "linux/amd64"),
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/arm", "linux/arm/v7"),
+        ("linux/arm/6", "linux/arm/v6"),
+        ("armhf", "linux/arm/v7"),
+        ("armel", "linux/arm/v6"),
+        ("Linux/AMD64/V3", "linux/amd64/v3"),
+        ("s390x", "linux/s390x"),
+    ],
+)
+def test_a_platform_is_written_in_one_way(text, expected):
+    assert str(parse_platform(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["a/b/c/d", "/", "linux/", "linux/../x", "linux/a b", "x\ny"])
+def test_a_platform_that_is_none_is_refused(text):
+    with pytest.raises(UsageError):
+        parse_platform(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "chosen"),
+    [
+        ("linux/amd64/v3", ["linux/amd64/v4", "linux/amd64", "linux/amd64/v2"], 2),
+        ("linux/amd64", ["linux/amd64/v2", "linux/386"], 1),
+        ("linux/arm/v7", ["linux/arm/v5", "linux/arm/v6", "linux/arm64"], 1),
+        ("linux/arm64", ["linux/arm/v7", "linux/arm64"], 1),
+        ("linux/arm64", ["linux/arm/v6", "linux/arm/v7"], 1),
+        ("linux/arm64/v9.2", ["linux/arm64", "linux/arm64/v9.1"], 1),
+        ("linux/amd64", ["linux/amd64", "linux/amd64"], 0),
+        ("linux/amd64", ["", "linux/arm64"], 0),
+    ],
+)
+def test_the_best_platform_is_chosen_and_of_equals_the_first(wanted, offered, chosen):
+    manifests = [Descriptor("", DIGEST, 1) for _ in offered]
+    for manifest, text in zip(manifests, offered):
+        manifest.platform = Platform(*text.split("/")) if text else None
+
+    assert choose(manifests, parse_platform(wanted))[0] is manifests[chosen]
+
+
+def test_an_empty_index_has_nothing_to_choose():
+    with pytest.raises(NotFound, match="the list is empty"):
+        choose([], host_platform())
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "host", "direct"),
+    [
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("2001:db8::/32", "2001:db8::1", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("example.com", "example.com", True),
+        ("example.com", "a.example.com", True),
+        ("example.com", "notexample.com", False),
+        (".example.com", "example.com", False),
+        ("*.example.com", "a.example.com", True),
+        ("example.com:443", "example.com", True),
+        ("example.com:80", "example.com", False),
+        ("nonsense/99,", "example.com", False),
+        ("*", "example.com", True),
+        ("", "localhost", True),
+        ("", "127.5.5.5", True),
+        ("", "::1", True),
+    ],
+)
+def test_no_proxy_has_gos_rules(monkeypatch, no_proxy, host, direct):
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+
+    assert (proxy_for("https", host, 443) is None) == direct
+
+
+def test_a_cgi_program_does_not_believe_its_client(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://evil:1")
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+
+    assert proxy_for("http", "example.com", 80) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = 1\nb = true # x\nc = 'l\\it'\n", {"a": 1, "b": True, "c": "l\\it"}),
+        ('a = "x\\n\\"y\\""', {"a": 'x\n"y"'}),
+        ('[t."a.b".c]\nd = []\r\n[t]\ne = -5', {"t": {"a.b": {"c": {"d": []}}, "e": -5}}),
+        ("[[x]]\na = 1\n[[x]]\na = 2\n[[x.y]]\nb = 3", {"x": [{"a": 1}, {"a": 2, "y": [{"b": 3}]}]}),
+        ('a = [\n "x", # one\n ["y"],\n]\n', {"a": ["x", ["y"]]}),
+        ('a = {b = "c", d.e = 1}\nf.g = 2', {"a": {"b": "c", "d": {"e": 1}}, "f": {"g": 2}}),
+        ("", {}),
+    ],
+)
+def test_toml_is_read(text, expected):
+    assert parse_toml(text, "file") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a =", "a = 1 b", "[a", "a = 1.5", "a = 1\na = 2", "= 1", 'a = "\\q"', "a = [1", "a = 1\n[a]"]
+)
+def test_toml_that_is_not_understood_names_the_line(text):
+    with pytest.raises(UsageError, match="file: line "):
+        parse_toml(text, "file")
+
+
+def test_text_from_elsewhere_cannot_steer_a_terminal():
+    assert printable("a\x1b[2Jb\x07\u202ec\r\n d\t" + "e" * 5000)[:15] == "a\ufffd[2Jb\ufffd\ufffdc d eee"

@@ -1,0 +1,216 @@
+"""What is in the store is not fetched again, is shared, is found, and goes when nothing needs it."""
+
+import json
+import os
+import subprocess
+
+from conftest import COMMAND, push
+from images import Image, symlink, tar, zstd
+
+
+def names(root):
+    found = [os.path.join(folder, name) for folder, folders, files in os.walk(root) for name in folders + files]
+    return sorted(os.path.relpath(path, root) for path in found)
+
+
+def test_the_second_pull_of_a_tag_asks_one_question(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    pyfetch.ok(name)
+    registry.requests.clear()
+    pyfetch.ok(name)
+
+    assert [(r.method, r.path) for r in registry.requests if r.path != "/v2/"] == [("HEAD", "/v2/test/manifests/1")]
+
+
+def test_a_digest_in_the_store_opens_no_socket(pyfetch, registry, busybox):
+    registry.add(busybox)
+    name = f"{registry.host}/test@{busybox.digest}"
+    pyfetch.ok(name)
+    registry.requests.clear()
+    trace = pyfetch.folder / "trace"
+    strace = ["strace", "-f", "-e", "trace=socket,connect", "-o", str(trace)]
+    subprocess.run([*strace, *COMMAND, name], env=pyfetch.environment, check=True, capture_output=True)
+
+    assert "socket(" not in trace.read_text()
+    assert registry.requests == []
+
+
+def test_a_newer_image_of_the_same_tag_is_fetched_without_what_is_there(pyfetch, registry):
+    first, second = tar("a"), tar("b")
+    name = registry.add(Image(first))
+    pyfetch.ok(name)
+    registry.requests.clear()
+    registry.add(Image(first, second))
+    bundle = pyfetch.ok(name)
+
+    assert sorted(os.listdir(f"{bundle}/rootfs")) == ["a", "b"]
+    assert registry.count("GET", "/blobs/") == 2  # the config and the new layer
+
+
+def test_pull_missing_asks_nobody_and_pull_never_refuses_to(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    status, error = pyfetch.fails(name, "--pull", "never")
+    pyfetch.ok(name)
+    registry.close()
+
+    assert (status, "not in the store" in error) == (3, True)
+    assert pyfetch.ok(name, "--pull", "missing") and pyfetch.ok(name, "--pull", "never")
+    assert "--pull missing" in pyfetch.fails(name, "--retries", "0")[1]
+
+
+def test_a_second_bundle_takes_no_space(pyfetch, registry):
+    image = Image(tar(*(f"file{number}" for number in range(100))))
+    name = registry.add(image)
+    pyfetch.ok(name)
+    bundle = pyfetch.ok(name)
+    own = subprocess.run(["du", "-sxk", bundle], capture_output=True, text=True, check=True).stdout
+
+    assert int(own.split()[0]) < 64
+
+
+def test_layers_of_an_overlay_show_what_a_flat_tree_has(pyfetch, registry):
+    lower = tar("d/a", "d/b", "keep", symlink("link", "d"))
+    upper = tar("d/.wh.a", ".wh.keep", "link/c")
+    name = registry.add(Image(lower, upper))
+    overlay = pyfetch.ok(name) + "/rootfs"
+    flat = pyfetch.copy(name)
+
+    assert names(overlay) == names(flat) == ["d", "d/b", "d/c", "link"]
+
+
+def test_the_store_is_an_oci_layout_that_skopeo_reads(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    pyfetch.ok(name)
+    command = ["skopeo", "inspect", f"oci:{pyfetch.store}:{name}"]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert found["Digest"] == busybox.digest
+
+
+def test_images_lists_and_inspect_describes(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    bundle = pyfetch.ok(name)
+    listed = pyfetch.ok("images")
+    image, made = json.loads(pyfetch.ok("inspect", name)), json.loads(pyfetch.ok("inspect", bundle))
+
+    assert name in listed and busybox.digest[7:19] in listed
+    assert (image["digest"], image["layers"][0]["unpacked"]) == (busybox.digest, True)
+    assert (made["name"], made["manifest"]) == (name, busybox.digest)
+
+
+def test_rm_takes_an_overlay_bundle_away_with_its_mount(pyfetch, registry, busybox):
+    bundle = pyfetch.ok(registry.add(busybox), "bundle")
+    pyfetch.ok("rm", "bundle")
+
+    assert not os.path.exists(bundle)
+    assert bundle not in open("/proc/self/mounts").read()
+
+
+def test_rm_refuses_a_folder_that_is_no_bundle(pyfetch):
+    (pyfetch.folder / "mine").mkdir()
+    (pyfetch.folder / "mine/file").write_text("x")
+    status, _ = pyfetch.fails("rm", "mine")
+
+    assert status == 2
+    assert (pyfetch.folder / "mine/file").exists()
+
+
+def test_rm_refuses_a_bundle_whose_container_runs(pyfetch, registry, busybox):
+    bundle = pyfetch.ok(registry.add(busybox), "bundle", "--", "cat")
+    process = subprocess.Popen(["runc", "run", "-b", bundle, "pyfetch-busy"], stdin=subprocess.PIPE)
+    try:
+        assert process.stdin is not None
+        for _ in range(100):
+            if subprocess.run(["runc", "state", "pyfetch-busy"], capture_output=True).returncode == 0:
+                break
+        status, error = pyfetch.fails("rm", "bundle")
+
+        assert status == 2
+        assert "used by a container" in error
+    finally:
+        process.stdin.close()
+        process.wait()
+    pyfetch.ok("rm", "bundle")
+
+
+def test_prune_keeps_what_images_and_bundles_need(pyfetch, registry, busybox):
+    used, unused = registry.add(busybox), registry.add(Image(tar("x")), "2")
+    bundle = pyfetch.ok(used, pyfetch.folder / "bundle")
+    pyfetch.ok("rm", pyfetch.ok(unused), unused, used)
+    (pyfetch.store / "partial/sha256-left").write_text("x")
+    pyfetch.ok("prune")
+
+    assert os.path.exists(f"{bundle}/rootfs/bin/busybox")
+    assert len(os.listdir(pyfetch.store / "layers")) == 1
+    assert os.listdir(pyfetch.store / "blobs/sha256") == os.listdir(pyfetch.store / "partial") == []
+
+
+def test_prune_all_takes_unused_images_and_bundles_in_the_store(pyfetch, registry, busybox):
+    path = pyfetch.ok(registry.add(busybox))
+    pyfetch.ok("prune", "--all")
+
+    assert not os.path.exists(path)
+    assert os.listdir(pyfetch.store / "layers") == os.listdir(pyfetch.store / "blobs/sha256") == []
+    assert len(pyfetch.ok("images").splitlines()) == 1
+
+
+def test_a_damaged_blob_is_noticed_and_fetched_again(pyfetch, registry):
+    image = Image(tar("x"))
+    name = registry.add(image)
+    pyfetch.ok(name)
+    layer = pyfetch.store / "blobs" / image.manifest["layers"][0]["digest"].replace(":", "/")
+    data = bytearray(layer.read_bytes())
+    data[-9] ^= 1
+    layer.write_bytes(data)
+    status, error = pyfetch.fails(name, "bundle", "--copy")
+
+    assert status == 6
+    assert not os.path.exists(pyfetch.folder / "bundle")
+    assert pyfetch.ok(name, "bundle", "--copy")
+
+
+def test_a_store_that_others_can_write_to_is_refused(pyfetch, registry, busybox):
+    pyfetch.store.mkdir(mode=0o777)
+    os.chmod(pyfetch.store, 0o777)
+    status, error = pyfetch.fails(registry.add(busybox))
+
+    assert status == 7
+    assert "can be written by another user" in error
+
+
+def test_a_bundle_whose_mount_was_lost_is_mounted_again(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    bundle = pyfetch.ok(name, "bundle")
+    subprocess.run(["umount", f"{bundle}/rootfs"], check=True)
+    pyfetch.ok(name, "bundle")
+
+    assert os.path.exists(f"{bundle}/rootfs/bin/sh")
+
+
+def test_two_pulls_at_once_fetch_a_layer_once(pyfetch, registry):
+    image = Image(tar(*(f"file{n}" for n in range(50))))
+    registry.delay = 0.05
+    name = registry.add(image)
+    processes = [pyfetch.start(name) for _ in range(4)]
+    results = [process.communicate(timeout=60) for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4, results
+    assert len({path for path, _ in results}) == 4
+    assert registry.count("GET", image.manifest["layers"][0]["digest"]) == 1
+
+
+def test_an_image_of_skopeo_in_docker_format_is_unpacked(pyfetch, docker_registry, tmp_path):
+    image = Image(tar("x"))
+    image.write_layout(str(tmp_path / "l"), "x")
+    command = ["skopeo", "copy", "-q", "--dest-tls-verify=false", "--format", "v2s2", f"oci:{tmp_path}/l:x"]
+    subprocess.run([*command, f"docker://{docker_registry}/v2s2:1"], check=True, capture_output=True)
+
+    assert os.listdir(pyfetch.copy(f"{docker_registry}/v2s2:1")) == ["x"]
+
+
+def test_a_layer_compressed_with_zstd_is_unpacked(pyfetch, docker_registry, tmp_path):
+    name = f"{docker_registry}/zstd:1"
+    image = Image(tar("x"), compress=zstd, media_type="application/vnd.oci.image.layer.v1.tar+zstd")
+    push(image, tmp_path / "l", name)
+
+    assert os.listdir(pyfetch.copy(name)) == ["x"]
