@@ -26,7 +26,6 @@ UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
         ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
         ("selinuxLabel", lambda process: process.selinux_label),
     ),
-    "mounts": (),
     "linux": (
         ("intelRdt", lambda linux: linux.intel_rdt),
         ("mountLabel", lambda linux: linux.mount_label),
@@ -65,8 +64,6 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
     for rule in LINUX_RULES + SYSCTL_RULES:
         yield from rule(config)
     yield from _resource_errors(config.linux.resources)
-    for mount in config.mounts:
-        yield from _unsupported("mounts", mount)
     yield from _unsupported("linux", config.linux)
 
 

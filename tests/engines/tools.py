@@ -1,0 +1,105 @@
+"""The real tools with pyrun below them, and with runc beside it, on sockets and in directories of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PYRUN = os.environ.get("PYRUN", str(REPOSITORY / "dist/pyrun"))
+PATIENCE = 30
+# What differs between two runs of the same runtime, and how a runtime calls itself in an error.
+NOISE = (
+    (re.compile(r"\b[0-9a-f]{64}\b"), "ID"),
+    (re.compile(r"\S*/(runc|pyrun)\b"), "RUNTIME"),
+)
+
+
+def needs(*tools):
+    """Return the mark of tests that need `tools`, which are Debian's."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {' '.join(missing)}")
+
+
+class Result:
+    """What a command's user sees of it: `output` is of both streams, without what differs from run to run."""
+
+    def __init__(self, status, output):
+        self.status = status
+        self.output = output
+        for pattern, replacement in NOISE:
+            self.output = pattern.sub(replacement, self.output)
+
+    def __repr__(self):
+        return f"= {self.status}\n{self.output}"
+
+
+class Tool:
+    """A command line tool, with the options that every call of it needs."""
+
+    def __init__(self, *command, environment=None):
+        self.command = [str(word) for word in command]
+        self.environment = {**os.environ, **(environment or {})}
+
+    def __call__(self, *arguments, input=None, check=False):
+        result = subprocess.run(
+            [*self.command, *map(str, arguments)],
+            input=input,
+            stdin=None if input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            env=self.environment,
+        )
+        assert not check or result.returncode == 0, result.stdout
+        return Result(result.returncode, result.stdout)
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+class Daemon:
+    """A daemon that is there when `ready` says so, and is ended by its pid; its log is in `log`."""
+
+    def __init__(self, log, *command, ready):
+        self.log = log
+        with open(log, "w") as file:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                pytest.fail(f"{command[0]} did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def stop(self):
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def unmount_below(directory):
+    """Unmount what a tool left mounted in its own directory, so that it can be removed."""
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        path = line.split()[1]
+        if path.startswith(f"{directory}/"):
+            subprocess.run(["umount", "-l", path], check=False)
