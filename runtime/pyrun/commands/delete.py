@@ -3,7 +3,7 @@
 import os
 
 from pyrun.container import end
-from pyrun.container.state import Container, check_id, load
+from pyrun.container.state import STATE_FILE, Container, check_id, load
 from pyrun.errors import Error
 
 TYPE_CHECKING = False
@@ -15,16 +15,30 @@ def run(settings: "Settings", id_: str, force: bool = False) -> None:
     check_id(id_)
     directory = f"{settings.root}/{id_}"
     try:
-        container = load(settings.root, id_)
-    except Error:
-        if os.path.isdir(directory):
-            Container(directory, id_).remove()  # its creator was killed before it wrote a state
-        elif not force:
-            raise
-        return
-    try:
-        end.delete(container, force)
+        _delete(settings.root, id_, directory, force)
     except Error:
         if not force or os.path.isdir(directory):
             raise
-        # another command has deleted it at the same time
+        # there is none, or another command has deleted it at the same time
+
+
+def _delete(root: str, id_: str, directory: str, force: bool) -> None:
+    try:
+        container = load(root, id_)
+    except Error:
+        if not os.path.isdir(directory):
+            raise
+        if os.path.lexists(f"{directory}/{STATE_FILE}") and not force:
+            raise  # a state that cannot be read may be of a container that runs
+        _remove(Container(directory, id_))
+        return
+    end.delete(container, force)
+
+
+def _remove(unfinished: Container) -> None:
+    """Remove a container whose creator was killed before it wrote a state, unless who deletes it is at it."""
+    lock = unfinished.lock()
+    try:
+        unfinished.remove()
+    finally:
+        os.close(lock)

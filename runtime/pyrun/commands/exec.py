@@ -45,7 +45,7 @@ def run(
         _check_status(container, ignore_paused)
         config = load_config(f"{container.bundle}/config.json")
         wanted = _wanted(config, list(command), process, changes)
-        console = Console(wanted.terminal, detach, console_socket)
+        console = Console(wanted, detach, console_socket)
         preserved = descriptors.receive(preserve_fds)
         if not detach:
             foreground.hold_signals()

@@ -6,6 +6,7 @@
 The status is never stored: it is read from the kernel each time, so that it is true whatever was killed when.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -204,7 +205,12 @@ def load(root_directory: str, id_: str) -> Container:
 
 
 def _read(path: str) -> Node:
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symlink, a socket
+            raise Error(f"{path}: is not a state file of pyrun") from error
+        raise
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAXIMUM_SIZE:

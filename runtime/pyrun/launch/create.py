@@ -103,7 +103,7 @@ class Plan:
         validate(self.config)
         assert self.config.process is not None  # validated
         self.process: Process = self.config.process
-        self.console = Console(self.process.terminal, request.detach, request.console_socket)
+        self.console = Console(self.process, request.detach, request.console_socket)
         linux = self.config.linux
         if not linux.namespace("mount"):
             raise ConfigError(

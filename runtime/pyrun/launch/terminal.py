@@ -9,6 +9,8 @@ from fcntl import ioctl
 
 from pyrun.launch.foreground import NOT_FORWARDED, collect, forward
 from pyrun.rootfs.console import TIOCSWINSZ
+from pyrun.spec.config import ConsoleSize
+from pyrun.spec.node import Node
 
 _CHUNK = 1 << 16
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
@@ -31,6 +33,15 @@ def relay(pid: int, master: int) -> int:
     finally:
         if before:
             termios.tcsetattr(own, termios.TCSADRAIN, before)
+
+
+def own_size() -> "ConsoleSize | None":
+    """Return the size of the caller's terminal, None where there is none or it has no size."""
+    own = _own_terminal()
+    if own < 0:
+        return None
+    width, height = os.get_terminal_size(own)
+    return ConsoleSize(Node({"height": height, "width": width}, "terminal")) if height and width else None
 
 
 def _own_terminal() -> int:

@@ -1,0 +1,212 @@
+"""The state directory: one creator per id, a status that is true whatever was killed, and nothing left behind."""
+
+import ctypes
+import json
+import os
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+from harness import TIMEOUT, mounts_below, wait_until
+
+pytestmark = [pytest.mark.needs("root", "/bin/busybox"), pytest.mark.only_pyrun("the files are pyrun's own")]
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def state_file(container):
+    return container.root / container.id / "state.json"
+
+
+def test_what_is_in_it_is_private_whatever_the_umask(container):
+    container.create(preexec_fn=lambda: os.umask(0))
+    paths = [container.root, container.root / container.id, state_file(container)]
+
+    assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o700, 0o700, 0o600]
+
+
+def test_of_fifty_who_create_one_id_one_wins(container, bundle):
+    bundle.process["args"] = ["sleep", "1000"]
+    bundle.save()
+    command = container.command("create", "--bundle", bundle.path, "--pid-file", container.pid_file, container.id)
+    messages = [open(bundle.path / f"messages{number}", "w+") for number in range(50)]
+    creators = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file) for file in messages]
+    statuses = [creator.wait(TIMEOUT) for creator in creators]
+    said = []
+    for file in messages:
+        file.seek(0)
+        said.append(file.read())
+        file.close()
+
+    assert sorted(statuses) == [0] + [1] * 49
+    assert sorted(said) == [""] + [f"error: container with given ID already exists: {container.id}\n"] * 49
+    assert container.status() == "created"
+    assert container.state()["pid"] == container.pid()
+
+
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_a_container_whose_init_was_killed_is_stopped(container, bundle, verb):
+    bundle.process["args"] = ["sleep", "1000"]
+    if verb == "create":
+        container.create()
+    else:
+        container.run_detached()
+    os.kill(container.pid(), 9)
+
+    container.wait_until("stopped")
+
+
+def test_another_process_with_the_pid_is_not_the_container(container):
+    before = container.create().state()
+    stored = json.loads(state_file(container).read_text())
+    state_file(container).write_text(json.dumps({**stored, "startTime": stored["startTime"] + 1}))
+    state = container.state()
+    message = container.fails("kill", container.id, "KILL")
+    state_file(container).write_text(json.dumps(stored))
+
+    assert before["status"] == "created"
+    assert (state["status"], state["pid"]) == ("stopped", 0)
+    assert message == "error: container not running"
+    assert container.status() == "created"
+
+
+def test_a_creator_that_is_gone_makes_a_stopped_container(container):
+    container.create()
+    stored = json.loads(state_file(container).read_text())
+    state_file(container).write_text(json.dumps({**stored, "creator": [os.getpid(), 1]}))
+    status = container.status()
+    state_file(container).write_text(json.dumps(stored))
+
+    assert status == "stopped"
+
+
+def plant_fifo(path):
+    os.mkfifo(path)
+
+
+def plant_symlink(path):
+    path.symlink_to("/etc/passwd")
+
+
+def plant_socket(path):
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+
+
+def plant_directory(path):
+    path.mkdir()
+
+
+def plant_garbage(path):
+    path.write_bytes(os.urandom(1000))
+
+
+def plant_half(path):
+    path.write_text('{"ociVersion": "1.3.0", "id": ')
+
+
+PLANTS = [plant_fifo, plant_symlink, plant_socket, plant_directory, plant_garbage, plant_half]
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize("verb", ["state", "start", "kill", "exec", "delete"])
+def test_a_state_that_is_none_is_an_error_that_names_the_file(container, plant, verb):
+    state_file(container).parent.mkdir(parents=True)
+    plant(state_file(container))
+    words = ["true"] if verb == "exec" else []
+    message = container.fails(verb, container.id, *words, status=255 if verb == "exec" else 1)
+    if plant is plant_directory:
+        state_file(container).rmdir()
+
+    assert str(state_file(container)) in message
+    assert state_file(container).parent.exists()
+
+
+@pytest.mark.parametrize("plant", [plant for plant in PLANTS if plant is not plant_directory])
+def test_a_state_that_is_none_is_deleted_by_force(container, plant):
+    state_file(container).parent.mkdir(parents=True)
+    plant(state_file(container))
+    container.delete("--force")
+
+    assert os.listdir(container.root) == []
+
+
+def test_a_broken_state_does_not_hide_the_other_containers(new_container):
+    good, broken = new_container().create(), new_container()
+    state_file(broken).parent.mkdir()
+    plant_fifo(state_file(broken))
+
+    assert good.works("list", "--quiet").split() == [good.id]
+
+
+def test_a_directory_without_a_state_is_deleted_by_force(container):
+    state_file(container).parent.mkdir(parents=True)
+    container.delete("--force")
+
+    assert os.listdir(container.root) == []
+
+
+@pytest.fixture
+def orphans():
+    """Become the parent of all orphans; return what tells whether any of them is left."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def left():
+        try:
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        except ChildProcessError:
+            return False
+        return True
+
+    yield left
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def time_of_create(container):
+    begin = time.monotonic()
+    container.create()
+    duration = time.monotonic() - begin
+    container.delete("--force")
+    return duration
+
+
+def test_a_create_that_is_killed_at_any_moment_leaves_nothing_to_delete_force(container, bundle, orphans, full):
+    rounds = 300 if full else 15
+    bundle.mount("/mnt", "tmpfs", "tmpfs")
+    duration = time_of_create(container)
+    command = container.command("create", "--bundle", bundle.path, container.id)
+    left = []
+    for number in range(rounds):
+        creator = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(duration * 1.2 * number / rounds)
+        creator.kill()
+        creator.wait(TIMEOUT)
+        container.delete("--force")
+        wait_until(lambda: not orphans(), f"no process is left of round {number}")
+        left += os.listdir(container.root) if container.root.exists() else []
+        left += container.cgroups() + mounts_below(bundle.path)
+
+    assert left == []
+
+
+def test_a_killed_create_does_not_take_the_id_for_good(container, bundle, orphans):
+    command = container.command("create", "--bundle", bundle.path, container.id)
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]}
+    bundle.save()
+    creator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: state_file(container).exists() and container.status() == "creating", "the hook runs")
+    creator.kill()
+    creator.wait(TIMEOUT)
+    status = container.status()
+    container.delete()
+    del bundle.config["hooks"]
+    container.create()
+
+    assert status == "stopped"
+    assert container.status() == "created"

@@ -1,0 +1,350 @@
+"""process.terminal: relayed to the caller's own terminal, or handed over to the holder of a console socket."""
+
+import array
+import fcntl
+import hashlib
+import os
+import select
+import socket
+import struct
+import subprocess
+import termios
+import threading
+import time
+
+import pytest
+from harness import TIMEOUT
+
+pytestmark = pytest.mark.needs("root", "/bin/busybox")
+
+
+class Screen:
+    """The other side of the terminal in which a command runs."""
+
+    def __init__(self, command, rows=24, columns=80):
+        self.master, slave = os.openpty()
+        self.resize(rows, columns)
+        self.shown = b""
+        self.mode = termios.tcgetattr(slave)
+        self.slave = slave
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=take_terminal
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(TIMEOUT)
+        os.close(self.master)
+        os.close(self.slave)
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, data):
+        while data:
+            data = data[os.write(self.master, data) :]
+
+    def wait_for(self, text):
+        """Read until `text` is shown, and return what is shown so far."""
+        read_until(self.master, lambda: text in self.shown, self._show)
+        return self.shown
+
+    def end(self):
+        """Return (exit code, all that was shown)."""
+        read_until(self.master, lambda: self.process.poll() is not None, self._show)
+        while select.select([self.master], [], [], 0)[0]:
+            self._show(os.read(self.master, 65536))
+        return self.process.returncode, self.shown
+
+    def _show(self, data):
+        self.shown += data
+
+
+def take_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def read_until(terminal, condition, take):
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end, "the terminal shows nothing more"
+        if select.select([terminal], [], [], 0.05)[0]:
+            take(os.read(terminal, 65536))
+
+
+@pytest.fixture
+def screen(container, bundle):
+    """Run a shell script with a terminal, in the foreground."""
+    bundle.process["terminal"] = True
+
+    def screen(script, **size):
+        bundle.process["args"] = ["sh", "-c", script]
+        bundle.save()
+        return Screen(container.command("run", "--bundle", bundle.path, container.id), **size)
+
+    return screen
+
+
+class ConsoleSocket:
+    """A socket that receives the master end of a terminal."""
+
+    def __init__(self, path):
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.settimeout(TIMEOUT)
+        self._listener.bind(str(path))
+        self._listener.listen()
+
+    def receive(self):
+        """Return (the name that was sent, the descriptors)."""
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(TIMEOUT)
+            descriptors = array.array("i")
+            name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(16))
+            for level, kind, data in ancillary:
+                assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        return name, list(descriptors)
+
+    def close(self):
+        self._listener.close()
+
+
+@pytest.fixture
+def console_socket(tmp_path):
+    made = ConsoleSocket(tmp_path / "console.sock")
+    yield made
+    made.close()
+
+
+def read_line(master):
+    shown = []
+    read_until(master, lambda: b"\n" in b"".join(shown), shown.append)
+    return b"".join(shown)
+
+
+def test_the_three_standard_streams_are_one_terminal(screen):
+    with screen("tty; tty <&1; tty <&2") as shown:
+        assert shown.end() == (0, b"/dev/pts/0\r\n" * 3)
+
+
+def test_the_console_is_that_terminal(screen):
+    with screen("echo through the console > /dev/console") as shown:
+        assert shown.end() == (0, b"through the console\r\n")
+
+
+def test_it_is_the_controlling_terminal(screen):
+    with screen("echo mine > /dev/tty") as shown:
+        assert shown.end() == (0, b"mine\r\n")
+
+
+def test_it_belongs_to_the_user_of_the_process(screen, bundle):
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+
+    with screen("stat -c %u $(tty); echo > $(tty)") as shown:
+        status, text = shown.end()
+
+    assert (status, text.split()) == (0, [b"1000"])
+
+
+def test_its_size_is_that_of_the_callers(screen):
+    with screen("stty size", rows=33, columns=111) as shown:
+        assert shown.end() == (0, b"33 111\r\n")
+
+
+def test_its_size_is_the_configs_where_the_caller_has_no_terminal(container, bundle):
+    bundle.process.update(terminal=True, consoleSize={"height": 12, "width": 34})
+
+    assert container.run("stty", "size", start_new_session=True) == "12 34\r\n"
+
+
+def test_a_new_size_of_the_callers_arrives(screen):
+    with screen("trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done") as shown:
+        shown.wait_for(b"ready")
+        shown.resize(50, 132)
+        status, text = shown.end()
+
+    assert (status, text) == (0, b"ready\r\n50 132\r\n")
+
+
+def test_control_c_is_for_the_container(screen):
+    with screen("trap 'echo interrupted; exit 42' INT; echo ready; while :; do sleep 0.05; done") as shown:
+        shown.wait_for(b"ready")
+        shown.type(b"\x03")
+        status, text = shown.end()
+
+    assert status == 42
+    assert text.endswith(b"interrupted\r\n")
+
+
+def test_control_d_ends_the_input_of_the_container(screen):
+    with screen("stty -echo; echo ready; cat; echo end") as shown:
+        shown.wait_for(b"ready")
+        shown.type(b"typed\n\x04")
+
+        assert shown.end() == (0, b"ready\r\ntyped\r\nend\r\n")
+
+
+@pytest.mark.parametrize("status", [0, 7, 255])
+def test_the_exit_code_comes_through(screen, status):
+    with screen(f"exit {status}") as shown:
+        assert shown.end() == (status, b"")
+
+
+def test_the_callers_terminal_is_raw_and_then_as_it_was(screen):
+    with screen("echo ready; read line") as shown:
+        shown.wait_for(b"ready")
+        during = termios.tcgetattr(shown.slave)
+        shown.type(b"\n")
+        shown.end()
+        after = termios.tcgetattr(shown.slave)
+
+        assert not during[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+        assert after == shown.mode
+
+
+def test_a_large_paste_arrives_whole(screen):
+    pasted = bytes(range(1, 251)) * 1000
+
+    with screen(f"stty raw -echo; echo ready; head -c {len(pasted)} | sha256sum") as shown:
+        shown.wait_for(b"ready")
+        typing = threading.Thread(target=shown.type, args=[pasted])
+        typing.start()
+        status, text = shown.end()
+        typing.join(TIMEOUT)
+
+    assert status == 0
+    assert hashlib.sha256(pasted).hexdigest().encode() in text
+
+
+def test_a_large_paste_that_is_echoed_does_not_block(screen):
+    pasted = b"0123456789abcde\n" * 4000
+
+    with screen(f"stty raw echo; echo ready; head -c {len(pasted)} >/dev/null; printf 'that is all'") as shown:
+        shown.wait_for(b"ready")
+        typing = threading.Thread(target=shown.type, args=[pasted])
+        typing.start()
+        status, text = shown.end()
+        typing.join(TIMEOUT)
+
+    assert status == 0
+    assert b"that is all" in text
+
+
+def test_binary_output_is_not_changed(screen, bundle):
+    content = bytes(range(256)) * 1000
+    (bundle.rootfs / "content").write_bytes(content)
+
+    with screen("stty raw; cat /content") as shown:
+        assert shown.end() == (0, content)
+
+
+def test_the_last_output_is_shown_though_its_writer_has_ended(screen):
+    with screen("seq 20000") as shown:
+        status, text = shown.end()
+
+    assert (status, text.split()) == (0, [b"%d" % number for number in range(1, 20001)])
+
+
+def test_a_caller_without_a_terminal_gets_the_output(container, bundle):
+    bundle.process["terminal"] = True
+
+    assert container.run("tty") == "/dev/pts/0\r\n"
+
+
+def test_exec_has_a_terminal_of_its_own(container):
+    container.sleeping()
+
+    with Screen(container.command("exec", "--tty", container.id, "sh", "-c", "tty; stty size; exit 9")) as shown:
+        assert shown.end() == (9, b"/dev/pts/0\r\n24 80\r\n")
+
+
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_a_console_socket_receives_the_master(container, bundle, console_socket, verb):
+    bundle.process.update(terminal=True, args=["sh", "-c", "tty; read line; echo got $line; sleep 1000"])
+    if verb == "create":
+        container.create("--console-socket", console_socket.path).start()
+    else:
+        container.run_detached("--console-socket", console_socket.path)
+    name, (master,) = console_socket.receive()
+    greeting = read_line(master)
+    os.write(master, b"this\n")
+    answer = read_line(master)
+    while b"got" not in answer:
+        answer += read_line(master)
+    os.close(master)
+
+    assert name.startswith(b"/dev/pt")
+    assert greeting == b"/dev/pts/0\r\n"
+    assert answer == b"this\r\ngot this\r\n"
+
+
+def test_the_size_of_a_terminal_without_a_caller_is_the_configs(container, bundle, console_socket):
+    bundle.process.update(
+        terminal=True, consoleSize={"height": 10, "width": 20}, args=["sh", "-c", "stty size; sleep 1000"]
+    )
+    container.run_detached("--console-socket", console_socket.path)
+    _, (master,) = console_socket.receive()
+    size = read_line(master)
+    os.close(master)
+
+    assert size == b"10 20\r\n"
+
+
+def test_a_console_socket_receives_the_master_of_exec(container, console_socket):
+    container.sleeping()
+    command = ["sh", "-c", "tty; sleep 1000"]
+    options = ["--tty", "--detach", "--console-socket", console_socket.path]
+    container.exec(*command, options=options)
+    name, (master,) = console_socket.receive()
+    line = read_line(master)
+    os.close(master)
+
+    assert name.startswith(b"/dev/pt")
+    assert line == b"/dev/pts/0\r\n"
+
+
+def test_the_end_of_a_holder_of_the_terminal_hangs_it_up(container, bundle, console_socket):
+    bundle.process.update(
+        terminal=True, args=["sh", "-c", "trap 'exit 3' HUP; echo ready; while :; do sleep 0.05; done"]
+    )
+    container.run_detached("--console-socket", console_socket.path)
+    _, (master,) = console_socket.receive()
+    read_line(master)
+    os.close(master)
+
+    container.wait_until("stopped")
+
+
+@pytest.mark.only_pyrun("the wording names pyrun")
+@pytest.mark.parametrize("verb", ["create", "run", "exec"])
+def test_a_terminal_that_nobody_would_hold_is_refused(container, bundle, verb):
+    if verb == "exec":
+        container.sleeping()
+        message = container.fails("exec", "--tty", "--detach", container.id, "true", status=255)
+    else:
+        bundle.process["terminal"] = True
+        options = ["--detach"] if verb == "run" else []
+        message = container.fails(verb, *options, "--bundle", bundle.path, container.id)
+
+    assert message.endswith(": cannot allocate tty if pyrun will detach without setting console socket")
+
+
+@pytest.mark.only_pyrun("the wording names pyrun")
+@pytest.mark.parametrize("verb", ["create", "run", "exec"])
+def test_a_console_socket_without_a_terminal_is_refused(container, bundle, console_socket, verb):
+    if verb == "exec":
+        container.sleeping()
+        message = container.fails(
+            "exec", "--detach", "--console-socket", console_socket.path, container.id, "true", status=255
+        )
+    else:
+        options = ["--console-socket", console_socket.path]
+        message = container.fails(verb, *options, "--bundle", bundle.path, container.id)
+
+    assert message.endswith(": cannot use console socket if pyrun will not detach or allocate tty")
