@@ -76,38 +76,56 @@ def _differing_namespaces(proc: str) -> int:
     return types
 
 
+class Joining:
+    """A process that shall join a container, and what goes with it.
+
+    attributes   calls for what belongs to processes of the container's `linux`
+    streams      its standard streams, [] for ours
+    path         its program, "" for what its first argument names
+    """
+
+    def __init__(
+        self,
+        process_: Process,
+        preserved: descriptors.Preserved,
+        linux: "Linux | None" = None,
+        filter_: "Filter | None" = None,
+        streams: "list[int] | None" = None,
+        path: str = "",
+    ) -> None:
+        self.process = process_
+        self.preserved = preserved
+        self.attributes = process.attributes(process_, linux)
+        self.filter = filter_
+        self.streams = streams or []
+        self.path = path
+
+
 def join(
     target: Target,
-    process_: Process,
-    preserved: descriptors.Preserved,
-    linux: "Linux | None" = None,
-    filter_: "Filter | None" = None,
+    joining: Joining,
     take_terminal: "Callable[[list[int]], None]" = lambda masters: None,
     take_listener: "Callable[[int, int], None]" = lambda channel, pid: None,
-    streams: "list[int] | None" = None,
-    path: str = "",
 ) -> int:
-    """Execute `process_` in the container and return its pid: our child, whose program runs.
+    """Execute the process in the container and return its pid: our child, whose program runs.
 
-    The program is at `path`, or what the first argument names. `streams` become its standard streams, None for ours; of
-    `linux` it has what belongs to processes. Raises Error or OSError where it did not come to that.
+    Raises Error or OSError where it did not come to that.
     """
     memfd = last_mile.prepare()
-    attributes = process.attributes(process_, linux)
     ours, theirs = Channel.pair()
-    joining = os.fork()
-    if joining == 0:
+    child = os.fork()
+    if child == 0:
         ours.close()
-        _run_as_child(target, process_, preserved, attributes, filter_, streams or [], path, theirs, memfd)
+        _run_as_child(target, joining, theirs, memfd)
     theirs.close()
     try:
-        if process_.terminal:
+        if joining.process.terminal:
             take_terminal(ours.hear("terminal").descriptors)
         pid = ours.hear("joined").pid
     finally:
-        os.waitpid(joining, 0)
+        os.waitpid(child, 0)
     try:
-        if filter_ and filter_.notify:
+        if joining.filter and joining.filter.notify:
             take_listener(ours.fileno(), pid)
         ours.hear_end()
     except (Error, OSError):
@@ -117,37 +135,18 @@ def join(
     return pid
 
 
-def _run_as_child(
-    target: Target,
-    process_: Process,
-    preserved: descriptors.Preserved,
-    attributes: "list[Call]",
-    filter_: "Filter | None",
-    streams: "list[int]",
-    path: str,
-    channel: Channel,
-    memfd: int,
-) -> None:
+def _run_as_child(target: Target, joining: Joining, channel: Channel, memfd: int) -> None:
     """Run _join() in the forked child: report what it raises, and never return to the parent's code."""
     try:
-        _join(target, process_, preserved, attributes, filter_, streams, path, channel, memfd)
+        _join(target, joining, channel, memfd)
     except BaseException as error:
         channel.fail(reason(error))
     finally:
         os._exit(1)
 
 
-def _join(
-    target: Target,
-    process_: Process,
-    preserved: descriptors.Preserved,
-    attributes: "list[Call]",
-    filter_: "Filter | None",
-    streams: "list[int]",
-    path: str,
-    channel: Channel,
-    memfd: int,
-) -> None:
+def _join(target: Target, joining: Joining, channel: Channel, memfd: int) -> None:
+    process_, streams = joining.process, joining.streams
     own_descriptors = console.open_own_descriptors()
     if process_.oom_score_adj is not None:
         oom.adjust_score("self", process_.oom_score_adj)
@@ -168,12 +167,13 @@ def _join(
         streams = [slave] * 3
         channel.say("terminal", [master])
     process.set_groups(process_.user, target.host.denies_groups)
-    found = program.find(process_, target.host, preserved.environment, path)
+    found = program.find(process_, target.host, joining.preserved.environment, joining.path)
     if process_.user.umask is not None:
         os.umask(process_.user.umask)
     needed = [channel.fileno(), *target.entry.descriptors()]
-    memfd, numbers = descriptors.place(preserved, streams, needed, memfd, process_.user.uid)
-    table = last_mile.join(numbers[0], target.entry.at(numbers[1:]), process_, found, attributes, filter_)
+    memfd, numbers = descriptors.place(joining.preserved, streams, needed, memfd, process_.user.uid)
+    entry = target.entry.at(numbers[1:])
+    table = last_mile.join(numbers[0], entry, process_, found, joining.attributes, joining.filter)
     last_mile.carry_out(memfd, table)
 
 
@@ -183,7 +183,8 @@ def run_hooks(container: Container, kind: str, wanted: "list[Hook]") -> None:
     config = load_config(f"{container.bundle}/config.json")
 
     def spawn(hook: "Hook", streams: "list[int]") -> int:
-        return join(target, _hook_process(hook, config), descriptors.receive("0"), streams=streams, path=hook.path)
+        process_ = _hook_process(hook, config)
+        return join(target, Joining(process_, descriptors.receive("0"), streams=streams, path=hook.path))
 
     hooks.run(kind, wanted, container.oci_state("created"), spawn)
 
