@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from pyrun.cgroup.group import Cgroup
     from pyrun.confine.seccomp import Filter
-    from pyrun.launch.process import Call
     from pyrun.spec.config import Hook
     from pyrun.spec.linux import Linux
 
