@@ -127,7 +127,8 @@ def parse(argv: "list[str]") -> Arguments:
     """Return what `argv` says. Without a verb it is pull; `--` ends our part, the rest is the container's."""
     end = argv.index("--") if "--" in argv else len(argv)
     ours = argv[:end]
-    verb = ours.pop(0) if ours[:1] and ours[0] in VERBS else "pull"
+    first = _after_store(ours)
+    verb = ours.pop(first) if ours[first : first + 1] and ours[first] in VERBS else "pull"
     arguments = Arguments(verb, argv[end + 1 :])
     by_name = {name: option for option in options_of(verb) for name in option.names}
     while ours:
@@ -140,6 +141,14 @@ def parse(argv: "list[str]") -> Arguments:
     if not least <= len(arguments.words) <= most or (arguments.arguments and verb != "pull"):
         raise UsageError(f"expected: pyfetch {verb} {VERBS[verb][0]}".rstrip() + f"; see `pyfetch {verb} --help`")
     return arguments
+
+
+def _after_store(words: "list[str]") -> int:
+    """Return where the verb would be: --store, which every verb has, may stand before it."""
+    index = 0
+    while index < len(words) and words[index].partition("=")[0] == "--store":
+        index += 1 if "=" in words[index] else 2
+    return index
 
 
 def _take(arguments: Arguments, by_name: "dict[str, Option]", word: str, rest: "list[str]") -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from pyfetch.errors import NotFound, UsageError, printable
 from pyfetch.manifest import Descriptor
+from pyfetch.options import parse
 from pyfetch.platforms import Platform, choose, host_platform, parse_platform
 from pyfetch.proxies import proxy_for
 from pyfetch.reference import parse_reference
@@ -153,3 +154,10 @@ def test_toml_that_is_not_understood_names_the_line(text):
 
 def test_text_from_elsewhere_cannot_steer_a_terminal():
     assert printable("a\x1b[2Jb\x07\u202ec\r\n d\t" + "e" * 5000)[:15] == "a\ufffd[2Jb\ufffd\ufffdc d eee"
+
+
+@pytest.mark.parametrize("line", ["--store DIR rm x", "--store=DIR rm x", "rm --store DIR x"])
+def test_the_store_may_be_named_before_the_verb(line):
+    arguments = parse(line.split())
+
+    assert (arguments.verb, arguments.words, arguments.store) == ("rm", ["x"], "DIR")
