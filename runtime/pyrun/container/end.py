@@ -30,6 +30,8 @@ def delete(container: Container, force: bool) -> None:
 
     Raises Error where it runs. A container that waits to be started is killed, as by runc.
     """
+    if force:
+        _kill(container)  # before the lock: a `start` that waits at the gate holds it, and ends by this
     lock = container.lock()
     try:
         status = container.status()
