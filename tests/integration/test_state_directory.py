@@ -197,16 +197,20 @@ def test_a_create_that_is_killed_at_any_moment_leaves_nothing_to_delete_force(co
 
 def test_a_killed_create_does_not_take_the_id_for_good(container, bundle, orphans):
     command = container.command("create", "--bundle", bundle.path, container.id)
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1000"]}]}
+    hook = bundle.path / "hook.pid"
+    script = f"echo $$ > {hook}.new; mv {hook}.new {hook}; exec sleep 1000"
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
     bundle.save()
     creator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: state_file(container).exists() and container.status() == "creating", "the hook runs")
+    wait_until(hook.exists, "the hook runs")
+    before = container.status()
     creator.kill()
     creator.wait(TIMEOUT)
+    os.kill(int(hook.read_text()), 9)  # a process of the host, which no delete looks for
     status = container.status()
     container.delete()
     del bundle.config["hooks"]
     container.create()
 
-    assert status == "stopped"
+    assert (before, status) == ("creating", "stopped")
     assert container.status() == "created"
