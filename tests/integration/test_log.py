@@ -148,7 +148,9 @@ def test_debug_adds_lines_of_its_own_level_alone(container, log, logged):
     result = logged("run", "--bundle", container.bundle.path, container.id, options=["--debug"])
 
     assert result.returncode == 0
-    assert {json.loads(line)["level"] for line in log.read_text().splitlines()} <= {"debug"}
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["level"] for line in lines} == {"debug"}
+    assert "mount proc proc at /proc" in [line["msg"] for line in lines]
 
 
 def test_a_failure_without_a_log_names_its_level(container):

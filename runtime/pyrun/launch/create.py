@@ -162,6 +162,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
     optional = os.geteuid() != 0 and not plan.config.linux.cgroups_path
     plan.cgroup.create_v2(optional)
+    log.debug(f"create {container.id} of {plan.bundle}, cgroups {' '.join(plan.cgroup.directories)}")
     listener = gate.listen(container)
     os.chdir(plan.bundle)
     ours, theirs = Channel.pair()
@@ -212,6 +213,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
     child.is_now(ours.hear("ready").pid)
     plan.cgroup.limit_memory(linux.resources)
+    log.debug(f"init {child.pid} of {container.id} waits to be started")
     container.is_created(child.pid)
     if plan.request.pidfd_socket:
         sockets.send_pidfd(plan.request.pidfd_socket, child.pid)

@@ -4,6 +4,7 @@ the listener of a seccomp filter."""
 import os
 from _signal import SIGKILL
 
+from pyrun import log
 from pyrun.container import hooks
 from pyrun.container.end import signal
 from pyrun.container.state import GATE, Container
@@ -21,6 +22,7 @@ def start(container: Container) -> None:
             from pyrun.launch.join import run_hooks
 
             run_hooks(container, "startContainer", before)
+        log.debug(f"start init {container.pid} of {container.id}")
         connection = gate.open_(container)
         os.unlink(f"{container.directory}/{GATE}")
         if container.listener[0]:

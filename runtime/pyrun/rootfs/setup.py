@@ -2,6 +2,7 @@
 
 import os
 
+from pyrun import log
 from pyrun.errors import Error
 from pyrun.rootfs import cgroups, console, devices, masks, mounts, root
 from pyrun.rootfs.mounts import PlannedMount
@@ -53,6 +54,7 @@ class PlannedRoot:
             os.close(self.tree.make_directory(config.process.cwd))
 
     def _mount(self, planned: PlannedMount, cgroup_paths: "dict[str, str]") -> None:
+        log.debug(f"mount {planned.type or 'bind'} {planned.source} at {planned.destination}")
         if planned.is_cgroup:
             cgroups.attach(self.tree, planned, cgroup_paths)
         else:
