@@ -104,6 +104,9 @@ class _Download:
             self._progress.layer(self.descriptor, "Download complete")
         except BaseException as caught:
             error = caught
+        if self.file >= 0:
+            # The file stays open for readers. Who waits for this lock may have the one to unpack that we wait for.
+            fcntl.flock(self.file, fcntl.LOCK_UN)
         with self.changed:
             self.error, self.done = error, True
             self.changed.notify_all()

@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 
 import pytest
-from conftest import tree
+from conftest import COMMAND, tree
 from images import Image, directory, entry, hard_link, symlink, tar, zstd
 
 
@@ -293,7 +293,6 @@ def test_a_layer_of_many_files_takes_linear_time_and_little_memory(pyfetch):
         for number in range(100_000):
             archive.addfile(tarfile.TarInfo(f"d{number % 100}/f{number}"))
     Image(buffer.getvalue(), tar("x")).write_layout(pyfetch.folder / "layout", "x")
-    from conftest import COMMAND
 
     script = "import resource,subprocess,sys; subprocess.run(sys.argv[1:], check=True, stdout=-3); "
     script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"

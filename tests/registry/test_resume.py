@@ -141,7 +141,8 @@ def test_an_interrupted_run_keeps_what_came(pyfetch, registry):
 
     assert process.returncode == 130
     assert b"interrupted" in errors and b"Traceback" not in errors
-    assert registry.sent < layer_of(image)["size"] - (900 << 10)
+    # A mebibyte was sent; what was still under way when the signal came may be sent again.
+    assert registry.sent < layer_of(image)["size"] - (768 << 10)
 
 
 @pytest.mark.parametrize("mode", ["--overlay", "--copy"])

@@ -48,4 +48,4 @@ def features(
 
 
 def _has(kind: str, name: str) -> bool:
-    return name not in dict(UNSUPPORTED[kind])
+    return name not in dict(UNSUPPORTED.get(kind, ()))
