@@ -653,20 +653,6 @@ def test_exec_can_go_to_a_cgroup_within_the_containers(cgroup, start):
     assert inner.processes() == cgroup.processes() == [pid]
 
 
-def test_exec_follows_an_init_that_moved_down_and_shared_its_controllers_out(cgroup, start):
-    if "memory" in cgroup.paths:
-        pytest.skip("v2 has no controller here that it would not share out beside processes")
-    inner = locate(f"{PARENT}/container/init.scope", "")
-    make(inner)
-    init = start(sleep, inner)
-    cgroup.controller("").write("cgroup.subtree_control", "+memory")
-    with pytest.raises(AssertionError, match="has not joined"):
-        fork_into(cgroup, sleep)
-    pid = start(sleep, cgroup.beside(init))
-
-    assert inner.processes() == [init, pid]
-
-
 @pytest.mark.parametrize("path", ["..", "inner/../../x", "/../x"])
 def test_exec_cannot_leave_the_containers_cgroup(cgroup, path):
     with pytest.raises(Error, match=r'contains "\.\."'):

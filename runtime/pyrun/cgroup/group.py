@@ -62,16 +62,6 @@ class Cgroup:
                 raise Error(f"cgroup {path!r} does not exist in the container: no {paths[controller]}")
         return Cgroup(paths)
 
-    def beside(self, pid: int) -> "Cgroup":
-        """Return the cgroup for `exec` to join where v2 answers EBUSY: the one that `pid`, the container's init, is in.
-
-        cgroups(7), no internal processes: an init like systemd moves down and shares the controllers out.
-        """
-        for cgroup, below in tree(self.paths[""]):
-            if pid in processes_in(cgroup):
-                return Cgroup({**self.paths, "": self.paths[""] + below})
-        return self
-
     def check(self, resources: "Resources") -> None:
         """Refuse, by its name, what the controllers of this machine cannot do. Changes nothing."""
         from pyrun.cgroup.resources import check

@@ -136,9 +136,6 @@ class Node:
             self._check_text(name, value)
         return value
 
-    def string_or_none(self, name: str) -> "str | None":
-        return self.string(name, default=None)
-
     def integer(self, name: str, limits: "tuple[int, int]" = INT64, default: "Any" = REQUIRED) -> int:
         value: int = self._get(name, int, default)
         if value is not None and value is not default and not limits[0] <= value <= limits[1]:
