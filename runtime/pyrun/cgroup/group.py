@@ -62,6 +62,19 @@ class Cgroup:
                 raise Error(f"cgroup {path!r} does not exist in the container: no {paths[controller]}")
         return Cgroup(paths)
 
+    def beside(self, init: int) -> "Cgroup":
+        """Return the cgroup for another process of the container whose first one is `init`.
+
+        That is this one, unless it shares its v2 controllers out, so that no process may be in it (cgroups(7), no
+        internal processes): then that of `init`, which must have moved to one below.
+        """
+        unified = self.controller("")
+        if unified is None or not unified.read("cgroup.subtree_control"):
+            return self
+        from pyrun.cgroup.hierarchies import unified_directory
+
+        return Cgroup({**self.paths, "": unified_directory(init)})
+
     def check(self, resources: "Resources") -> None:
         """Refuse, by its name, what the controllers of this machine cannot do. Changes nothing."""
         from pyrun.cgroup.resources import check
@@ -198,12 +211,12 @@ class Cgroup:
         undo(self._made)
 
     def own(self, uid: int) -> None:
-        """Give the v2 cgroup to `uid`, who then may make cgroups in it but not change its limits.
+        """Give the v2 cgroup to `uid` (-1: to nobody), who then may make cgroups in it but not change its limits.
 
         config-linux.md#cgroup-ownership: the directory and the files that /sys/kernel/cgroup/delegate lists, where they
         exist.  Never a v1 cgroup: to own one is to be able to set its limits.
         """
-        if "" not in self.paths:
+        if "" not in self.paths or uid == -1:
             return
         os.chown(self.paths[""], uid, -1)
         try:

@@ -16,6 +16,11 @@ def locate(cgroups_path: str, container_id: str) -> Cgroup:
     return Cgroup(place(path, _read("/proc/self/mountinfo"), _read("/proc/self/cgroup")))
 
 
+def unified_directory(pid: int) -> str:
+    """Return the v2 cgroup of the process `pid`."""
+    return locate(_memberships(_read(f"/proc/{pid}/cgroup"))[""], "").paths[""]
+
+
 def clean(path: str) -> str:
     """Return linux.cgroupsPath without empty components; refuse what could leave the place it is relative to."""
     parts = [part for part in path.split("/") if part not in ("", ".")]

@@ -150,8 +150,8 @@ def _listener(container: Container, filter_: "Filter | None") -> "Callable[[int,
 
 
 def _cgroup(container: Container, option: str) -> Cgroup:
-    """Return the cgroup that `[CONTROLLER[,CONTROLLER]:]PATH` names, below the container's own."""
+    """Return the cgroup that `[CONTROLLER[,CONTROLLER]:]PATH` names, below the container's own; by default that."""
     if not option:
-        return container.cgroup()
+        return container.cgroup().beside(container.pid)
     controllers, colon, path = option.rpartition(":")
     return container.cgroup().below(path, tuple(controllers.split(",")) if colon else ())

@@ -203,6 +203,8 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
     plan.cgroup.create_v1(optional)
     plan.cgroup.apply(linux.resources, memory=False)
+    if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
+        plan.cgroup.own(linux.host_uid(plan.process.user.uid))
     ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
 
     if plan.needs_meeting:
@@ -296,7 +298,8 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     process.set_groups(plan.process.user, host.denies_groups)
     found = program.find(plan.process, host, plan.request.preserved.environment)
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
-    entry = Entry(plan.namespaces.entered_by_child, into, joins, plan.namespaces.makes_cgroup)
+    late = plan.namespaces
+    entry = Entry(late.entered_by_child, into, joins, late.makes_cgroup, late.cgroup)
     needed = [channel.fileno(), gate_, *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None

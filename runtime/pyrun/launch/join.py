@@ -30,7 +30,7 @@ from pyrun.launch.channel import Channel
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
-from pyrun.linux.sched import setns
+from pyrun.linux.sched import CLONE_NEWCGROUP, setns
 from pyrun.rootfs import console
 from pyrun.rootfs.tree import Tree
 from pyrun.spec.config import Config, Process, load_config
@@ -59,7 +59,11 @@ class Target:
         self.host = program.Host(container.pid)
         by_file = bool(self.types & namespaces.FLAGS["user"])
         into = -1 if by_file else last_mile.detach(cgroup.open_v2())
-        self.entry = Entry(True, into, cgroup.open_files(v2=by_file), False)
+        namespace = -1
+        if self.types & CLONE_NEWCGROUP and not by_file:
+            namespace = os.open(f"{proc}/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
+            self.types ^= CLONE_NEWCGROUP
+        self.entry = Entry(True, into, cgroup.open_files(v2=by_file), False, namespace)
 
 
 def _differing_namespaces(proc: str) -> int:

@@ -28,21 +28,25 @@ class Entry:
     into          the cgroup v2 directory that this child is born in, or -1
     joins         files of the hierarchies that it still has to join (Cgroup.open_files)
     new_cgroup    whether it then makes a cgroup namespace
+    cgroup        the cgroup namespace that it then joins, or -1
     """
 
-    def __init__(self, by_child: bool, into: int, joins: "list[int]", new_cgroup: bool) -> None:
+    def __init__(self, by_child: bool, into: int, joins: "list[int]", new_cgroup: bool, cgroup: int) -> None:
         self.by_child = by_child
         self.into = into if by_child else -1
         self.joins = joins
         self.new_cgroup = new_cgroup
+        self.cgroup = cgroup
 
     def descriptors(self) -> "list[int]":
-        return ([self.into] if self.into >= 0 else []) + self.joins
+        return [fd for fd in (self.into, *self.joins, self.cgroup) if fd >= 0]
 
     def at(self, descriptors: "list[int]") -> "Entry":
         """Return the same with the descriptors at the numbers that they have in the last mile."""
-        into = descriptors[0] if self.into >= 0 else -1
-        return Entry(self.by_child, into, descriptors[len(descriptors) - len(self.joins) :], self.new_cgroup)
+        numbers = list(descriptors)
+        into = numbers.pop(0) if self.into >= 0 else -1
+        cgroup = numbers.pop() if self.cgroup >= 0 else -1
+        return Entry(self.by_child, into, numbers, self.new_cgroup, cgroup)
 
 
 def detach(directory: int) -> int:
@@ -145,6 +149,9 @@ def _enter(table: Table, entry: Entry) -> "Row | None":
         table.call("close", fd)
     if entry.new_cgroup:
         table.call("unshare", CLONE_NEWCGROUP, label="unshare cgroup namespace")
+    if entry.cgroup >= 0:
+        table.call("setns", entry.cgroup, CLONE_NEWCGROUP, label="setns cgroup namespace")
+        table.call("close", entry.cgroup)
     return parting
 
 

@@ -46,6 +46,8 @@ class Namespaces:
     new      CLONE_NEW* of those to make, but for the cgroup namespace: its root is the cgroup that its first process is
              in, so the last mile makes it when the last controller is joined
     joined   (CLONE_NEW*, descriptor) of those to join
+    cgroup   that of them which the last mile joins, or -1: who is in a cgroup namespace cannot be born into a cgroup
+             outside of it (cgroups(7), nsdelegate)
     """
 
     def __init__(self, linux: "Linux") -> None:
@@ -61,6 +63,14 @@ class Namespaces:
                 self.makes_cgroup = True
             else:
                 self.new |= flag
+        late = self.entered_by_child and linux.namespace("user") is None  # with one it joins by file, which may be late
+        self.cgroup = self._take(CLONE_NEWCGROUP) if late else -1
+
+    def _take(self, flag: int) -> int:
+        found = [joined for joined in self.joined if joined[0] == flag]
+        for joined in found:
+            self.joined.remove(joined)
+        return found[0][1] if found else -1
 
     def joins(self, flag: int) -> bool:
         return any(joined == flag for joined, _ in self.joined)

@@ -35,6 +35,10 @@ class PlannedRoot:
     def mapped(self) -> "list[PlannedMount]":
         return [mount for mount in self._mounts if mount.is_mapped]
 
+    @property
+    def has_writable_cgroups(self) -> bool:
+        return any(mount.is_cgroup and not mount.options.is_read_only for mount in self._mounts)
+
     def begin(self) -> None:
         """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
         self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)

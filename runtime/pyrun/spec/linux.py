@@ -43,6 +43,15 @@ class Linux:
         namespace = self.namespace(type_)
         return namespace is not None and not namespace.path
 
+    def host_uid(self, uid: int) -> int:
+        """Return what `uid` of the container is outside of its user namespace, -1 where nothing is mapped to it."""
+        if not self.namespace("user"):
+            return uid
+        for mapping in self.uid_mappings:
+            if 0 <= uid - mapping.container_id < mapping.size:
+                return mapping.host_id + uid - mapping.container_id
+        return -1
+
 
 class Namespace:
     """`path` is "" for a new namespace."""
