@@ -1,11 +1,23 @@
-"""What all tests of the real tools need: root, a built pyrun, an image."""
+"""What all tests of the real tools need: root, a built pyrun, an image, and docker and podman on both runtimes."""
 
 import os
 import shutil
 import subprocess
 
 import pytest
-from tools import REPOSITORY
+from dockerd import Dockerd
+from tools import PYRUN, REPOSITORY, Engine, unmount_below
+
+# A machine without CAP_SYS_RESOURCE cannot raise the limits that podman asks for by itself.
+PODMAN_CONFIG = """\
+[engine]
+runtime_supports_json = ["pyrun", "runc"]
+[engine.runtimes]
+pyrun = ["{}"]
+[containers]
+netns = "none"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
 
 
 def pytest_collection_modifyitems(items):
@@ -36,3 +48,37 @@ def image(tmp_path_factory):
     archive = root.parent / f"{root.name}.tar"
     subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
     return archive
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory, image):
+    dockerd = Dockerd(tmp_path_factory.mktemp("docker"))
+    dockerd.docker("import", image, "busybox", check=True)
+    yield dockerd
+    dockerd.stop()
+
+
+@pytest.fixture(scope="session")
+def dockers(dockerd):
+    """docker on pyrun and docker on runc, by one daemon."""
+    return {runtime: dockerd.on(runtime) for runtime in ("pyrun", "runc")}
+
+
+@pytest.fixture(scope="session")
+def podmen(tmp_path_factory, image):
+    """podman on pyrun and podman on runc, in one store."""
+    directory = tmp_path_factory.mktemp("podman")
+    (directory / "containers.conf").write_text(PODMAN_CONFIG.format(PYRUN))
+    environment = {"CONTAINERS_CONF": str(directory / "containers.conf")}
+    stores = ("--root", directory / "root", "--runroot", directory / "run")
+    options = ("--cgroup-manager", "cgroupfs", "--events-backend", "none", "--log-level", "error")
+    podmen = {
+        # In its directory, because conmon writes a file `oom` where it is called.
+        runtime: Engine("podman", *stores, *options, "--runtime", runtime, environment=environment, directory=directory)
+        for runtime in ("pyrun", "runc")
+    }
+    podmen["pyrun"]("import", image, "busybox", check=True)
+    yield podmen
+    podmen["pyrun"]("rm", "--all", "--force", "--time", "0")
+    podmen["pyrun"]("pod", "rm", "--all", "--force")
+    unmount_below(directory)

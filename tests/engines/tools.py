@@ -37,11 +37,15 @@ class Result:
     def __repr__(self):
         return f"= {self.status}\n{self.output}"
 
+    def __eq__(self, other):
+        return (self.status, self.output) == (other.status, other.output)
+
 
 class Tool:
-    """A command line tool, with the options that every call of it needs."""
+    """A command line tool, with the options that every call of it needs; it is called in `directory`."""
 
-    def __init__(self, *command, environment=None):
+    def __init__(self, *command, environment=None, directory=None):
+        self.directory = directory
         self.command = [str(word) for word in command]
         self.environment = {**os.environ, **(environment or {})}
 
@@ -56,9 +60,29 @@ class Tool:
             errors="replace",
             timeout=PATIENCE,
             env=self.environment,
+            cwd=self.directory,
         )
         assert not check or result.returncode == 0, result.stdout
         return Result(result.returncode, result.stdout)
+
+
+class Engine(Tool):
+    """docker or podman on one runtime, which `options` of run and create may name."""
+
+    def __init__(self, *command, options=(), **keywords):
+        super().__init__(*command, **keywords)
+        self.options = options
+
+    def run(self, *words, **keywords):
+        return self("run", *self.options, *words, **keywords)
+
+    def create(self, *words, **keywords):
+        return self("create", *self.options, *words, **keywords)
+
+    def remove(self, *containers):
+        """Remove `containers`, without the time that podman gives them to end by themselves."""
+        self("kill", *containers)
+        self("rm", "--force", *containers)
 
 
 def wait_until(condition):
@@ -81,6 +105,7 @@ class Daemon:
                 stderr=file,
                 start_new_session=True,
             )
+        self.pid = self._process.pid
         deadline = time.monotonic() + PATIENCE
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
