@@ -66,12 +66,12 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "create and start a container, wait for its end, delete it",
     ),
-    "state": ("ID", {}, "print the state of a container"),
-    "kill": ("ID [SIGNAL]", {"all": ("a", "", "signal all processes of the container")}, "signal a container's init"),
-    "delete": ("ID", {"force": ("f", "", "kill it first; no error where it does not exist")}, "delete a container"),
+    "state": ("ID...", {}, "print the state of containers"),
+    "kill": ("ID... [SIGNAL]", {"all": ("a", "", "signal all processes of the container")}, "signal containers' inits"),
+    "delete": ("ID...", {"force": ("f", "", "kill it first; no error where it does not exist")}, "delete containers"),
     "exec": ("ID [CMD...]", _PROCESS, "execute another process in a container"),
-    "pause": ("ID", {}, "suspend all processes of a container"),
-    "resume": ("ID", {}, "resume them"),
+    "pause": ("ID...", {}, "suspend all processes of containers"),
+    "resume": ("ID...", {}, "resume them"),
     "update": (
         "ID",
         {
@@ -213,7 +213,7 @@ def run(arguments: "list[str]") -> int:
         raise UsageError(f'"{verb}" is no command of pyrun: see pyrun --help')
     settings = _settings(options)
     usage, known, _ = VERBS[verb]
-    takes_command = "..." in usage and "--" not in usage
+    takes_command = usage.endswith("...]") and "--" not in usage
     verb_options, positional = parse(rest, {**known, "help": GLOBAL["help"]}, stop_early=takes_command)
     if verb_options.pop("help", False):
         return _help([verb])
@@ -283,7 +283,7 @@ def _settings(options: "dict[str, Any]") -> Settings:
 
 def _check_count(verb: str, usage: str, positional: "list[str]") -> None:
     words = usage.split()
-    least = sum(1 for word in words if word.isalpha())
+    least = sum(1 for word in words if word.rstrip(".").isalpha())
     most = len(positional) if "..." in usage else len(words)
     if len(positional) < least or len(positional) > most:
         exactly = "exactly" if least == most else "a minimum of" if len(positional) < least else "at most"

@@ -165,10 +165,11 @@ def test_the_help_names_all_verbs_and_global_options(arguments, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["state"], '"pyrun state" requires exactly 1 argument: ID'),
-        (["state", "a", "b"], '"pyrun state" requires exactly 1 argument: ID'),
-        (["kill"], '"pyrun kill" requires a minimum of 1 argument: ID [SIGNAL]'),
-        (["kill", "a", "b", "c"], '"pyrun kill" requires at most 2 arguments: ID [SIGNAL]'),
+        (["start"], '"pyrun start" requires exactly 1 argument: ID'),
+        (["start", "a", "b"], '"pyrun start" requires exactly 1 argument: ID'),
+        (["state"], '"pyrun state" requires a minimum of 1 argument: ID...'),
+        (["kill"], '"pyrun kill" requires a minimum of 1 argument: ID... [SIGNAL]'),
+        (["spec", "a"], '"pyrun spec" requires exactly 0 arguments: '),
         (["list", "a"], '"pyrun list" requires exactly 0 arguments: '),
         (["exec"], '"pyrun exec" requires a minimum of 1 argument: ID [CMD...]'),
     ],

@@ -2,6 +2,7 @@
 
 import os
 
+from pyrun.commands import each
 from pyrun.container import end
 from pyrun.container.state import STATE_FILE, Container, check_id, load
 from pyrun.errors import Error
@@ -11,11 +12,15 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str, force: bool = False) -> None:
+def run(settings: "Settings", *ids: str, force: bool = False) -> int:
+    return each(ids, lambda id_: _delete_any(settings.root, id_, force))
+
+
+def _delete_any(root: str, id_: str, force: bool) -> None:
     check_id(id_)
-    directory = f"{settings.root}/{id_}"
+    directory = f"{root}/{id_}"
     try:
-        _delete(settings.root, id_, directory, force)
+        _delete(root, id_, directory, force)
     except Error:
         if not force or os.path.isdir(directory):
             raise

@@ -1,10 +1,14 @@
-"""pyrun kill"""
+"""pyrun kill
+
+`kill ID SIGNAL` is runc's grammar, so the last of several words is the signal wherever it can be one.
+"""
 
 import _signal
 import os
 
+from pyrun.commands import each
 from pyrun.container.end import signal
-from pyrun.container.state import load
+from pyrun.container.state import Container, load
 from pyrun.errors import Error, UsageError
 
 TYPE_CHECKING = False
@@ -12,9 +16,26 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str, name: str = "SIGTERM", all: bool = False) -> None:
-    number = _number(name)
-    container = load(settings.root, id_)
+def run(settings: "Settings", *words: str, all: bool = False) -> int:
+    ids, number = _split(settings.root, words)
+    return each(ids, lambda id_: _kill(load(settings.root, id_), number, all))
+
+
+def _split(root: str, words: "tuple[str, ...]") -> "tuple[tuple[str, ...], int]":
+    """Return the ids and the signal of `ID... [SIGNAL]`."""
+    if len(words) == 1:
+        return words, _signal.SIGTERM
+    try:
+        return words[:-1], _number(words[-1])
+    except UsageError as error:
+        try:
+            load(root, words[-1])
+        except Error:
+            raise error from None  # a misspelt signal: nobody gets another one instead
+        return words, _signal.SIGTERM
+
+
+def _kill(container: Container, number: int, all: bool) -> None:
     status = container.status()
     if all:
         for pid in container.cgroup().processes():

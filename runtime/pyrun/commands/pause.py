@@ -1,5 +1,6 @@
 """pyrun pause"""
 
+from pyrun.commands import each
 from pyrun.container.state import load
 from pyrun.errors import Error
 
@@ -8,7 +9,11 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str) -> None:
+def run(settings: "Settings", *ids: str) -> int:
+    return each(ids, lambda id_: _pause(settings, id_))
+
+
+def _pause(settings: "Settings", id_: str) -> None:
     container = load(settings.root, id_)
     if container.status() not in ("running", "created"):
         raise Error(f"container not running or created: {container.status()}")

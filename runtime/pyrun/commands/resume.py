@@ -1,5 +1,6 @@
 """pyrun resume"""
 
+from pyrun.commands import each
 from pyrun.container.state import load
 from pyrun.errors import Error
 
@@ -8,7 +9,11 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str) -> None:
+def run(settings: "Settings", *ids: str) -> int:
+    return each(ids, lambda id_: _resume(settings, id_))
+
+
+def _resume(settings: "Settings", id_: str) -> None:
     container = load(settings.root, id_)
     if container.status() != "paused":
         raise Error("container not paused")

@@ -1,5 +1,6 @@
 """pyrun state"""
 
+from pyrun.commands import each
 from pyrun.container.state import load
 from pyrun.spec.encode import encode
 
@@ -8,5 +9,5 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str) -> None:
-    print(encode(load(settings.root, id_).summary(), indent="  "))
+def run(settings: "Settings", *ids: str) -> int:
+    return each(ids, lambda id_: print(encode(load(settings.root, id_).summary(), indent="  ")))
