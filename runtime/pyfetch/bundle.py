@@ -8,13 +8,11 @@ A bundle is made under another name and renamed. With an overlay, rootfs is a mo
 """
 
 import errno
-import json
 import os
 
 from pyfetch import linux, overlay
 from pyfetch.digest import digest_of
-from pyfetch.document import Document, parse
-from pyfetch.downloads import Downloads, Restarted
+from pyfetch.document import Document, parse, to_json
 from pyfetch.errors import NotFound, UsageError
 from pyfetch.image import Image
 from pyfetch.limits import Limits
@@ -27,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pyfetch.downloads import Downloads
     from pyfetch.progress import Progress
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -108,7 +107,7 @@ class Maker:
             Bundle(path).remove()
             raise
 
-    def make_copy(self, path: str, downloads: Downloads, limits: Limits) -> None:
+    def make_copy(self, path: str, downloads: "Downloads", limits: Limits) -> None:
         """Make a bundle with a tree of its own."""
 
         def fill(new: str) -> None:
@@ -145,8 +144,9 @@ class Maker:
         finally:
             os.close(folder)
 
-    def _unpack(self, rootfs: str, downloads: Downloads, limits: Limits) -> None:
-        from pyfetch.unpack import unpack  # only where something is unpacked: most calls find it done
+    def _unpack(self, rootfs: str, downloads: "Downloads", limits: Limits) -> None:
+        from pyfetch.downloads import Restarted
+        from pyfetch.unpack import unpack
 
         layers = self._image.layers
         done = 0
@@ -190,8 +190,8 @@ class Maker:
             "overlay": layers,
         }
         files = {
-            "config.json": json.dumps(config) + "\n",
-            "image.json": json.dumps(record) + "\n",
+            "config.json": to_json(config) + "\n",
+            "image.json": to_json(record) + "\n",
             **extra_files(self._settings),
         }
         for name, text in files.items():

@@ -78,10 +78,9 @@ def _run_inside(arguments: Arguments, store: Store, mappings: "IdMappings") -> i
 
 
 def _run_verb(arguments: Arguments, store: Store, mappings: "IdMappings") -> int:
-    from importlib import import_module
-
     store.open(exclusive=arguments.verb == "prune")
-    return int(import_module(f"pyfetch.commands.{arguments.verb}").run(arguments, store, mappings))
+    command = __import__(f"pyfetch.commands.{arguments.verb}", fromlist=["run"])  # importlib takes a millisecond
+    return int(command.run(arguments, store, mappings))
 
 
 def _fail(error: BaseException) -> int:

@@ -4,13 +4,13 @@ Scripts look for docker's lines (`Pull complete`, `Digest:`, `Status:`), so they
 belongs to the result.
 """
 
-import json
 import os
 import sys
-import threading
 import time
+from _thread import allocate_lock  # threading.Lock without its module
 
 from pyfetch.digest import short
+from pyfetch.document import to_json
 from pyfetch.errors import printable
 from pyfetch.manifest import Descriptor
 
@@ -28,7 +28,7 @@ class Progress:
     """Thread-safe. This one prints plain lines; the others below differ in how they show layers."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._warned: set[str] = set()
 
     def line(self, text: str) -> None:
@@ -91,7 +91,7 @@ class JsonEvents(Progress):
 
     def _event(self, event: "dict[str, object]") -> None:
         with self._lock:
-            self._print(json.dumps(event) + "\n")
+            self._print(to_json(event) + "\n")
 
 
 class Terminal(Progress):

@@ -11,18 +11,18 @@ What has its final name is whole: everything is made under another name and rena
 """
 
 import fcntl
-import json
 import os
 import stat
 
 from pyfetch import digest as digests
-from pyfetch.document import parse
+from pyfetch.document import parse, to_json
 from pyfetch.errors import DiskError, VerificationError
 from pyfetch.manifest import Descriptor, read_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import FileIO
 
     Images = list[tuple[str, Descriptor]]
 
@@ -83,26 +83,29 @@ class Store:
             return False
         return stat.S_ISREG(status.st_mode) and descriptor.size in (-1, status.st_size)
 
-    def discard(self, digest: str) -> None:
+    def damaged(self, digest: str) -> VerificationError:
+        """Remove a blob that is not what its name says, and return what to raise."""
         try:
             os.unlink(self.blob_path(digest))
         except FileNotFoundError:
             pass  # another process did it
+        return VerificationError(f"{digest}: damaged in the store, and removed: fetch the image again")
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """Return a small blob, verified."""
-        reader = self.reader(descriptor)
-        try:
-            data = reader.read(limit + 1)
-            if len(data) > limit:
-                raise VerificationError(f"{descriptor.digest}: larger than {limit} bytes")
-            reader.read(1)
-            return data
-        finally:
-            reader.close()
+        with self._open_blob(descriptor.digest) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise VerificationError(f"{descriptor.digest}: larger than {limit} bytes")
+        if digests.digest_of(data, descriptor.digest.partition(":")[0]) != descriptor.digest:
+            raise self.damaged(descriptor.digest)
+        return data
 
     def reader(self, descriptor: Descriptor) -> "StoredBlob":
-        return StoredBlob(self, descriptor.digest)
+        return StoredBlob(self, descriptor.digest, self._open_blob(descriptor.digest))
+
+    def _open_blob(self, digest: str) -> "FileIO":
+        return open(os.open(self.blob_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
 
     def write(self, digest: str, data: bytes) -> None:
         """Keep a small blob, whose digest the caller has verified."""
@@ -124,7 +127,9 @@ class Store:
         return dict(self.images()).get(name)
 
     def tag(self, name: str, descriptor: Descriptor) -> None:
-        self._rewrite_index(lambda images: [*((n, d) for n, d in images if n != name), (name, descriptor)])
+        known = self.find(name)
+        if known is None or known.digest != descriptor.digest:
+            self._rewrite_index(lambda images: [*((n, d) for n, d in images if n != name), (name, descriptor)])
 
     def untag(self, name: str) -> None:
         self._rewrite_index(lambda images: [(n, d) for n, d in images if n != name])
@@ -139,7 +144,7 @@ class Store:
                 "mediaType": "application/vnd.oci.image.index.v1+json",
                 "manifests": entries,
             }
-            self._write_file("index.json", json.dumps(document, indent=1).encode())
+            self._write_file("index.json", to_json(document).encode())
         finally:
             os.close(lock)
 
@@ -187,20 +192,17 @@ class Store:
 class StoredBlob:
     """Reads a blob of the store and checks it at its end: disks fail, and other users may have been at it."""
 
-    def __init__(self, store: Store, digest: str) -> None:
+    def __init__(self, store: Store, digest: str, file: "FileIO") -> None:
         self._store = store
         self._digest = digest
         self._hash = digests.hasher(digest)
-        self._file = open(
-            os.open(store.blob_path(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0
-        )
+        self._file = file
 
     def read(self, size: int) -> bytes:
         data = self._file.read(size)
         self._hash.update(data)
         if not data and self._hash.hexdigest() != self._digest.partition(":")[2]:
-            self._store.discard(self._digest)
-            raise VerificationError(f"{self._digest}: damaged in the store, and removed: fetch the image again")
+            raise self._store.damaged(self._digest)
         return data
 
     def settle(self) -> None:

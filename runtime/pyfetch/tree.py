@@ -10,7 +10,6 @@ Paths are bytes, without a leading slash, and canonical once they have been reso
 
 import os
 import stat
-from functools import partial
 
 from pyfetch.errors import VerificationError, show
 
@@ -64,7 +63,7 @@ class Tree:
         descriptor = os.dup(self._descriptors[start])
         for name in filter(None, canonical[len(start) :].split(b"/")):
             start = join(start, name)
-            descriptor = _replace(descriptor, partial(self._enter, start, name))
+            descriptor = _replace(descriptor, lambda above, path=start, name=name: self._enter(path, name, above))  # type: ignore[misc]
         self._descriptors[canonical] = descriptor
         return descriptor
 
@@ -158,7 +157,7 @@ def remove_directory(name: bytes, above: int) -> None:
         while pending:
             if pending[-1]:
                 names.append(pending[-1].pop())
-                here = _replace(here, partial(_open_directory, names[-1]))
+                here = _replace(here, lambda parent: _open_directory(names[-1], parent))
                 pending.append(_unlink_files(here))
                 continue
             pending.pop()

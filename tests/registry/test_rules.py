@@ -1,7 +1,13 @@
 """Rules that are tables: names, platforms, proxies, TOML. Tested as tables."""
 
-import pytest
+import json
+import re
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyfetch.document import to_json
 from pyfetch.errors import NotFound, UsageError, printable
 from pyfetch.manifest import Descriptor
 from pyfetch.options import parse
@@ -35,6 +41,31 @@ def test_a_name_is_completed_as_docker_does(text, full, familiar):
     reference = parse_reference(text)
 
     assert (str(reference), reference.familiar()) == (full, familiar)
+
+
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+HOST = rf"(?:{LABEL}(?:\.{LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]{{1,5}})?"
+GRAMMAR = re.compile(rf"{HOST}/{COMPONENT}(?:/{COMPONENT})*:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}")
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    st.text(alphabet="az09A._-:/[]é\n", max_size=9),
+    st.text(alphabet="az0._-/A", max_size=7),
+    st.text("aZ0._-:", max_size=4),
+)
+def test_a_name_is_what_the_grammar_of_the_distribution_project_says(host, repository, tag):
+    for name in (f"a.{host}/{repository}:{tag}", f"[{host}]/{repository}:{tag}"):
+        try:
+            parse_reference(name)
+            is_valid = True
+        except UsageError:
+            is_valid = False
+        port = name.partition("/")[0].rpartition(":")[2]
+        is_port = not port.isdigit() or 0 < int(port) < 65536
+
+        assert is_valid == (GRAMMAR.fullmatch(name) is not None and is_port)
 
 
 def test_the_digest_decides_where_there_is_a_tag_too():
@@ -150,6 +181,12 @@ def test_toml_is_read(text, expected):
 def test_toml_that_is_not_understood_names_the_line(text):
     with pytest.raises(UsageError, match="file: line "):
         parse_toml(text, "file")
+
+
+def test_json_is_written_as_json_writes_it():
+    value = {"a": [1, 0, -5, True, False, None, 'é"\n\udc80'], "b": {"c": (), "d": {}}, "": "0"}
+
+    assert to_json(value) == json.dumps(value)
 
 
 def test_text_from_elsewhere_cannot_steer_a_terminal():

@@ -4,7 +4,6 @@ import os
 import sys
 
 from pyfetch.bundle import Bundle, Maker, new_path
-from pyfetch.downloads import Downloads
 from pyfetch.errors import NetworkError, NotFound, UsageError
 from pyfetch.image import Image, Layer, Resolver
 from pyfetch.limits import Limits
@@ -18,7 +17,7 @@ from pyfetch.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyfetch.downloads import Source
+    from pyfetch.downloads import Downloads, Source
     from pyfetch.options import Arguments
     from pyfetch.registry import Options
 
@@ -164,8 +163,10 @@ class _Pull:
         downloads.wait()
         self._store.tag(self._name, image.top)
 
-    def _fetch(self, layers: "list[Layer]") -> Downloads:
+    def _fetch(self, layers: "list[Layer]") -> "Downloads":
         """Start to fetch what the store does not have of `layers`."""
+        from pyfetch.downloads import Downloads
+
         absent = {layer.descriptor.digest for layer in layers if not self._store.has(layer.descriptor)}
         # An unpacked tree is at least as large as its archive.
         size = sum(layer.descriptor.size * (2 if layer.descriptor.digest in absent else 1) for layer in layers)
