@@ -165,10 +165,11 @@ class Applier:
         if stat.S_ISDIR(status.st_mode):
             raise entry.wrong(f"hard link to {show(target_path)}, which is a directory")
         self._remove(above, name)
-        self._tree.directory(above)
-        source = self._tree.directory(target_above)
-        destination = self._tree.directory(above)  # asked for again: it may have been closed to make room for source
-        os.link(target, name, src_dir_fd=source, dst_dir_fd=destination, follow_symlinks=False)
+        source = os.dup(self._tree.directory(target_above))  # the tree may close its own to make room for the next
+        try:
+            os.link(target, name, src_dir_fd=source, dst_dir_fd=self._tree.directory(above), follow_symlinks=False)
+        finally:
+            os.close(source)
 
     def _status_of_target(self, entry: tar.Entry, above: bytes, name: bytes) -> os.stat_result:
         try:

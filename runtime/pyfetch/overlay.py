@@ -66,20 +66,24 @@ def _unpack_layer(
     from pyfetch.unpack import unpack
 
     new, work = f".{name}.new", f".{name}.work"
-    while True:
-        root = _prepare(new, work, below)
-        try:
-            reader = progress.extracting(layer.descriptor, downloads.reader(layer.descriptor))
-            unpack(reader, layer.diff_id, root, limits, single=False, lower=bool(below), warn=progress.warn)
-            break
-        except Restarted:
-            limits = Limits(limits.size, limits.files)
-        finally:
-            os.close(root)
-            if below:
-                linux.umount(f"{work}/merged")
-    _remove(work)
-    os.rename(new, name)  # last: from now on nobody looks here again
+    try:
+        while True:
+            root = _prepare(new, work, below)
+            try:
+                reader = progress.extracting(layer.descriptor, downloads.reader(layer.descriptor))
+                unpack(reader, layer.diff_id, root, limits, single=False, lower=bool(below), warn=progress.warn)
+                break
+            except Restarted:
+                limits = Limits(limits.size, limits.files)
+            finally:
+                os.close(root)
+                if below:
+                    linux.umount(f"{work}/merged")
+        _remove(work)
+        os.rename(new, name)  # last: from now on nobody looks here again
+    finally:
+        _remove(work)
+        _remove(new)
 
 
 def _prepare(new: str, work: str, below: "list[str]") -> int:

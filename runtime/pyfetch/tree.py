@@ -52,20 +52,17 @@ class Tree:
 
     def directory(self, canonical: bytes) -> int:
         """Return a descriptor of the directory `canonical`, good until the next call of a method."""
-        found = self._descriptors.get(canonical)
-        if found is not None:
-            return found
-        if len(self._descriptors) > _MAXIMUM_OPEN:
-            self._close()
-        start = canonical
-        while start not in self._descriptors:
-            start = start.rpartition(b"/")[0]
-        descriptor = os.dup(self._descriptors[start])
-        for name in filter(None, canonical[len(start) :].split(b"/")):
-            start = join(start, name)
-            descriptor = _replace(descriptor, lambda above, path=start, name=name: self._enter(path, name, above))  # type: ignore[misc]
-        self._descriptors[canonical] = descriptor
-        return descriptor
+        here = canonical
+        while here not in self._descriptors:
+            here = here.rpartition(b"/")[0]
+        # All on the way are kept, or a deep tree would take a walk from its root for each of its directories.
+        for name in filter(None, canonical[len(here) :].split(b"/")):
+            if len(self._descriptors) > _MAXIMUM_OPEN:
+                self._close(here)
+            above = self._descriptors[here]
+            here = join(here, name)
+            self._descriptors[here] = self._enter(here, name, above)
+        return self._descriptors[here]
 
     def _enter(self, path: bytes, name: bytes, above: int) -> int:
         try:
@@ -74,11 +71,11 @@ class Tree:
             self.closed[path] = stat.S_IMODE(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
             return _open_directory(name, above)
 
-    def _close(self) -> None:
+    def _close(self, kept: bytes = b"") -> None:
         for path, descriptor in self._descriptors.items():
-            if path:
+            if path not in (b"", kept):
                 os.close(descriptor)
-        self._descriptors = {b"": self.root}
+        self._descriptors = {b"": self.root, kept: self._descriptors[kept]}
 
     def _walk(self, path: bytes, make: bool) -> bytes:
         here = b""

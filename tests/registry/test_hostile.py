@@ -363,7 +363,7 @@ def test_a_layer_that_unpacks_to_something_else_is_refused(pyfetch):
 
     assert status == 6
     assert "config says" in error
-    assert os.listdir(pyfetch.store / "layers") in ([], [f".{digest_of(b'other')[7:39]}.new"])
+    assert os.listdir(pyfetch.store / "layers") == []
 
 
 def test_sha512_is_understood(pyfetch, registry):
