@@ -36,15 +36,18 @@ static void look_at_exe(int pid)
 {
     char path[64], target[256];
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
-    ssize_t size = readlink(path, target, sizeof target - 1);
-    if (size <= 0)
-        return;
-    target[size] = 0;
-    tell("exe", target);
     int fd = open(path, O_RDONLY);
+    ssize_t size = readlink(path, target, sizeof target - 1);
+    if (size > 0) {
+        target[size] = 0;
+        tell("exe", target);
+    }
     if (fd < 0)
         return;
+    /* By the descriptor: the process may have executed another program since. */
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    size = readlink(path, target, sizeof target - 1);
+    target[size > 0 ? size : 0] = 0;
     for (int i = 0; i < 50; i++) {
         int writable = open(path, O_WRONLY);
         if (writable >= 0 && (strncmp(target, "/memfd:", 7) || pwrite(writable, "x", 1, 0) == 1))
