@@ -6,6 +6,7 @@ by name. With CI=true it fails instead: only what KNOWN_TO_LACK lists may go unt
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 # what: why
@@ -14,7 +15,7 @@ KNOWN_TO_LACK = {
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
-    "cgroup v2 alone": "the machine has the hybrid layout; test_cgroup_v2.py boots one that has it",
+    "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
 }
 
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_SYS_TIME": 25, "CAP_MKNOD": 27}
@@ -39,7 +40,28 @@ def lacks(what: str) -> bool:
     if what in ("AppArmor", "SELinux"):
         names = Path("/sys/kernel/security/lsm")
         return not names.exists() or what.lower() not in names.read_text()
+    if what == "two CPUs":
+        return len(os.sched_getaffinity(0)) < 2
+    if what == "ps -f":
+        return subprocess.run(["ps", "-f"], capture_output=True).returncode != 0
+    if what == "real-time policies in a cgroup":
+        return not real_time_is_allowed()
     return shutil.which(what) is None
+
+
+def real_time_is_allowed() -> bool:
+    """Try it: a v2 controller cannot share out what a kernel with CONFIG_RT_GROUP_SCHED has for real-time processes."""
+    controllers = Path("/sys/fs/cgroup/cgroup.subtree_control")
+    if not controllers.exists():
+        return True
+    cgroup = Path(f"/sys/fs/cgroup/real-time-{os.getpid()}")
+    cgroup.mkdir()
+    try:
+        controllers.write_text("+cpu")
+        script = f"echo $$ >{cgroup}/cgroup.procs; exec chrt -f 1 true"
+        return subprocess.run(["sh", "-c", script], capture_output=True).returncode == 0
+    finally:
+        cgroup.rmdir()
 
 
 def effective_capabilities() -> int:

@@ -1,4 +1,4 @@
-"""Real cgroups of this machine, of whichever version; test_cgroup_v2 runs this file where there is v2 alone."""
+"""Real cgroups of this machine, of whichever version; test_virtual_machine runs this file where there is v2 alone."""
 
 import errno
 import os

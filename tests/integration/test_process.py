@@ -187,10 +187,10 @@ def test_soft_and_hard_limits_can_differ(container, bundle):
 
 @pytest.mark.needs("CAP_SYS_RESOURCE")
 def test_a_limit_can_be_raised(container, bundle):
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1] + 1
-    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": hard, "hard": hard}]
+    hard = resource.getrlimit(resource.RLIMIT_MSGQUEUE)[1] + 1
+    bundle.process["rlimits"] = [{"type": "RLIMIT_MSGQUEUE", "soft": hard, "hard": hard}]
 
-    assert container.sh("ulimit -Hn") == str(hard)
+    assert f"Max msgqueue size {hard} {hard} bytes" in " ".join(container.run("cat", "/proc/self/limits").split())
 
 
 def test_a_limit_that_cannot_be_raised_is_named(container, bundle):

@@ -47,6 +47,7 @@ def test_the_program_is_nice(container, bundle):
     assert nice(container) == 7
 
 
+@pytest.mark.needs("real-time policies in a cgroup")
 @pytest.mark.parametrize("name, number", [("SCHED_FIFO", 1), ("SCHED_RR", 2)])
 def test_a_real_time_policy_has_its_priority(container, bundle, name, number):
     bundle.process["scheduler"] = {"policy": name, "priority": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
@@ -113,25 +114,26 @@ def test_without_one_the_personality_is_the_callers(container):
 def on_one_cpu():
     """Let this process, and so the runtime, run on one CPU only."""
     before = os.sched_getaffinity(0)
-    if len(before) < 2:
-        pytest.skip("this machine has one CPU")
     os.sched_setaffinity(0, {max(before)})
     yield max(before)
     os.sched_setaffinity(0, before)
 
 
+@pytest.mark.needs("two CPUs")
 def test_the_callers_affinity_does_not_reach_the_program(container, on_one_cpu):
     container.sleeping()
 
     assert len(os.sched_getaffinity(container.pid())) > 1
 
 
+@pytest.mark.needs("two CPUs")
 def test_the_callers_affinity_does_not_reach_what_is_executed(container, on_one_cpu):
     container.sleeping()
 
     assert allowed_cpus(container.exec("cat", "/proc/self/status")) != str(on_one_cpu)
 
 
+@pytest.mark.needs("two CPUs")
 @pytest.mark.parametrize(
     "wanted, cpus",
     [({"final": "1"}, "1"), ({"initial": "0"}, "0"), ({"initial": "0", "final": "0-1"}, "0-1")],

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from harness import TIMEOUT
+from harness import TIMEOUT, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -236,6 +236,22 @@ def test_a_large_paste_that_is_echoed_does_not_block(screen):
 
     assert status == 0
     assert b"that is all" in text
+
+
+def test_output_that_is_read_after_the_end_is_whole(container, bundle):
+    bundle.process["terminal"] = True
+    bundle.process["args"] = ["sh", "-c", "stty raw; head -c 12000 /dev/zero | tr '\\0' x; printf 'that is all'"]
+    bundle.save()
+    end, pipe = os.pipe()
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe) as process, open(end, "rb") as output:
+        os.close(pipe)
+        wait_until(lambda: container.exists() and container.status() == "stopped", "the container ends")
+        text = output.read()
+
+    assert process.returncode == 0
+    assert text == b"x" * 12000 + b"that is all"
 
 
 @pytest.mark.only_pyrun("runc 1.1 shows something else")

@@ -102,13 +102,15 @@ def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
     status = None
     while True:
         flows = [flow for flow in ((typed, shown) if status is None else (shown,)) if flow.is_open]
-        moved = _move(flows, wakeups, timeout=None if status is None else 0)
-        if status is not None and not moved:
-            return status  # it has ended, and all that it wrote is shown
+        moved = _move(flows, wakeups, timeout=None if status is None or shown.held else 0)
+        if status is not None and not moved and not shown.held:
+            return status  # all that it wrote is shown, however slowly that is read
         for number in _take(wakeups):
             if number == _signal.SIGWINCH:
                 _copy_size(own, master)
             elif number not in NOT_FORWARDED:
+                if status is not None:
+                    return status  # the reader of what is left is not waited for any longer
                 forward(pid, number)
         if status is None:
             status = collect(pid)
