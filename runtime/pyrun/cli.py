@@ -31,6 +31,7 @@ _BUNDLE: "dict[str, Option]" = {
     "no-pivot": ("", "", "do not use pivot_root: for a root file system on a ramdisk"),
     "no-new-keyring": ("", "", "stay in the caller's session keyring"),
     "preserve-fds": ("", "N", "pass on N more descriptors, after those of LISTEN_FDS"),
+    "monitor": ("", "", "leave a process behind that records how the container ends"),
 }
 _PROCESS: "dict[str, Option]" = {
     "console-socket": _BUNDLE["console-socket"],
@@ -67,6 +68,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "create and start a container, wait for its end, delete it",
     ),
     "state": ("ID...", {}, "print the state of containers"),
+    "wait": ("ID...", {}, "wait until containers end, print their exit statuses, exit with the first that is not 0"),
     "kill": ("ID... [SIGNAL]", {"all": ("a", "", "signal all processes of the container")}, "signal containers' inits"),
     "delete": ("ID...", {"force": ("f", "", "kill it first; no error where it does not exist")}, "delete containers"),
     "exec": ("ID [CMD...]", _PROCESS, "execute another process in a container"),

@@ -1,5 +1,6 @@
 """The last mile: one table, by an ELF of two machines and by Python, and what waits at the gate."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from harness import REPOSITORY, TIMEOUT
 
 from pyrun.launch import elf
+from pyrun.launch.executor import carry_out
 from pyrun.launch.table import Table, read_report
 
 pytestmark = pytest.mark.only_pyrun("about its last mile")
@@ -66,6 +68,56 @@ def test_an_excused_error_is_passed_over_and_another_reported(tmp_path, monkeypa
 
     assert result.returncode == 1
     assert (report.errno, report.filename) == (9, "close the door")
+
+
+def info(status=0, mask=8):
+    """Return a struct pidfd_info."""
+    return mask.to_bytes(60, "little") + status.to_bytes(4, "little")
+
+
+# What wait(2) says, and what a shell shows.
+STATUSES = [(0, 0), (7 << 8, 7), (255 << 8, 255), (9, 137), (11 | 0x80, 139), (64, 192)]
+
+
+def told(table):
+    for status, _ in STATUSES:
+        table.call("tell", table.block(info(status)), 0, 0)
+    table.call("tell", table.block(info(7 << 8, mask=4)), table.string(b"what?\n"), 6)
+    table.call("end")
+    return table
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.needs("qemu-aarch64-static")
+def test_statuses_are_told_as_a_shell_shows_them(tmp_path, monkeypatch, machine):
+    command = program(tmp_path, monkeypatch, machine, told(Table(report=2)))
+    result = subprocess.run(command, capture_output=True, timeout=TIMEOUT)
+
+    assert result.stdout == b"".join(b"%d\n" % shown for _, shown in STATUSES)
+    assert (result.returncode, result.stderr) == (7, b"what?\n")
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.needs("qemu-aarch64-static")
+def test_what_is_not_known_counts_as_a_failure(tmp_path, monkeypatch, machine):
+    table = Table(report=2)
+    table.call("tell", table.block(info(0)), 0, 0)
+    table.call("tell", table.block(info(7 << 8, mask=0)), 0, 0)
+    table.call("end")
+    result = subprocess.run(program(tmp_path, monkeypatch, machine, table), capture_output=True, timeout=TIMEOUT)
+
+    assert (result.returncode, result.stdout) == (1, b"0\n")
+
+
+def test_python_tells_the_same_as_the_elf(capfdbinary):
+    child = os.fork()
+    if child == 0:
+        carry_out(told(Table(report=2)))
+    status = os.waitpid(child, 0)[1]
+    written = capfdbinary.readouterr()
+
+    assert written.out == b"".join(b"%d\n" % shown for _, shown in STATUSES)
+    assert (os.waitstatus_to_exitcode(status), written.err) == (7, b"what?\n")
 
 
 def test_python_does_the_same_as_the_elf():

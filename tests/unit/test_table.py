@@ -39,6 +39,15 @@ def test_the_label_is_the_call_by_default():
     assert row_of(table.assemble(BASE), 0)[LABEL_OFFSET:].rstrip(b"\0") == b"setresgid"
 
 
+def test_calls_of_our_own_have_negative_numbers():
+    table = Table(7)
+    for name in ("tell", "end", "reap"):
+        table.call(name)
+    assembled = table.assemble(BASE)
+
+    assert [words(row_of(assembled, index))[0] for index in range(3)] == [2**64 - 1, 2**64 - 2, 2**64 - 3]
+
+
 def test_a_long_label_is_cut_and_moves_nothing():
     table = Table(7)
     table.call("setresgid", 1, label="x" * 500)

@@ -236,6 +236,17 @@ class Cgroup:
 
         return statistics(self)
 
+    def oom_kills(self) -> int:
+        """Return how often the kernel killed for want of memory: both versions count it in lines "oom_kill N"."""
+        memory = self.controller("memory")
+        if memory is None:
+            return 0
+        try:
+            text = memory.read("memory.events" if memory.v2 else "memory.oom_control")
+        except FileNotFoundError:
+            return 0  # the cgroup has been removed
+        return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
+
     def _freezers(self) -> "list[Controller]":
         """v2's first: it has no state between frozen and thawed, and what it froze can be killed."""
         found = []

@@ -9,5 +9,15 @@ if TYPE_CHECKING:
     from pyrun.cli import Settings
 
 
-def run(settings: "Settings", id_: str, **options: "Any") -> None:
-    create(Request(settings.root, id_, **options))
+def run(settings: "Settings", id_: str, **options: "Any") -> "int | None":
+    request = Request(settings.root, id_, **options)
+    if not request.monitor:
+        create(request)
+        return None
+    from pyrun.launch.monitor import split_off
+
+    monitor = split_off()
+    if monitor.status is not None:
+        return monitor.status
+    container, _ = create(request)
+    monitor.take_over(container)

@@ -4,7 +4,6 @@ import os
 import select
 import time
 
-from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.statistics import statistics
 from pyrun.container.state import Container, load, process_name
 from pyrun.errors import Error, UsageError
@@ -36,29 +35,17 @@ def _follow(container: Container, period: float) -> None:
         return  # it ended between, and the pid may be another's
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)
-    kills = _oom_kills(container.cgroup())
+    kills = container.cgroup().oom_kills()
     due = time.monotonic() + period
     while not ended.poll(max(0, min(due - time.monotonic(), _OOM_CHECK)) * 1000):
-        before, kills = kills, _oom_kills(container.cgroup())
+        before, kills = kills, container.cgroup().oom_kills()
         if kills > before:
             _print(container, "oom")
         if time.monotonic() >= due:
             _print(container, "stats")
             due += period
-    if _oom_kills(container.cgroup()) > kills:
+    if container.cgroup().oom_kills() > kills:
         _print(container, "oom")
-
-
-def _oom_kills(cgroup: Cgroup) -> int:
-    """Return how often the kernel killed for want of memory: both versions count it in lines "oom_kill N"."""
-    memory = cgroup.controller("memory")
-    if memory is None:
-        return 0
-    try:
-        text = memory.read("memory.events" if memory.v2 else "memory.oom_control")
-    except FileNotFoundError:
-        return 0  # `delete` was faster
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
 
 
 def _print(container: Container, type_: str) -> None:

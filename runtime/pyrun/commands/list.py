@@ -22,12 +22,18 @@ def run(settings: "Settings", format: str = "table", quiet: bool = False) -> Non
     if format == "json":
         print(encode(summaries) if summaries else "null")  # as Go writes an empty slice
         return
-    columns = ("id", "pid", "status", "bundle", "created", "owner")
+    columns = ["id", "pid", "status", "bundle", "created", "owner"]
+    if any("exitCode" in one for one in summaries):
+        columns += ["exitCode", "finished", "oomKilled"]  # behind what runc prints
     rows = [[column.upper() for column in columns]]
-    rows += [[str(one[column]) for column in columns] for one in summaries]
-    widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(5)]
+    rows += [[_text(one.get(column, "-")) for column in columns] for one in summaries]
+    widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(columns))]
     for row in rows:
-        print("".join(text.ljust(width) for text, width in zip(row, widths)) + row[5])
+        print("".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _containers(settings: "Settings") -> "list[Container]":

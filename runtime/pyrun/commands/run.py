@@ -3,7 +3,7 @@
 import os
 
 from pyrun.container.end import delete
-from pyrun.container.state import check_id
+from pyrun.container.state import Container, check_id
 from pyrun.errors import UsageError
 from pyrun.launch import foreground
 from pyrun.launch.create import Request, create
@@ -21,30 +21,53 @@ def run(
     settings: "Settings",
     *words: str,
     detach: bool = False,
+    monitor: bool = False,
     keep: bool = False,
     no_subreaper: bool = False,
     **options: "Any",
 ) -> int:
     id_, arguments = _split(list(words))
+    if monitor and not detach:
+        raise UsageError('"pyrun run --monitor" is for --detach: without, it waits itself')
     request = Request(settings.root, id_ or _make_id(), detach=detach, arguments=arguments, **options)
-    if not detach:
-        foreground.hold_signals()
-        if not no_subreaper:
-            prctl(PR_SET_CHILD_SUBREAPER, 1)
+    # Who asks for the pid means to wait for it, as a subreaper can: the init must then become its child.
+    request.monitor = monitor or (detach and not (request.pid_file or request.pidfd_socket))
+    if detach:
+        status = _detach(request)
+        if status == 0 and not id_:
+            print(request.id)
+        return status
+    foreground.hold_signals()
+    if not no_subreaper:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+    container, terminal = _create_and_start(request)
+    status = foreground.attend(container.pid, terminal)
+    if not keep:
+        delete(container, force=True)
+    return status
+
+
+def _detach(request: Request) -> int:
+    if not request.monitor:
+        _create_and_start(request)
+        return 0
+    from pyrun.launch.monitor import split_off
+
+    monitor = split_off()
+    if monitor.status is not None:
+        return monitor.status
+    container, _ = _create_and_start(request)
+    monitor.take_over(container)
+
+
+def _create_and_start(request: Request) -> "tuple[Container, int]":
     container, terminal = create(request)
     try:
         start(container)
     except BaseException:
         delete(container, force=True)
         raise
-    if detach:
-        if not id_:
-            print(container.id)
-        return 0
-    status = foreground.attend(container.pid, terminal)
-    if not keep:
-        delete(container, force=True)
-    return status
+    return container, terminal
 
 
 def _split(words: "list[str]") -> "tuple[str, list[str] | None]":

@@ -5,7 +5,7 @@ import os
 import select
 
 from pyrun.container import hooks
-from pyrun.container.state import Container, process_name
+from pyrun.container.state import Container, open_process
 from pyrun.errors import Error
 
 _PATIENCE_MS = 10_000
@@ -13,13 +13,10 @@ _PATIENCE_MS = 10_000
 
 def signal(container: Container, number: int) -> None:
     """Send the signal `number` to the container's init. Raises Error where that has ended."""
+    pidfd = open_process(container.pid, container.start_time)
+    if pidfd < 0:
+        raise Error("container not running")
     try:
-        pidfd = os.pidfd_open(container.pid)
-    except (ProcessLookupError, OSError) as error:
-        raise Error("container not running") from error
-    try:
-        if not process_name(container.pid, container.start_time):
-            raise Error("container not running")  # the pid is another process's by now
         _signal.pidfd_send_signal(pidfd, number)
     finally:
         os.close(pidfd)
@@ -43,6 +40,10 @@ def delete(container: Container, force: bool) -> None:
         # What is left of it where the init's pid namespace was shared, or its runtime was killed half way.
         cgroup.kill()
         cgroup.remove()
+        if container.monitor[0]:
+            from pyrun.container.exit import await_monitor  # few containers have one
+
+            await_monitor(container)
         hooks.run_leniently("poststop", hooks.of_kind("poststop", container.hooks), container.oci_state("stopped"))
         container.remove()
     finally:
@@ -51,15 +52,10 @@ def delete(container: Container, force: bool) -> None:
 
 def _kill(container: Container) -> None:
     """Kill the init and wait until it has ended."""
-    if not container.pid:
+    pidfd = open_process(container.pid, container.start_time)
+    if pidfd < 0:
         return
     try:
-        pidfd = os.pidfd_open(container.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if not process_name(container.pid, container.start_time):
-            return
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
         container.cgroup().thaw()  # a process that cgroup v1 has frozen dies only then
         ended = select.poll()

@@ -2,6 +2,7 @@
 
     state.json   what later commands need to know; written to a temporary name and renamed
     gate         the socket on which the waiting init is told to start (launch/create.py)
+    exit         how the container ended, where it has a monitor (exit.py)
 
 The status is never stored: it is read from the kernel each time, so that it is true whatever was killed when.
 """
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.3.0"
 STATE_FILE = "state.json"
 GATE = "gate"
+EXIT = "exit"
 # The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
 WAITING = "pyrun:[init]"
 
@@ -42,6 +44,7 @@ class Container:
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
     creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
+    monitor       (pid, start_time) of the process that records how it ends; (0, 0) where there is none
     """
 
     def __init__(self, directory: str, id_: str) -> None:
@@ -53,6 +56,7 @@ class Container:
         self.rootfs = ""
         self.created = ""
         self.creator = (0, 0)
+        self.monitor = (0, 0)
         self.listener = ("", "")
         self.shares_pids = False
         self.annotations: dict[str, str] = {}
@@ -74,6 +78,7 @@ class Container:
             "rootfs": self.rootfs,
             "created": self.created,
             "creator": list(self.creator),
+            "monitor": list(self.monitor),
             "listener": list(self.listener),
             "sharesPids": self.shares_pids,
             "annotations": self.annotations,
@@ -143,11 +148,15 @@ class Container:
         if self.annotations:
             summary["annotations"] = self.annotations
         summary["owner"] = ""
+        if status == "stopped" and self.monitor[0]:
+            from pyrun.container.exit import outcome  # few containers have a monitor
+
+            summary.update(outcome(self))
         return summary
 
     def remove(self) -> None:
         """Remove the state directory. What is in it that is not ours makes rmdir(2) fail, and say so."""
-        for name in (GATE, f"{STATE_FILE}.tmp", STATE_FILE):
+        for name in (GATE, EXIT, f"{STATE_FILE}.tmp", STATE_FILE):
             try:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:
@@ -191,10 +200,8 @@ def load(root_directory: str, id_: str) -> Container:
     container.bundle = _host_path(node, "bundle")
     container.rootfs = _host_path(node, "rootfs")
     container.created = node.string("created")
-    creator = node.integers("creator")
-    if len(creator) != 2:
-        raise node.error("creator", "expected two numbers")
-    container.creator = (creator[0], creator[1])
+    container.creator = _process(node, "creator")
+    container.monitor = _process(node, "monitor") if "monitor" in node.properties else (0, 0)
     listener = node.strings("listener")
     container.listener = (listener[0], listener[1])
     container.shares_pids = node.boolean("sharesPids")
@@ -221,6 +228,14 @@ def _read(path: str) -> Node:
     return root(parse(data.decode("utf-8", "surrogateescape"), path), path)
 
 
+def _process(node: Node, name: str) -> "tuple[int, int]":
+    """Return the (pid, start_time) of a process."""
+    numbers = node.integers(name)
+    if len(numbers) != 2:
+        raise node.error(name, "expected two numbers")
+    return numbers[0], numbers[1]
+
+
 def _host_path(node: Node, name: str) -> str:
     """Return a path of the host, which may have any bytes; Node.string() is for text of config.json."""
     path = node.properties.get(name)
@@ -233,6 +248,18 @@ def process_name(pid: int, start_time: int) -> str:
     """Return the name of the process that had `pid` at `start_time`, "" where it is gone or a zombie."""
     fields = process_stat(pid)
     return fields[0] if fields and fields[1] not in "ZXx" and fields[2] == start_time else ""
+
+
+def open_process(pid: int, start_time: int) -> int:
+    """Return a pidfd of the process that had `pid` at `start_time`, -1 where it is gone or a zombie."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return -1  # ESRCH: it has gone; EINVAL: the pid is 0, that of no process
+    if process_name(pid, start_time):
+        return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def process_stat(pid: int) -> "tuple[str, str, int] | None":
@@ -252,8 +279,7 @@ def process_stat(pid: int) -> "tuple[str, str, int] | None":
     return text[text.index("(") + 1 : name_end], fields[0], int(fields[19])
 
 
-def timestamp() -> str:
-    """Return now as RFC 3339 with nanoseconds, as Go prints it."""
-    now = time.time_ns()
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000))
-    return f"{whole}.{now % 1_000_000_000:09d}Z"
+def timestamp(nanoseconds: int) -> str:
+    """Return a time since the epoch as RFC 3339 with nanoseconds, as Go prints it."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 1_000_000_000))
+    return f"{whole}.{nanoseconds % 1_000_000_000:09d}Z"

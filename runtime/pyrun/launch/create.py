@@ -32,6 +32,8 @@ entered in steps (Namespaces.in_steps), and where only a child is in them, which
 """
 
 import os
+import time
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 
 from pyrun import log
 from pyrun.cgroup.hierarchies import locate
@@ -74,6 +76,7 @@ class Request:
         no_new_keyring: bool = False,
         preserve_fds: str = "0",
         detach: bool = True,
+        monitor: bool = False,
         arguments: "list[str] | None" = None,
     ) -> None:
         state.check_id(id_)
@@ -83,6 +86,7 @@ class Request:
         self.keyring = not no_new_keyring
         self.preserved = descriptors.receive(preserve_fds)
         self.detach = detach
+        self.monitor = monitor
         self.arguments = arguments
         self.console_socket = os.path.abspath(console_socket) if console_socket else ""
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
@@ -146,9 +150,14 @@ def _describe(container: Container, plan: Plan) -> None:
     config: Config = plan.config
     container.bundle = plan.bundle
     container.rootfs = plan.root.path
-    container.created = state.timestamp()
+    container.created = state.timestamp(time.time_ns())
     own = state.process_stat(os.getpid())
     container.creator = (os.getpid(), own[2] if own else 0)
+    if plan.request.monitor:
+        from pyrun.container.exit import make
+
+        container.monitor = container.creator
+        make(container)
     container.shares_pids = not config.linux.makes("pid")
     if plan.filter and plan.filter.notify:
         container.listener = (os.path.abspath(plan.filter.listener_path), plan.filter.listener_metadata)
@@ -181,11 +190,15 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
         for mount in plan.root.mapped:
             mount.mapped = open_mapped(mount, plan.config.linux)
+    # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
+    # when it has a session of its own, where ^C does not come.
+    mask = pthread_sigmask(SIG_BLOCK, [SIGINT])
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
         _run_as_child(plan, container, theirs, listener.fileno(), memfd, into)
     undo.by(child.kill)
+    pthread_sigmask(SIG_SETMASK, mask)
     theirs.close()
 
     child.is_now(ours.hear("entered").pid)

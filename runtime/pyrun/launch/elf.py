@@ -1,6 +1,7 @@
 """The program that carries out a table: a static ELF without any library, in a sealed memfd.
 
-Its code is one loop, in assembly in last_mile_*.S; here are its bytes, and the headers around them.
+Its code is a loop and three calls of our own, in assembly in last_mile_*.S; here are its bytes, and the headers around
+them.
 """
 
 import os
@@ -9,21 +10,41 @@ from fcntl import fcntl
 from pyrun.launch.table import Table
 from pyrun.linux.syscalls import MACHINE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 CODE_ADDRESS = 0x400000
 TABLE_ADDRESS = 0x410000  # in the code; also the alignment of segments where pages have 64 KiB
 
 CODE = {
     "x86_64": bytes.fromhex(
-        "bb100041008b03488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f"
-        "054885c07813740b488b4b38e3054889cbebd24883eb80ebcc48f7d8483b4340"
-        "74f14889038b3c25000041004889deba80000000b8010000000f05bf01000000"
-        "b8e70000000f05"
+        "bb1000410031ed8b0385c07860488b7b08488b7310488b53184c8b53204c8b43"
+        "284c8b4b300f054885c07813740b488b4b38e3054889cbebce4883eb80ebc848"
+        "f7d8483b434074f14889038b3c25000041004889deba80000000b8010000000f"
+        "05bf01000000b8e70000000f05ffc0746bffc0745e488b7b1031f631d241ba08"
+        "000000b8800000000f0583f8117411488b4b088b3989c6b83e0000000f05ebd5"
+        "48c7c7ffffffff488b7318ba010000004531d2b83d0000000f0585c07eb7488b"
+        "4b083b0175da488b73188b06e86d00000089c589efb8e70000000f05488b7308"
+        "f6060874448b463ce85100000085ed0f44e8488d737fc6060ab90a00000031d2"
+        "f7f180c23048ffce881685c075f0488d93800000004829f2bf01000000b80100"
+        "00000f05e910ffffff85ed7502ffc5488b7310488b5318bf02000000ebdfa87f"
+        "75040fb6c4c383e07f83e880c3"
     ),
     "aarch64": bytes.fromhex(
-        "3408a0d293420091680240a9610a41a9631242a9651a40f9010000d40001f8b7"
-        "a00000b4611e40f9610000b4f30301aaf6ffff1773020291f4ffff17e00300cb"
-        "612240f91f0001eb60ffff54600200f9800240b9e10313aa021080d2080880d2"
-        "010000d4200080d2c80b80d2010000d4"
+        "3408a0d29342009115008052680240a94803f837610a41a9631242a9651a40f9"
+        "010000d40001f8b7a00000b4611e40f9610000b4f30301aaf5ffff1773020291"
+        "f3ffff17e00300cb612240f91f0001eb60ffff54600200f9800240b9e10313aa"
+        "021080d2080880d2010000d4200080d2c80b80d2010000d41f05003180040054"
+        "1f090031e0030054600a40f9010080d2020080d2030180d2281180d2010000d4"
+        "1f4400f1e0000054e10300aa600640f9000040b9281080d2010000d4f3ffff17"
+        "00008092610e40f9220080d2030080d2882080d2010000d41f0000716dfdff54"
+        "610640f9210040b91f00016ba1feff54610e40f9200040b920000094f503002a"
+        "e003152ac80b80d2010000d4610640f9200040b980021836203c40b917000094"
+        "bf0200711500951a61fe019142018052220000390308c21a6480021b84c00011"
+        "24fc1f38e003032a60ffff3562020291420001cb200080d2080880d2010000d4"
+        "b7ffff17bf020071b5169f1a610a41a9400080d2f9ffff170118007261000054"
+        "003c0853c0035fd620000211c0035fd6"
     ),
 }
 _E_MACHINE = {"x86_64": 62, "aarch64": 183}  # <elf.h>
@@ -61,15 +82,23 @@ def seal(memfd: int) -> None:
     fcntl(memfd, _F_ADD_SEALS, _ALL_SEALS)
 
 
-def execute(memfd: int, table: Table, name: bytes) -> None:
-    """Replace this process by the last mile that carries out `table`. Does not return."""
+def execute(memfd: int, table: Table, arguments: "tuple[bytes, ...]") -> "NoReturn":
+    """Replace this process by the last mile that carries out `table`. Does not return.
+
+    `arguments` are what ps shows behind "pyrun".
+    """
+    fill(memfd, table)
+    os.execve(memfd, [b"pyrun", *arguments], {})  # execveat(memfd, "", ..., AT_EMPTY_PATH)
+
+
+def fill(memfd: int, table: Table) -> None:
+    """Make `memfd` the last mile that carries out `table`."""
     image = assemble(table, MACHINE)
     with open(memfd, "wb", buffering=0, closefd=False) as file:
         file.write(image[0])
         file.seek(TABLE_ADDRESS - CODE_ADDRESS)
         file.write(image[1])
     seal(memfd)
-    os.execve(memfd, [b"pyrun", name], {})  # execveat(memfd, "", ..., AT_EMPTY_PATH)
 
 
 def assemble(table: Table, machine: str) -> "tuple[bytes, bytes]":

@@ -8,9 +8,14 @@ import os
 import sys
 from fcntl import fcntl
 
+from pyrun.container.exit import PIDFD_INFO_EXIT, STATUS_OFFSET, exit_code
 from pyrun.launch.table import HEADER_SIZE, ROW_SIZE, WORD, Table
 from pyrun.linux.libc import addressof, buffer, raw_syscall
 from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _F_GET_SEALS = 1034
 _F_SEAL_WRITE = 8
@@ -70,18 +75,36 @@ def _sealed_copy(interpreter: str) -> int:
     return copy
 
 
-def carry_out(table: Table) -> None:
-    """Do what the ELF does, row by row. Does not return."""
+def carry_out(table: Table) -> "NoReturn":
+    """Do what the ELF does, row by row, but for `reap`: an interpreter is no init. Does not return."""
     size = len(table.assemble(0))
     memory = buffer(bytes(size))
     base = addressof(memory)
     memory.raw = table.assemble(base)
     row = HEADER_SIZE
+    told = 0
     while True:
         content = memory.raw[row : row + ROW_SIZE]
         words = [int.from_bytes(content[i * WORD : (i + 1) * WORD], "little") for i in range(9)]
+        call = table.rows[(row - HEADER_SIZE) // ROW_SIZE].call
+        if call == "end":
+            os._exit(told)
+        if call == "tell":
+            code = _tell(memory.raw[words[1] - base :], memory.raw[words[2] - base :][: words[3]])
+            told = told or code
+            row += ROW_SIZE
+            continue
         result, errno = raw_syscall(words[0], words[1:7])
         if errno and errno != words[8]:
             os.write(table.report, errno.to_bytes(WORD, "little") + content[WORD:])
             os._exit(1)
         row = words[7] - base if result > 0 and words[7] else row + ROW_SIZE
+
+
+def _tell(record: bytes, message: bytes) -> int:
+    if not record[0] & PIDFD_INFO_EXIT:
+        os.write(2, message)
+        return 1
+    code = exit_code(int.from_bytes(record[STATUS_OFFSET:][:4], "little"))
+    os.write(1, b"%d\n" % code)
+    return code

@@ -16,7 +16,7 @@
       wait for the end of the channel                            execve closes it
 
 No interpreter is ever seen from inside: Python stays outside of the container's pid namespace, and what is in it is
-the last mile, a program of a hundred bytes.
+the last mile, a program of a few hundred bytes.
 """
 
 import os

@@ -11,6 +11,8 @@ from pyrun.linux.syscalls import MACHINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from pyrun.confine.seccomp import Filter
     from pyrun.launch.process import Call
     from pyrun.launch.program import Program
@@ -67,14 +69,21 @@ def prepare() -> int:
     Then this process has first been replaced by one whose interpreter is a copy that nothing can write to: see
     executor.py.
     """
+    memfd = open_program()
+    if memfd < 0:
+        from pyrun.launch import executor  # needed on few machines
+
+        executor.leave_host_interpreter()
+    return memfd
+
+
+def open_program() -> int:
+    """Return the memfd that the last mile will be executed from, or -1 where Python itself must carry it out."""
     if MACHINE in elf.CODE:
         try:
             return elf.open_memfd("pyrun")
         except PermissionError:
             pass  # the sysctl vm.memfd_noexec is 2: no memfd can be executed
-    from pyrun.launch import executor  # needed on few machines
-
-    executor.leave_host_interpreter()
     return -1
 
 
@@ -162,10 +171,10 @@ def _part(table: Table, parting: "Row | None") -> None:
         table.call("exit_group", 0)
 
 
-def carry_out(memfd: int, table: Table) -> None:
+def carry_out(memfd: int, table: Table, arguments: "tuple[bytes, ...]" = (b"init",)) -> "NoReturn":
     """Become the last mile. Does not return."""
     if memfd >= 0:
-        elf.execute(memfd, table, b"init")
+        elf.execute(memfd, table, arguments)
     from pyrun.launch import executor  # imported by prepare() already: nothing can be imported here
 
     executor.carry_out(table)

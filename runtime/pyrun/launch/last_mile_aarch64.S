@@ -3,8 +3,10 @@
 _start:
     movz x20, #0x41, lsl #16        /* the table is loaded at 0x410000 */
     add x19, x20, #16               /* the first row */
+    mov w21, #0                     /* the first status that was told and is not 0 */
 row:
     ldp x8, x0, [x19]
+    tbnz w8, #31, own
     ldp x1, x2, [x19, #16]
     ldp x3, x4, [x19, #32]
     ldr x5, [x19, #48]
@@ -32,3 +34,83 @@ failed:
     mov x0, #1
     mov x8, #94                     /* exit_group */
     svc #0
+own:                                /* a call of ours: -1 tell, -2 end, -3 reap */
+    cmn w8, #1
+    b.eq tell
+    cmn w8, #2
+    b.eq end
+reap:                               /* wait for any signal */
+    ldr x0, [x19, #16]
+    mov x1, #0
+    mov x2, #0
+    mov x3, #8
+    mov x8, #137                    /* rt_sigtimedwait */
+    svc #0
+    cmp x0, #17                     /* SIGCHLD */
+    b.eq collect
+    mov x1, x0
+    ldr x0, [x19, #8]
+    ldr w0, [x0]
+    mov x8, #129                    /* kill: pass it on */
+    svc #0
+    b reap
+collect:
+    mov x0, #-1
+    ldr x1, [x19, #24]
+    mov x2, #1                      /* WNOHANG */
+    mov x3, #0
+    mov x8, #260                    /* wait4 */
+    svc #0
+    cmp w0, #0
+    b.le reap
+    ldr x1, [x19, #8]
+    ldr w1, [x1]
+    cmp w0, w1                      /* an orphan, or the child itself? */
+    b.ne collect
+    ldr x1, [x19, #24]
+    ldr w0, [x1]
+    bl code
+    mov w21, w0
+end:
+    mov w0, w21
+    mov x8, #94                     /* exit_group */
+    svc #0
+tell:
+    ldr x1, [x19, #8]               /* a struct pidfd_info */
+    ldr w0, [x1]
+    tbz w0, #3, unknown             /* PIDFD_INFO_EXIT */
+    ldr w0, [x1, #60]
+    bl code
+    cmp w21, #0
+    csel w21, w0, w21, eq
+    add x1, x19, #127               /* digits are put over the end of the row's label */
+    mov w2, #10                     /* a newline, too */
+    strb w2, [x1]
+digit:
+    udiv w3, w0, w2
+    msub w4, w3, w2, w0
+    add w4, w4, #'0'
+    strb w4, [x1, #-1]!
+    mov w0, w3
+    cbnz w0, digit
+    add x2, x19, #128
+    sub x2, x2, x1
+    mov x0, #1
+told:
+    mov x8, #64                     /* write */
+    svc #0
+    b next
+unknown:
+    cmp w21, #0
+    csinc w21, w21, wzr, ne
+    ldp x1, x2, [x19, #16]
+    mov x0, #2
+    b told
+code:                               /* a wait status, as a shell shows it */
+    ands w1, w0, #0x7f
+    b.ne signalled
+    ubfx w0, w0, #8, #8
+    ret
+signalled:
+    add w0, w1, #128
+    ret

@@ -2,8 +2,11 @@
     .globl _start
 _start:
     mov $0x410010, %ebx             /* the first row; the table is loaded at 0x410000 */
+    xor %ebp, %ebp                  /* the first status that was told and is not 0 */
 row:
     mov (%rbx), %eax
+    test %eax, %eax
+    js own
     mov 8(%rbx), %rdi
     mov 16(%rbx), %rsi
     mov 24(%rbx), %rdx
@@ -34,3 +37,87 @@ failed:
     mov $1, %edi
     mov $231, %eax                  /* exit_group */
     syscall
+own:                                /* a call of ours: -1 tell, -2 end, -3 reap */
+    inc %eax
+    jz tell
+    inc %eax
+    jz end
+reap:                               /* wait for any signal */
+    mov 16(%rbx), %rdi
+    xor %esi, %esi
+    xor %edx, %edx
+    mov $8, %r10d
+    mov $128, %eax                  /* rt_sigtimedwait */
+    syscall
+    cmp $17, %eax                   /* SIGCHLD */
+    je collect
+    mov 8(%rbx), %rcx
+    mov (%rcx), %edi
+    mov %eax, %esi
+    mov $62, %eax                   /* kill: pass it on */
+    syscall
+    jmp reap
+collect:
+    mov $-1, %rdi
+    mov 24(%rbx), %rsi
+    mov $1, %edx                    /* WNOHANG */
+    xor %r10d, %r10d
+    mov $61, %eax                   /* wait4 */
+    syscall
+    test %eax, %eax
+    jle reap
+    mov 8(%rbx), %rcx
+    cmp (%rcx), %eax                /* an orphan, or the child itself? */
+    jne collect
+    mov 24(%rbx), %rsi
+    mov (%rsi), %eax
+    call code
+    mov %eax, %ebp
+end:
+    mov %ebp, %edi
+    mov $231, %eax                  /* exit_group */
+    syscall
+tell:
+    mov 8(%rbx), %rsi               /* a struct pidfd_info */
+    testb $8, (%rsi)                /* PIDFD_INFO_EXIT */
+    jz unknown
+    mov 60(%rsi), %eax
+    call code
+    test %ebp, %ebp
+    cmovz %eax, %ebp
+    lea 127(%rbx), %rsi             /* digits are put over the end of the row's label */
+    movb $'\n', (%rsi)
+    mov $10, %ecx
+digit:
+    xor %edx, %edx
+    div %ecx
+    add $'0', %dl
+    dec %rsi
+    mov %dl, (%rsi)
+    test %eax, %eax
+    jnz digit
+    lea 128(%rbx), %rdx
+    sub %rsi, %rdx
+    mov $1, %edi
+told:
+    mov $1, %eax                    /* write */
+    syscall
+    jmp next
+unknown:
+    test %ebp, %ebp
+    jnz message
+    inc %ebp
+message:
+    mov 16(%rbx), %rsi
+    mov 24(%rbx), %rdx
+    mov $2, %edi
+    jmp told
+code:                               /* a wait status, as a shell shows it */
+    test $0x7f, %al
+    jnz signalled
+    movzbl %ah, %eax
+    ret
+signalled:
+    and $0x7f, %eax
+    sub $-128, %eax
+    ret

@@ -12,6 +12,15 @@ A row is
 Its system call is made. On success the next row follows, or, where the result is positive and `jump` is not 0, the row
 at that address. On an error other than `excused` the row itself is written to the report descriptor, with the errno in
 the place of the call, and the process exits with status 1. So a report says by itself what failed.
+
+Three calls are not the kernel's:
+
+    tell(record, message, length)   print, as a line, the exit status in `record`, laid out as struct pidfd_info;
+                                    where there is none in it, write the message to standard error
+    end()                           exit with the first status that was told and is not 0; what is not known counts as 1
+    reap(child, signals, status)    be an init: pass on to the process whose pid is at `child` whatever of the blocked
+                                    `signals` comes, collect all that end (by the word at `status`), and exit with the
+                                    exit status of that one
 """
 
 import os
@@ -23,6 +32,8 @@ ROW_SIZE = 16 * WORD
 LABEL_OFFSET = 9 * WORD
 LABEL_SIZE = ROW_SIZE - LABEL_OFFSET
 HEADER_SIZE = 2 * WORD
+
+_OURS = {"tell": -1, "end": -2, "reap": -3}
 
 
 class Address(int):
@@ -83,7 +94,8 @@ class Table:
         for row in self.rows:
             arguments = [data + argument if type(argument) is Address else argument for argument in row.arguments]
             jump = rows + ROW_SIZE * row.jump_to if row.jump_to >= 0 else 0
-            parts.append(_words(number(row.call), *arguments, *[0] * (6 - len(arguments)), jump, row.excused))
+            call = _OURS.get(row.call) or number(row.call)
+            parts.append(_words(call, *arguments, *[0] * (6 - len(arguments)), jump, row.excused))
             parts.append(row.label.encode("utf-8", "surrogateescape")[:LABEL_SIZE].ljust(LABEL_SIZE, b"\0"))
         content = bytearray(self._data)
         for offset, target in self._pointers:

@@ -2,6 +2,7 @@
 
 from pyrun.linux.libc import byref, c_int, c_uint32, c_ulong, c_void_p, declare
 
+PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
