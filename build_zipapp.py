@@ -35,6 +35,8 @@ CHOOSE = (
 # `f` is the file, at the index; `p` its path. A module and what it imports are executed in the order that an import
 # would execute them in, without importlib's part of it, which is half of the time.
 LOADER = """\
+import gc
+gc.set_threshold(20000)
 def load():
     ModuleSpec = sys.modules["_frozen_importlib"].ModuleSpec
     Module = type(sys)
