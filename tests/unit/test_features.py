@@ -75,8 +75,6 @@ def test_the_names_of_seccomp_are_passed_on():
 @pytest.mark.parametrize(
     "owner, name, place",
     [
-        ("process", "apparmorProfile", ["apparmor"]),
-        ("process", "selinuxLabel", ["selinux"]),
         ("linux", "intelRdt", ["intelRdt"]),
         ("linux", "netDevices", ["netDevices"]),
         ("mounts", "uidMappings", ["mountExtensions", "idmap"]),

@@ -8,7 +8,6 @@ from pyrun.errors import Error, ExecError, UsageError, reason
 from pyrun.launch import descriptors, foreground, sockets
 from pyrun.launch.console import Console
 from pyrun.launch.join import Joining, Target, join
-from pyrun.launch.process import compile_filter
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.node import UINT32, Node
 from pyrun.spec.node import load as load_json
@@ -50,9 +49,8 @@ def run(
         if not detach:
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
-        filter_ = compile_filter(config.linux.seccomp)
-        joining = Joining(wanted, preserved, config.linux, filter_)
-        pid = join(target, joining, console.take, _listener(container, filter_))
+        joining = Joining(wanted, preserved, config.linux)
+        pid = join(target, joining, console.take, _listener(container, joining.confinement.filter))
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error
     if pidfd_socket:

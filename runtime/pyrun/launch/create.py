@@ -48,7 +48,7 @@ from pyrun.launch.console import Console
 from pyrun.launch.departure import reset_signals, seal_imports
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import Namespaces
-from pyrun.launch.process import attributes, compile_filter
+from pyrun.launch.process import Confinement
 from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
@@ -118,8 +118,7 @@ class Plan:
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup.check(linux.resources)
-        self.attributes = attributes(self.process, linux)
-        self.filter = compile_filter(linux.seccomp)
+        self.confinement = Confinement(self.process, linux)
         self.warnings = warnings(self.config)
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
@@ -159,8 +158,9 @@ def _describe(container: Container, plan: Plan) -> None:
         container.monitor = container.creator
         make(container)
     container.shares_pids = not config.linux.makes("pid")
-    if plan.filter and plan.filter.notify:
-        container.listener = (os.path.abspath(plan.filter.listener_path), plan.filter.listener_metadata)
+    filter_ = plan.confinement.filter
+    if filter_ and filter_.notify:
+        container.listener = (os.path.abspath(filter_.listener_path), filter_.listener_metadata)
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
     kinds = ("startContainer", "poststart", "poststop")
@@ -304,6 +304,7 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     identify(plan.config)
     plan.root.finish()
     host = program.Host("self")
+    plan.confinement.open(plan.config.linux.namespace("user") is not None)
     reset_signals()
     seal_imports()
     plan.root.enter(plan.request.pivot)
@@ -313,10 +314,10 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
     late = plan.namespaces
     entry = Entry(late.entered_by_child, into, joins, late.makes_cgroup, late.cgroup)
-    needed = [channel.fileno(), gate_, *entry.descriptors()]
+    needed = [channel.fileno(), gate_, *plan.confinement.descriptors(), *entry.descriptors()]
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
     keyring = plan.request.id if plan.request.keyring else None
-    table = last_mile.create(
-        numbers[0], numbers[1], entry.at(numbers[2:]), plan.process, found, plan.attributes, plan.filter, keyring
-    )
+    report, gate_, *rest = numbers
+    entry = entry.at(plan.confinement.move(rest))
+    table = last_mile.create(report, gate_, entry, plan.process, found, plan.confinement, keyring)
     last_mile.carry_out(memfd, table)

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pyrun.cgroup.group import Cgroup
-    from pyrun.confine.seccomp import Filter
     from pyrun.spec.config import Hook
     from pyrun.spec.linux import Linux
 
@@ -82,7 +81,7 @@ def _differing_namespaces(proc: str) -> int:
 class Joining:
     """A process that shall join a container, and what goes with it.
 
-    attributes   calls for what belongs to processes of the container's `linux`
+    linux        what holds all processes of the container, None for hooks
     streams      its standard streams, [] for ours
     path         its program, "" for what its first argument names
     """
@@ -92,14 +91,12 @@ class Joining:
         process_: Process,
         preserved: descriptors.Preserved,
         linux: "Linux | None" = None,
-        filter_: "Filter | None" = None,
         streams: "list[int] | None" = None,
         path: str = "",
     ) -> None:
         self.process = process_
         self.preserved = preserved
-        self.attributes = process.attributes(process_, linux)
-        self.filter = filter_
+        self.confinement = process.Confinement(process_, linux)
         self.streams = streams or []
         self.path = path
 
@@ -128,7 +125,7 @@ def join(
     finally:
         os.waitpid(child, 0)
     try:
-        if joining.filter and joining.filter.notify:
+        if joining.confinement.filter and joining.confinement.filter.notify:
             take_listener(ours.fileno(), pid)
         ours.hear_end()
     except (Error, OSError):
@@ -155,6 +152,7 @@ def _join(target: Target, joining: Joining, channel: Channel, memfd: int) -> Non
         oom.adjust_score("self", process_.oom_score_adj)
     # Before it joins: whoever is in there must not look into this process (CVE-2016-9962).
     prctl(PR_SET_DUMPABLE, 0)
+    joining.confinement.open(bool(target.types & namespaces.FLAGS["user"]))
     reset_signals()
     seal_imports()
     setns(target.pidfd, target.types)
@@ -173,10 +171,11 @@ def _join(target: Target, joining: Joining, channel: Channel, memfd: int) -> Non
     found = program.find(process_, target.host, joining.preserved.environment, joining.path)
     if process_.user.umask is not None:
         os.umask(process_.user.umask)
-    needed = [channel.fileno(), *target.entry.descriptors()]
+    needed = [channel.fileno(), *joining.confinement.descriptors(), *target.entry.descriptors()]
     memfd, numbers = descriptors.place(joining.preserved, streams, needed, memfd, process_.user.uid)
-    entry = target.entry.at(numbers[1:])
-    table = last_mile.join(numbers[0], entry, process_, found, joining.attributes, joining.filter)
+    report, *rest = numbers
+    entry = target.entry.at(joining.confinement.move(rest))
+    table = last_mile.join(report, entry, process_, found, joining.confinement)
     last_mile.carry_out(memfd, table)
 
 

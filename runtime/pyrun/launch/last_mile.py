@@ -13,8 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from pyrun.confine.seccomp import Filter
-    from pyrun.launch.process import Call
+    from pyrun.launch.process import Confinement
     from pyrun.launch.program import Program
     from pyrun.spec.config import Process
 
@@ -93,8 +92,7 @@ def create(
     entry: Entry,
     process_: "Process",
     program: "Program",
-    attributes: "list[Call]",
-    filter_: "Filter | None",
+    confinement: "Confinement",
     keyring: "str | None",
 ) -> Table:
     """Return the rows of a container's init, up to the gate and from there to its program."""
@@ -102,15 +100,17 @@ def create(
     parting = _enter(table, entry)
     # Ours must not become the container's; and since Linux 6.2 joining a cpuset does not widen what was once set.
     process.affinity(table, ALL_CPUS)
+    if confinement.labels:
+        confinement.labels.place(table, free=report + 2 + len(confinement.descriptors()))
     process.session(table, process_, keyring)
-    process.privileges(table, process_, attributes, filter_)
+    process.privileges(table, process_, confinement)
     table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
     table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
     table.call("close", report)
     # The lowest free number is that of `report` again: the gate's connection is where failures are told from here on.
     table.call("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
     table.call("close", gate)
-    process.execute(table, process_, program, filter_)
+    process.execute(table, process_, program, confinement.filter)
     _part(table, parting)
     return table
 
@@ -120,8 +120,7 @@ def join(
     entry: Entry,
     process_: "Process",
     program: "Program",
-    attributes: "list[Call]",
-    filter_: "Filter | None",
+    confinement: "Confinement",
 ) -> Table:
     """Return the rows of a process that joins a container."""
     table = Table(report)
@@ -133,11 +132,13 @@ def join(
     parting = _enter(table, entry)
     if final or not initial:
         process.affinity(table, bit_mask(final) if final else ALL_CPUS)
+    if confinement.labels:
+        confinement.labels.place(table, free=report + 1 + len(confinement.descriptors()))
     process.session(table, process_, keyring=None)
-    process.privileges(table, process_, attributes, filter_)
+    process.privileges(table, process_, confinement)
     table.call("write", report, table.string(b"joined"), len(b"joined"), label="report to the runtime")
     table.call("fcntl", report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
-    process.execute(table, process_, program, filter_)
+    process.execute(table, process_, program, confinement.filter)
     _part(table, parting)
     return table
 

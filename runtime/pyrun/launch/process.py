@@ -25,6 +25,7 @@ from pyrun.linux.prctl import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.confine.seccomp import Filter
+    from pyrun.launch.labels import Labels
     from pyrun.spec.config import Process, Rlimit, User
     from pyrun.spec.linux import Linux
     from pyrun.spec.node import Node
@@ -45,17 +46,37 @@ ACKNOWLEDGEMENT = b"1"
 _NOFILE_NEEDED = 64
 
 
-def compile_filter(seccomp: "Node | None") -> "Filter | None":
-    """Compile linux.seccomp, where the config has one."""
-    if seccomp is None:
-        return None
-    from pyrun.confine.seccomp import compile  # with its tables it is larger than all else here
+class Confinement:
+    """What holds a process beside its ids, capabilities and limits. Nothing of it for most processes.
 
-    return compile(seccomp)
+    calls    for what scheduling and memory policy ask for
+    labels   what a security module shall call it
+    filter   which system calls it may make
+
+    To be made before pivot_root: it imports what makes its parts.
+    """
+
+    def __init__(self, process: "Process", linux: "Linux | None") -> None:
+        self.calls = _calls(process, linux)
+        self.labels = _labels(process)
+        self.filter = _compile(linux.seccomp) if linux and linux.seccomp else None
+
+    def open(self, in_user_namespace: bool) -> None:
+        """Open what the last mile needs of the host's. Must run before the container's mount namespace is entered."""
+        if self.labels:
+            self.labels.open(in_user_namespace)
+
+    def descriptors(self) -> "list[int]":
+        return [self.labels.procfs] if self.labels and self.labels.procfs >= 0 else []
+
+    def move(self, descriptors: "list[int]") -> "list[int]":
+        """Take note of the numbers that they have in the last mile, the first of `descriptors`; return the others."""
+        if self.labels and self.labels.procfs >= 0:
+            self.labels.procfs, *descriptors = descriptors
+        return descriptors
 
 
-def attributes(process: "Process", linux: "Linux | None") -> "list[Call]":
-    """Return the calls for what few processes ask for. Must run before pivot_root: it imports what makes them."""
+def _calls(process: "Process", linux: "Linux | None") -> "list[Call]":
     calls: list[Call] = []
     if process.scheduler or process.io_priority or (linux and linux.personality):
         from pyrun.confine import scheduling
@@ -66,6 +87,22 @@ def attributes(process: "Process", linux: "Linux | None") -> "list[Call]":
 
         calls.append(memory_policy.call(linux.memory_policy))
     return calls
+
+
+def _labels(process: "Process") -> "Labels | None":
+    if not (process.apparmor_profile or process.selinux_label):
+        return None
+    from pyrun.confine.labels import attributes
+    from pyrun.launch.labels import Labels
+
+    wanted = attributes(process)
+    return Labels(wanted) if wanted else None
+
+
+def _compile(seccomp: "Node") -> "Filter | None":
+    from pyrun.confine.seccomp import compile  # with its tables it is larger than all else here
+
+    return compile(seccomp)
 
 
 def affinity(table: Table, cpus: bytes) -> None:
@@ -82,7 +119,7 @@ def session(table: Table, process: "Process", keyring: "str | None") -> None:
         table.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, label="join session keyring", excused=ENOSYS)
 
 
-def privileges(table: Table, process: "Process", attributes_: "list[Call]", filter_: "Filter | None") -> None:
+def privileges(table: Table, process: "Process", confinement: Confinement) -> None:
     """Limits, groups, ids, capabilities: from here on the process may what the config says.
 
     And load its system call filter: that needs CAP_SYS_ADMIN where no_new_privs is not set, so it is kept until execve,
@@ -91,11 +128,11 @@ def privileges(table: Table, process: "Process", attributes_: "list[Call]", filt
     table.call("prctl", PR_SET_DUMPABLE, 0, label="prctl PR_SET_DUMPABLE")
     for rlimit in process.rlimits:
         _limit(table, rlimit, least=_NOFILE_NEEDED if rlimit.type == "RLIMIT_NOFILE" else 0)
-    for name, arguments, label in attributes_:
+    for name, arguments, label in confinement.calls:
         placed = [table.block(value) if isinstance(value, bytes) else value for value in arguments]
         table.call(name, *placed, label=label)
     keep = _capability_sets(process)
-    if filter_ and not process.no_new_privileges:
+    if confinement.filter and not process.no_new_privileges:
         sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]
         keep["effective"] |= sys_admin
         keep["permitted"] |= sys_admin

@@ -3,7 +3,14 @@
 import os
 
 from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
-from pyrun.rootfs.mounts import PlannedMount, attach_to, change_attributes, new_filesystem, open_mount_point
+from pyrun.rootfs.mounts import (
+    PlannedMount,
+    attach_to,
+    change_attributes,
+    label_option,
+    new_filesystem,
+    open_mount_point,
+)
 from pyrun.rootfs.tree import Tree
 
 
@@ -31,7 +38,8 @@ def _bind(path: str, planned: PlannedMount) -> int:
 def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") -> int:
     """A tmpfs with a directory for each cgroup v1 hierarchy, and links from its controllers' names."""
     set_, _ = planned.options.attributes
-    fd = attach_to(target, new_filesystem("tmpfs", "tmpfs", set_ & ~MOUNT_ATTR_RDONLY, [], [("mode", "755")]))
+    data = [("mode", "755"), *label_option(planned.label)]
+    fd = attach_to(target, new_filesystem("tmpfs", "tmpfs", set_ & ~MOUNT_ATTR_RDONLY, [], data))
     for directory, controllers in _by_directory(paths).items():
         name = ",".join(controllers)
         os.mkdir(name, 0o755, dir_fd=fd)

@@ -5,12 +5,13 @@ import stat
 
 from pyrun.errors import Error
 from pyrun.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, move_mount
-from pyrun.rootfs.mounts import bind_over, new_filesystem
+from pyrun.rootfs.mounts import bind_over, label_option, new_filesystem
 from pyrun.rootfs.tree import Tree
 
 
-def mask(tree: Tree, paths: "list[str]") -> None:
-    """Hide each of `paths` that exists: a file behind /dev/null, a directory behind an empty read-only one."""
+def mask(tree: Tree, paths: "list[str]", label: str) -> None:
+    """Hide each of `paths` that exists: a file behind /dev/null, a directory behind an empty read-only one, which has
+    the SELinux label `label` (or "")."""
     null = _host_null()
     empty = -1  # one tmpfs for all directories
     try:
@@ -22,7 +23,7 @@ def mask(tree: Tree, paths: "list[str]") -> None:
                 if not stat.S_ISDIR(os.fstat(target).st_mode):
                     os.close(bind_over(null, target))
                 elif empty < 0:
-                    empty = _empty_directory()
+                    empty = _empty_directory(label)
                     move_mount(empty, target)
                 else:
                     os.close(bind_over(empty, target))
@@ -67,6 +68,7 @@ def _host_null() -> int:
     return fd
 
 
-def _empty_directory() -> int:
+def _empty_directory(label: str) -> int:
     attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-    return new_filesystem("tmpfs", "tmpfs", attributes, [], [("nr_inodes", "1"), ("mode", "555")])
+    data = [("nr_inodes", "1"), ("mode", "555"), *label_option(label)]
+    return new_filesystem("tmpfs", "tmpfs", attributes, [], data)

@@ -50,10 +50,17 @@ PROC_FILES = (
 )
 
 
-class PlannedMount:
-    """A mount of config.json with its options understood; made before anything has an effect."""
+# The policy labels what is in procfs and sysfs; mqueue takes no option, but an attribute of its root directory.
+_LABELLED_BY_POLICY = ("proc", "sysfs", "mqueue")
 
-    def __init__(self, mount: "Mount") -> None:
+
+class PlannedMount:
+    """A mount of config.json with its options understood; made before anything has an effect.
+
+    `label` is linux.mountLabel, "" where files keep the labels that they have.
+    """
+
+    def __init__(self, mount: "Mount", label: str = "") -> None:
         self.destination = os.path.normpath("/" + mount.destination.lstrip("/"))
         self.source = mount.source
         self.type = mount.type
@@ -65,6 +72,7 @@ class PlannedMount:
         self.is_mapped = self.options.idmap is not None or bool(mount.uid_mappings)
         self.mapped = -1  # the source of a mapped bind, which the runtime has to open
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
+        self.label = label
         if self.is_bind and self.options.data:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
         if self.options.copies_up and (self.is_bind or self.type != "tmpfs"):
@@ -148,12 +156,14 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
         return _new_tmpfs(tree, planned, set_)
     else:
         target = open_mount_point(tree, planned)
-    data = options.data
+    data = options.data + label_option("" if planned.type in _LABELLED_BY_POLICY else planned.label)
     if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
         fd = _mount_by_string(target, planned, data)
     else:
         context = planned.context if planned.context >= 0 else fsopen(planned.type.encode())
         fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.superblock, data))
+    if planned.type == "mqueue" and planned.label:
+        os.setxattr(descriptor_path(fd), "security.selinux", planned.label.encode())
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
 
@@ -163,7 +173,7 @@ def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
     options = planned.options
     mode = _mode(tree, planned.destination)
     target = open_mount_point(tree, planned)
-    data = list(options.data)
+    data = options.data + label_option(planned.label)
     if mode is not None and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{mode:o}"))
     late = MOUNT_ATTR_RDONLY if options.copies_up else 0
@@ -174,6 +184,11 @@ def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
     attach_to(target, fd)
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
+
+
+def label_option(label: str) -> "list[tuple[str, str | None]]":
+    """Return the option that gives all files of a file system the SELinux label `label`, or none for ""."""
+    return [("context", label)] if label else []
 
 
 def _mode(tree: Tree, path: str) -> "int | None":
@@ -242,7 +257,9 @@ def configure(
 
 def _mount_by_string(target: int, planned: PlannedMount, data: "list[tuple[str, str | None]]") -> int:
     """Mount with the classic call, whose data may be as long as a page: overlay's lowerdir needs it."""
-    text = ",".join(key if value is None else f"{key}={value}" for key, value in data)
+    # Quotes are for SELinux, which takes them off: a label with categories has commas in it.
+    pairs = [(key, f'"{value}"' if key == "context" else value) for key, value in data]
+    text = ",".join(key if value is None else f"{key}={value}" for key, value in pairs)
     mount(os.fsencode(planned.source), descriptor_path(target), planned.type.encode(), 0, os.fsencode(text))
     fd = open_tree(descriptor_path(target), 0)
     os.close(target)

@@ -20,8 +20,12 @@ class PlannedRoot:
 
     def __init__(self, config: "Config", bundle: str) -> None:
         self.path = _resolve(config.root.path, bundle)
+        if config.linux.mount_label:
+            from pyrun.confine.labels import check_mount_label
+
+            check_mount_label(config.linux)
         self._config = config
-        self._mounts = [PlannedMount(mount) for mount in config.mounts]
+        self._mounts = [PlannedMount(mount, config.linux.mount_label) for mount in config.mounts]
         # What is bound over /dev brings its own devices.
         self._makes_devices = not any(mount.destination == "/dev" and mount.is_bind for mount in self._mounts)
         self._own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self._mounts)
@@ -82,7 +86,7 @@ class PlannedRoot:
         for planned in self._last:
             mounts.make_read_only(self.tree, planned.destination)
         masks.make_read_only(self.tree, linux.readonly_paths)
-        masks.mask(self.tree, linux.masked_paths)
+        masks.mask(self.tree, linux.masked_paths, linux.mount_label)
         if self._config.root.readonly:
             root.make_read_only(self.tree)
 

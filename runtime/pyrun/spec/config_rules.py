@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyrun.errors import ConfigError
 
 _UTS_NAME = 64  # bytes, since Linux 1.0: __NEW_UTS_LEN of <linux/utsname.h>
+_LABEL = 4000  # bytes: a page, less "exec "
 _MAPPINGS = 340  # lines of uid_map since Linux 4.15: user_namespaces(7)
 _LETTERS = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-")
 POLICIES = ("SCHED_OTHER", "SCHED_FIFO", "SCHED_RR", "SCHED_BATCH", "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
@@ -280,6 +281,13 @@ def _is_range(text: str) -> bool:
     return not dash or (last.isascii() and last.isdigit() and len(last) < 10 and int(first) <= int(last))
 
 
+def labels_fit_into_a_page(process: Process, config: Config) -> "Iterator[ConfigError]":
+    """proc(5), /proc/PID/attr: the kernel takes a page of what is written, and would cut off the rest."""
+    for name, label in (("apparmorProfile", process.apparmor_profile), ("selinuxLabel", process.selinux_label)):
+        if len(label.encode()) > _LABEL:
+            yield process.json.error(name, f"is longer than {_LABEL} bytes")
+
+
 CONFIG_RULES = (
     version_is_1,
     process_is_there,
@@ -302,4 +310,5 @@ PROCESS_RULES = (
     scheduler_is_consistent,
     io_priority_is_known,
     cpu_affinity_is_a_list,
+    labels_fit_into_a_page,
 )

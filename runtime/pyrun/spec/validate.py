@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 # What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
 # The features document says "enabled": false for what is here.
 UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
-    "process": (
-        ("apparmorProfile", lambda process: process.apparmor_profile not in ("", "unconfined")),
-        ("selinuxLabel", lambda process: process.selinux_label),
-    ),
-    "linux": (
-        ("intelRdt", lambda linux: linux.intel_rdt),
-        ("mountLabel", lambda linux: linux.mount_label),
-    ),
+    "linux": (("intelRdt", lambda linux: linux.intel_rdt),),
 }
 
 
@@ -70,7 +63,6 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
 def _process_errors(process: Process, config: Config) -> "Iterator[ConfigError]":
     for rule in PROCESS_RULES:
         yield from rule(process, config)
-    yield from _unsupported("process", process)
 
 
 def _resource_errors(resources: Resources) -> "Iterator[ConfigError]":
