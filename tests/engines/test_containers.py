@@ -45,7 +45,7 @@ RUNS = (
     ("is killed first", ("--oom-score-adj", "500"), "cat /proc/self/oom_score_adj"),
     ("is of the host's cgroup", ("--cgroupns", "host"), "readlink /proc/self/ns/cgroup"),
     ("has a cgroup of its own", ("--cgroupns", "private"), "cat /proc/self/cgroup"),
-    ("sees the host's processes", ("--pid", "host"), "readlink /proc/1/ns/pid /proc/self/ns/pid"),
+    ("sees the host's processes", ("--pid", "host"), "readlink /proc/1/ns/pid; readlink /proc/self/ns/pid"),
     ("shares the host's IPC", ("--ipc", "host"), "readlink /proc/self/ns/ipc"),
     ("shares the host's names", ("--uts", "host"), "readlink /proc/self/ns/uts"),
     ("shares the host's network", ("--network", "host"), "readlink /proc/self/ns/net"),

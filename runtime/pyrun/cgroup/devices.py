@@ -10,6 +10,7 @@ import os
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.group import Cgroup
 from pyrun.errors import ConfigError
+from pyrun.rootless import rootless
 from pyrun.spec.linux import DeviceRule, Resources
 
 MKNOD, READ, WRITE = 1, 2, 4  # as <linux/bpf.h> has them
@@ -74,7 +75,7 @@ def _parse(rule: DeviceRule) -> "list[Rule]":
 
 def check(cgroup: Cgroup, resources: Resources) -> None:
     found = rules(resources)
-    if _unprivileged():
+    if rootless():
         return
     if "devices" in cgroup.paths:
         try:
@@ -87,7 +88,7 @@ def check(cgroup: Cgroup, resources: Resources) -> None:
 
 def apply(cgroup: Cgroup, resources: Resources) -> None:
     """Put the rules in force, but not for a rootless container: it has nothing that they would take away."""
-    if _unprivileged():
+    if rootless():
         return
     if "devices" in cgroup.paths:
         _write(Controller(cgroup.paths["devices"], v2=False), *exceptions(rules(resources)))
@@ -156,11 +157,3 @@ def _attach(directory: str, found: "list[Rule]") -> None:
         raise OSError(error.errno, error.strerror, f"attach the device rules to {directory}") from None
     finally:
         os.close(cgroup)
-
-
-def _unprivileged() -> bool:
-    """Only root in the initial user namespace, which maps all ids to themselves, can make device nodes and rules."""
-    if os.geteuid() != 0:
-        return True
-    with open("/proc/self/uid_map") as file:
-        return file.read().split() != ["0", "0", "4294967295"]

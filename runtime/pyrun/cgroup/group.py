@@ -101,6 +101,10 @@ class Cgroup:
         """Make the cgroup in the v1 hierarchies. A process can be born in the v2 cgroup while this goes on."""
         self._create([name for name in self.paths if name != ""], optional)
 
+    def forget_missing(self) -> None:
+        """Leave out the hierarchies in which there is no such cgroup."""
+        self.paths = {controller: path for controller, path in self.paths.items() if os.path.isdir(path)}
+
     def _create(self, controllers: "list[str]", optional: bool) -> None:
         from pyrun.cgroup import creation
 

@@ -38,11 +38,11 @@ def _split(root: str, words: "tuple[str, ...]") -> "tuple[tuple[str, ...], int]"
 def _kill(container: Container, number: int, all: bool) -> None:
     status = container.status()
     if all:
-        for pid in container.cgroup().processes():
+        for pid in container.processes():
             _send(pid, number)
     elif status == "stopped":
         raise Error("container not running")
-    elif number == _signal.SIGKILL and container.shares_pids:
+    elif number == _signal.SIGKILL and container.shares_pids and container.cgroup_paths:
         container.cgroup().kill()  # no init whose end would end the others
     else:
         signal(container, number)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run(settings: "Settings", id_: str, *options: str, format: str = "table") -> None:
     if format not in ("table", "json"):
         raise UsageError(f'invalid format option "{format}": table or json')
-    pids = load(settings.root, id_).cgroup().processes()
+    pids = load(settings.root, id_).processes()
     if format == "json":
         print(encode(pids))
         return

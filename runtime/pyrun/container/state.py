@@ -14,6 +14,7 @@ import stat
 import time
 
 from pyrun.errors import Error, UsageError
+from pyrun.rootless import rootless
 from pyrun.spec.encode import encode
 from pyrun.spec.node import MAXIMUM_SIZE, Node, parse, root
 
@@ -67,6 +68,12 @@ class Container:
         from pyrun.cgroup.group import Cgroup  # `list` and `state` of running containers need it rarely
 
         return Cgroup(self.cgroup_paths)
+
+    def processes(self) -> "list[int]":
+        """Return the pids in the container's cgroups; where it has none, being rootless, that of its init."""
+        if self.cgroup_paths:
+            return self.cgroup().processes()
+        return [] if self.status() == "stopped" else [self.pid]
 
     def save(self) -> None:
         document = {
@@ -170,9 +177,14 @@ def check_id(id_: str) -> None:
 
 
 def default_root() -> str:
-    """Return the directory of all containers: /run/pyrun, or the user's own when that is not root."""
+    """Return the directory of all containers: /run/pyrun, or the user's own.
+
+    As runc does it, whoever is root in a user namespace and says so with USER=root means the former.
+    """
     own = os.environ.get("XDG_RUNTIME_DIR", "")
-    return f"{own}/pyrun" if os.geteuid() != 0 and own.startswith("/") else "/run/pyrun"
+    if not own.startswith("/") or (os.geteuid() == 0 and os.environ.get("USER") == "root"):
+        return "/run/pyrun"
+    return f"{own}/pyrun" if rootless() else "/run/pyrun"
 
 
 def new(root_directory: str, id_: str) -> Container:

@@ -53,6 +53,7 @@ from pyrun.launch.undo import Undo
 from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.rootfs.setup import PlannedRoot
+from pyrun.rootless import rootless
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.validate import validate, warnings
 
@@ -117,6 +118,7 @@ class Plan:
         self.root = PlannedRoot(self.config, self.bundle)
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
+        self.cgroup_is_optional = not linux.cgroups_path and rootless()
         self.cgroup.check(linux.resources)
         self.confinement = Confinement(self.process, linux)
         self.warnings = warnings(self.config)
@@ -169,8 +171,7 @@ def _describe(container: Container, plan: Plan) -> None:
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     """Make the init of `container` and see it through to its gate."""
-    optional = os.geteuid() != 0 and not plan.config.linux.cgroups_path
-    plan.cgroup.create_v2(optional)
+    plan.cgroup.create_v2(plan.cgroup_is_optional)
     log.debug(f"create {container.id} of {plan.bundle}, cgroups {' '.join(plan.cgroup.directories)}")
     listener = gate.listen(container)
     os.chdir(plan.bundle)
@@ -214,7 +215,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     container.pid = child.pid
     ours.say("go")
 
-    plan.cgroup.create_v1(optional)
+    plan.cgroup.create_v1(plan.cgroup_is_optional)
     plan.cgroup.apply(linux.resources, memory=False)
     if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
         plan.cgroup.own(linux.host_uid(plan.process.user.uid))
@@ -289,6 +290,8 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     umask = os.umask(0)
     plan.root.begin()
     joins = channel.hear("cgroups").descriptors
+    if plan.cgroup_is_optional:
+        plan.cgroup.forget_missing()  # as the runtime has done, in its own memory
     if not plan.namespaces.entered_by_child:
         # All but memory, which comes with the last mile: whoever joins is charged for what it has, and Python has 8 MB.
         while len(joins) > plan.cgroup.memory_joins:

@@ -233,7 +233,11 @@ def _hand_over_listener(table: Table) -> None:
 def set_groups(user: "User", denied: bool) -> None:
     """Take the additional groups, and lose those of our caller, also where there are none (CVE-2022-2989)."""
     if user.additional_gids or not denied:
-        os.setgroups(user.additional_gids)
+        try:
+            os.setgroups(user.additional_gids)
+        except OSError as error:
+            error.filename = f"setgroups {' '.join(map(str, user.additional_gids))}"
+            raise
 
 
 def own_streams(uid: int) -> None:

@@ -1,0 +1,11 @@
+"""Whether we run without the privileges of the machine's root."""
+
+import os
+
+
+def rootless() -> bool:
+    """Tell whether we are not root, or root of a user namespace only: the initial one maps all ids to themselves."""
+    if os.geteuid() != 0:
+        return True
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", "4294967295"]
