@@ -5,7 +5,8 @@ Every verb is a module in commands/, imported only when the verb is typed, with 
     run(settings, *arguments, **options)
 
 which returns the exit code, None for 0. The tables below are the only place that knows an option's name: they parse,
-they print the help, they check the number of arguments. (argparse would cost 11 ms at each start.)
+they check the number of arguments, and the help, the man page and the completion are made of them. (argparse would cost
+11 ms at each start.)
 """
 
 import _signal
@@ -15,7 +16,7 @@ from io import TextIOWrapper
 
 from pyrun import __version__, log
 from pyrun.container.state import OCI_VERSION, default_root
-from pyrun.errors import Error, UsageError, reason
+from pyrun.errors import Error, UsageError, did_you_mean, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,12 +108,12 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
     ),
     "list": (
         "",
-        {"format": ("f", "FORMAT", "table or json"), "quiet": ("q", "", "print the ids only")},
+        {"format": ("f", "table|json", "how to print it"), "quiet": ("q", "", "print the ids only")},
         "list the containers",
     ),
     "ps": (
         "ID [PS-OPTIONS...]",
-        {"format": ("f", "FORMAT", "table or json")},
+        {"format": ("f", "table|json", "how to print it")},
         "show the processes of a container, by the host's ps",
     ),
     "spec": (
@@ -127,17 +128,19 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "",
         {
             "bundle": ("b", "DIR", "directory of config.json, default: the current one"),
-            "format": ("f", "FORMAT", "text or json"),
+            "format": ("f", "text|json", "how to print it"),
         },
         "tell all that is wrong with a config.json, without running it",
     ),
     "features": ("", {}, "print what this runtime supports, as JSON"),
+    "completion": ("bash|zsh|fish", {}, "print a script that completes verbs, options and ids in a shell"),
+    "help": ("[COMMAND]", {}, "explain a command, with an example"),
 }
 
 GLOBAL: "dict[str, Option]" = {
     "root": ("", "DIR", f"directory of the containers' states, default: {default_root()}"),
     "log": ("", "FILE", "write errors and warnings to this file too"),
-    "log-format": ("", "FORMAT", "text or json"),
+    "log-format": ("", "text|json", "how to write it"),
     "debug": ("", "", "log what is about to be done"),
     "systemd-cgroup": ("", "", "the systemd cgroup driver"),
     "rootless": ("", "MODE", "accepted for compatibility: it is found out"),
@@ -208,17 +211,16 @@ def run(arguments: "list[str]") -> int:
     if options.get("version"):
         print(f"pyrun version {__version__}\nspec: {OCI_VERSION}\npython: {sys.version.split()[0]}")
         return 0
-    if options.get("help") or not rest or rest[0] == "help":
-        return _help(rest[1:])
+    if options.get("help") or not rest:
+        return _help("")
     verb, *rest = rest
-    if verb not in VERBS:
-        raise UsageError(f'"{verb}" is no command of pyrun: see pyrun --help')
+    check_verb(verb)
     settings = _settings(options)
     usage, known, _ = VERBS[verb]
     takes_command = usage.endswith("...]") and "--" not in usage
     verb_options, positional = parse(rest, {**known, "help": GLOBAL["help"]}, stop_early=takes_command)
     if verb_options.pop("help", False):
-        return _help([verb])
+        return _help(verb)
     if "--" not in usage and positional[:1] == ["--"]:
         del positional[0]
     _check_count(verb, usage, positional)
@@ -248,7 +250,7 @@ def parse(arguments: "list[str]", known: "dict[str, Option]", stop_early: bool) 
         given, equals, value = argument.lstrip("-").partition("=")
         name = names.get(given, given)
         if name not in known:
-            raise UsageError(f"flag provided but not defined: -{given}")
+            raise UsageError(f"flag provided but not defined: -{given}{did_you_mean(given, known, '--')}")
         takes = known[name][1]
         if takes and not equals:
             if not rest:
@@ -293,28 +295,13 @@ def _check_count(verb: str, usage: str, positional: "list[str]") -> None:
         raise UsageError(f'"pyrun {verb}" requires {exactly} {count} argument{"" if count == 1 else "s"}: {usage}')
 
 
-def _help(verbs: "list[str]") -> int:
-    if verbs and verbs[0] not in VERBS:
-        raise UsageError(f'"{verbs[0]}" is no command of pyrun: see pyrun --help')
-    if verbs:
-        usage, options, summary = VERBS[verbs[0]]
-        lines = [f"pyrun {verbs[0]} [options] {usage}".rstrip(), f"    {summary}", "", *_describe(options)]
-    else:
-        width = max(map(len, VERBS)) + 2
-        lines = [
-            "pyrun [global options] COMMAND [options] [arguments]",
-            f"    an OCI runtime, version {__version__}",
-            "",
-        ]
-        lines += [f"  {verb.ljust(width)}{summary}" for verb, (_, _, summary) in VERBS.items()]
-        lines += ["", *_describe(GLOBAL), "", "pyrun COMMAND --help tells a command's options."]
-    print("\n".join(lines))
+def check_verb(verb: str) -> None:
+    if verb not in VERBS:
+        raise UsageError(f'"{verb}" is no command of pyrun{did_you_mean(verb, VERBS) or ": see pyrun --help"}')
+
+
+def _help(verb: str) -> int:
+    from pyrun.commands import help  # its texts are for whoever asks
+
+    help.run(None, verb)
     return 0
-
-
-def _describe(options: "dict[str, Option]") -> "list[str]":
-    lines = []
-    for name, (short, takes, summary) in options.items():
-        names = f"-{short}, --{name}" if short else f"    --{name}"
-        lines.append(f"  {names} {takes.rstrip('.')}".ljust(36) + f" {summary}")
-    return lines

@@ -13,7 +13,7 @@ import os
 import stat
 import time
 
-from pyrun.errors import Error, UsageError
+from pyrun.errors import Error, UsageError, did_you_mean
 from pyrun.rootless import rootless
 from pyrun.spec.encode import encode
 from pyrun.spec.node import MAXIMUM_SIZE, Node, parse, root
@@ -206,7 +206,7 @@ def load(root_directory: str, id_: str) -> Container:
     try:
         node = _read(f"{container.directory}/{STATE_FILE}")
     except (FileNotFoundError, NotADirectoryError):
-        raise Error(f"container does not exist: {id_}") from None
+        raise Error(f"container does not exist: {id_}{_similar(root_directory, id_)}") from None
     container.pid = node.integer("pid", (0, _LAST_PID))
     container.start_time = node.integer("startTime")
     container.bundle = _host_path(node, "bundle")
@@ -221,6 +221,13 @@ def load(root_directory: str, id_: str) -> Container:
     container.cgroup_paths = node.text_map("cgroupPaths")
     container.hooks = node.object("hooks").properties
     return container
+
+
+def _similar(root_directory: str, id_: str) -> str:
+    """Suggest the container that a person may have meant; the ids of engines are longer than what people type."""
+    if len(id_) > 24 or not os.path.isdir(root_directory):
+        return ""
+    return did_you_mean(id_, os.listdir(root_directory))
 
 
 def _read(path: str) -> Node:

@@ -3,7 +3,8 @@
 config.md#extensibility tells a runtime to ignore them, so only `validate` looks at them.
 """
 
-from pyrun.spec.node import Node, shown
+from pyrun.errors import did_you_mean
+from pyrun.spec.node import Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +45,5 @@ def unknown_properties(node: Watched) -> "list[str]":
     found = []
     if node.asked:  # else it is passed on as a whole, or its names are the author's choice
         for name in node.properties.keys() - node.asked - _OTHER_PLATFORMS.get(node.path, set()):
-            found.append(f"{node.path}{name}: is unknown and ignored{_suggestion(name, node.asked)}")
+            found.append(f"{node.path}{name}: is unknown and ignored{did_you_mean(name, node.asked)}")
     return sorted(found) + [one for child in node.children for one in unknown_properties(child)]
-
-
-def _suggestion(name: str, known: "set[str]") -> str:
-    from difflib import get_close_matches  # slow to load, and only needed for a misspelt name
-
-    # As people mistype: the case too, which a comparison letter by letter takes for another letter.
-    by_lower = {one.lower(): one for one in known}
-    close = get_close_matches(name.lower(), by_lower, n=1)
-    return f": did you mean {shown(by_lower[close[0]])}?" if close else ""
