@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Build dist/pyrun and dist/pyfetch: one executable file each, bit for bit the same from the same sources.
+"""Build dist/pyrun and dist/pyfetch: one executable file each, bit for bit the same from the same sources; and beside
+them their man pages and pyfetch's completion (pyrun prints its own), made of the tables that parse their command lines.
 
 Such a file consists of
 
@@ -17,8 +18,13 @@ import io
 import os
 import subprocess
 import sys
+import textwrap
 import zipfile
 from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.completion import Option, Program
 
 SOURCES = Path(__file__).resolve().parent / "runtime"
 PROGRAMS = ("pyrun", "pyfetch")
@@ -153,6 +159,7 @@ def main() -> None:
     for program in PROGRAMS:
         if (SOURCES / program).is_dir():
             write(output / program, build(program, options.python))
+    write_manuals(output)
 
 
 def build(program: str, python: str) -> bytes:
@@ -193,11 +200,87 @@ def archive(names: "list[str]", program: str) -> bytes:
     return content.getvalue()
 
 
-def write(path: Path, content: bytes) -> None:
+def write_manuals(output: Path) -> None:
+    """Write the man pages, and pyfetch's completion."""
+    sys.path.insert(0, str(SOURCES))
+    from pyfetch.help import EXAMPLES
+    from pyfetch.options import EXIT_STATUS
+    from pyfetch.options import VERBS as PYFETCH_VERBS
+    from pyrun.cli import VERBS
+    from pyrun.commands import completion
+    from pyrun.commands.help import TEXTS
+    from pyrun.completion import bash, fish, zsh
+
+    pyrun, pyfetch = completion.program(), describe_pyfetch()
+    usages = {verb: usage for verb, (usage, _, _) in VERBS.items()}
+    status = "0, 1 where something failed, that of the container's program for run, 255 where exec failed."
+    write(output / "pyrun.1", manual(pyrun, "an OCI container runtime", usages, TEXTS, status), 0o644)
+    usages = {verb: usage for verb, (usage, _) in PYFETCH_VERBS.items()}
+    texts = {verb: ("", example) for verb, example in EXAMPLES.items()}
+    purpose = "turn an image of a registry into a bundle"
+    write(output / "pyfetch.1", manual(pyfetch, purpose, usages, texts, EXIT_STATUS.partition(": ")[2] + "."), 0o644)
+    for name, shell in (("bash", bash), ("zsh", zsh), ("fish", fish)):
+        write(output / f"pyfetch.{name}", (shell.script(pyfetch) + "\n").encode(), 0o644)
+
+
+def describe_pyfetch() -> "Program":
+    """Return what a shell must know of pyfetch."""
+    from pyfetch.options import VERBS, options_of
+    from pyrun.completion import Command, Option, Program
+
+    verbs = {}
+    for verb, (usage, summary) in VERBS.items():
+        options = []
+        for one in options_of(verb):
+            short = one.names[0] if len(one.names) > 1 else ""
+            options.append(Option(short, one.names[-1], one.value, one.summary))
+        verbs[verb] = Command(summary, options, {"pull": "FILE", "rm": "ID..."}.get(verb, "ID" if usage else ""))
+    return Program("pyfetch", verbs, [], "images | cut -d ' ' -f 1 | tail -n +2")
+
+
+def manual(
+    program: "Program", purpose: str, usages: "dict[str, str]", texts: "dict[str, tuple[str, str]]", status: str
+) -> bytes:
+    """Return the man page of `program`, in man(7): what its help says, in one piece."""
+    from pyrun import __version__
+
+    name = program.name
+    lines = [f'.TH {name.upper()} 1 "" "{name} {__version__}" "User Commands"', ".SH NAME", rf"{name} \- {purpose}"]
+    lines += [".SH SYNOPSIS", f".B {name}", "[options] COMMAND [options] [arguments]"]
+    if program.options:
+        lines += [".SH OPTIONS", *(line for option in program.options for line in paragraph_of(option))]
+    lines.append(".SH COMMANDS")
+    for verb, command in program.commands.items():
+        more, example = texts[verb]
+        lines += [f".SS {name} {verb} {roff(usages[verb])}".rstrip(), *filled(f"{command.summary}.")]
+        lines += [".PP", *filled(more)] if more else []
+        lines += [line for option in command.options for line in paragraph_of(option)]
+        lines += [".PP", "Example:", ".PP", ".RS 4", ".nf", *map(roff, example.split("\n")), ".fi", ".RE"]
+    lines += [".SH EXIT STATUS", *filled(status), ".SH SEE ALSO"]
+    lines.append(".BR pyfetch (1)" if name == "pyrun" else ".BR pyrun (1)")
+    return "\n".join([*lines, ""]).encode()
+
+
+def paragraph_of(option: "Option") -> "list[str]":
+    names = ", ".join(rf"\fB{roff(name)}\fR" for name in option.names)
+    return [".TP", f"{names} \\fI{roff(option.takes)}\\fR" if option.takes else names, *filled(option.summary)]
+
+
+def filled(text: str) -> "list[str]":
+    return [roff(line) for line in textwrap.wrap(text, 70, break_on_hyphens=False)]
+
+
+def roff(text: str) -> str:
+    """Return `text` so that roff prints it as it is: groff_char(7) has these, and a dot begins a request."""
+    escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq").replace("`", r"\(ga")
+    return rf"\&{escaped}" if escaped.startswith(".") else escaped
+
+
+def write(path: Path, content: bytes, mode: int = 0o755) -> None:
     """Put `content` at `path` at once, so that a running program never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(content)
-    temporary.chmod(0o755)
+    temporary.chmod(mode)
     temporary.rename(path)
     print(f"{path}  {len(content):,} bytes")
 

@@ -8,7 +8,7 @@ import sys
 
 from pyfetch import __version__
 from pyfetch.errors import Error, exit_status, reason
-from pyfetch.options import VERBS, Arguments, help_text, parse
+from pyfetch.options import VERBS, Arguments, parse
 from pyfetch.store import Store, default_path
 
 TYPE_CHECKING = False
@@ -35,14 +35,18 @@ def run(argv: "list[str]") -> int:
             print(f"pyfetch {__version__}")
             return 0
         words = argv[: argv.index("--")] if "--" in argv else argv
-        if "--help" in words or "-h" in words:
-            print(help_text(words[0] if words[0] in VERBS else ""))
+        if "--help" in words or "-h" in words or words[:1] == ["help"]:
+            from pyfetch.help import help_text
+
+            print(help_text(next((word for word in words if word in VERBS), "")))
             return 0
         arguments = parse(argv)
         store = Store(arguments.store or default_path())
         return _as_user(arguments, store)
     except (Error, OSError) as error:
-        return _fail(error)
+        from pyfetch.help import mistaken_verb
+
+        return _fail(error, mistaken_verb(argv))
     except KeyboardInterrupt:
         os.write(2, b"pyfetch: interrupted; what was downloaded is kept, and not fetched again\n")
         return 130
@@ -83,7 +87,7 @@ def _run_verb(arguments: Arguments, store: Store, mappings: "IdMappings") -> int
     return int(command.run(arguments, store, mappings))
 
 
-def _fail(error: BaseException) -> int:
+def _fail(error: BaseException, suggestion: str = "") -> int:
     status = exit_status(error)
-    os.write(2, f"pyfetch: error: {reason(error)}\n".encode("utf-8", "replace"))
+    os.write(2, f"pyfetch: error: {reason(error)}{suggestion}\n".encode("utf-8", "replace"))
     return status

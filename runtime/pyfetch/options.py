@@ -156,7 +156,9 @@ def _take(arguments: Arguments, by_name: "dict[str, Option]", word: str, rest: "
     name, equals, text = word.partition("=")
     option = by_name.get(name)
     if option is None:
-        raise UsageError(f"unknown option {name}; see `pyfetch {arguments.verb} --help`")
+        from pyfetch.help import did_you_mean  # only for who mistypes
+
+        raise UsageError(f"unknown option {name}; see `pyfetch {arguments.verb} --help`{did_you_mean(name, by_name)}")
     if not option.value:
         if equals:
             raise UsageError(f"{name} takes no value")
@@ -174,15 +176,3 @@ def _take(arguments: Arguments, by_name: "dict[str, Option]", word: str, rest: "
         getattr(arguments, option.key).append(value)
     else:
         setattr(arguments, option.key, value)
-
-
-def help_text(verb: str) -> str:
-    """Return the help of a verb, or of all with ""."""
-    if not verb:
-        verbs = "".join(f"  {name:8} {summary}\n" for name, (_, summary) in VERBS.items())
-        usage = "usage: pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]\n       pyfetch VERB --help"
-        return f"{usage}\n\n{verbs}\n{EXIT_STATUS}"
-    words, summary = VERBS[verb]
-    rows = [(f"{', '.join(option.names)} {option.value}", option.summary) for option in options_of(verb)]
-    lines = "".join(f"  {left:32} {right}\n" for left, right in rows)
-    return f"usage: pyfetch {verb} [OPTION...] {words}".rstrip() + f"\n\n{summary}\n\n{lines}\n{EXIT_STATUS}"

@@ -138,7 +138,11 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
 }
 
 GLOBAL: "dict[str, Option]" = {
-    "root": ("", "DIR", f"directory of the containers' states, default: {default_root()}"),
+    "root": (
+        "",
+        "DIR",
+        "directory of the containers' states, default: /run/pyrun, or $XDG_RUNTIME_DIR/pyrun without root",
+    ),
     "log": ("", "FILE", "write errors and warnings to this file too"),
     "log-format": ("", "text|json", "how to write it"),
     "debug": ("", "", "log what is about to be done"),

@@ -46,5 +46,8 @@ def find_image(store: Store, text: str) -> "tuple[str, Descriptor]":
         return text, images[text]
     name = str(parse_reference(text))
     if name not in images:
-        raise NotFound(f"{text}: no such image in the store: see `pyfetch images`")
+        from pyfetch.help import did_you_mean  # only for who mistypes
+
+        short = [one.rpartition("/")[2].partition(":")[0] for one in images]
+        raise NotFound(f"{text}: no such image in the store: see `pyfetch images`{did_you_mean(text, short)}")
     return name, images[name]
