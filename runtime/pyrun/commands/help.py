@@ -35,6 +35,10 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         _BEGIN + "pyrun kill web KILL" + _END,
     ),
     "delete": ("Only of stopped containers, unless --force.", _BEGIN + "pyrun list -q | xargs pyrun delete -f"),
+    "wait": (
+        "Prints a line for each, and exits with the first status that is not 0.",
+        "pyrun run -d web -- sleep 1\npyrun wait web\npyrun delete web",
+    ),
     "exec": (
         "The exit status is the process's; 255 says that it did not come to life.",
         _BEGIN + "pyrun exec -e NAME=world web sh -c 'echo hello $NAME'" + _END,
