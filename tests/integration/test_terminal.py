@@ -17,6 +17,8 @@ from harness import TIMEOUT, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
+MIB = 1 << 20
+
 
 class Screen:
     """The other side of the terminal in which a command runs."""
@@ -52,6 +54,12 @@ class Screen:
         """Read until `text` is shown, and return what is shown so far."""
         read_until(self.master, lambda: text in self.shown, self._show)
         return self.shown
+
+    def hang_up(self):
+        """Close the terminal, as the end of a connection does, and return the command's exit code."""
+        os.close(self.master)
+        self.master = os.open("/dev/null", os.O_RDONLY)  # for __exit__()
+        return self.process.wait(TIMEOUT)
 
     def end(self):
         """Return (exit code, all that was shown)."""
@@ -192,6 +200,48 @@ def test_control_d_ends_the_input_of_the_container(screen):
         assert shown.end() == (0, b"ready\r\ntyped\r\nend\r\n")
 
 
+def test_control_z_is_for_the_container(screen):
+    with screen("set -m; echo ready; cat; echo stopped: $?; fg; echo ended") as shown:
+        shown.wait_for(b"ready")
+        shown.type(b"one\n")
+        shown.wait_for(b"one\r\none\r\n")
+        shown.type(b"\x1a")
+        shown.wait_for(b"stopped: 148")
+        shown.type(b"two\n\x04")
+        status, text = shown.end()
+
+    assert status == 0
+    assert text.endswith(b"two\r\ntwo\r\nended\r\n")
+
+
+def test_a_hangup_is_passed_on(screen):
+    with screen("trap 'exit 42' HUP; echo ready; while :; do sleep 0.05; done") as shown:
+        shown.wait_for(b"ready")
+
+        assert shown.hang_up() == 42
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 keep the container's terminal, and wait for ever")
+def test_a_hangup_ends_what_reads_from_the_terminal(screen, container):
+    with screen("echo ready; read line; exit 5") as shown:
+        shown.wait_for(b"ready")
+
+        assert shown.hang_up() == 5
+        assert not container.exists()
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 keep the container's terminal, and wait for ever")
+def test_who_writes_when_nobody_reads_any_more_is_hung_up(container, bundle):
+    bundle.process.update(terminal=True, args=["sh", "-c", "trap 'exit 42' HUP; while :; do echo more; done"])
+    bundle.save()
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as runner:
+        line = runner.stdout.readline()
+        runner.stdout.close()
+
+        assert (line, runner.wait(TIMEOUT)) == (b"more\r\n", 42)
+
+
 @pytest.mark.parametrize("status", [0, 7, 255])
 def test_the_exit_code_comes_through(screen, status):
     with screen(f"exit {status}") as shown:
@@ -211,7 +261,7 @@ def test_the_callers_terminal_is_raw_and_then_as_it_was(screen):
 
 
 def test_a_large_paste_arrives_whole(screen):
-    pasted = bytes(range(1, 251)) * 1000
+    pasted = bytes(range(1, 251)) * (MIB // 250)
 
     with screen(f"stty raw -echo; echo ready; head -c {len(pasted)} | sha256sum") as shown:
         shown.wait_for(b"ready")
@@ -261,6 +311,31 @@ def test_binary_output_is_not_changed(screen, bundle):
 
     with screen("stty raw; cat /content") as shown:
         assert shown.end() == (0, content)
+
+
+@pytest.mark.only_pyrun("their memory is not ours to look after")
+def test_a_slow_reader_does_not_make_the_runtime_grow(screen, full):
+    size = (1024 if full else 32) * MIB
+
+    with screen(f"stty raw; yes 0123456789abcde | head -c {size}; read end") as shown:
+        received = len(shown.wait_for(b"0123456789abcde\n"))
+        before = peak_memory(shown.process.pid)
+        time.sleep(0.5)
+        while received < size:
+            received += len(os.read(shown.master, 65536))
+            if received % (16 * MIB) < 65536:
+                time.sleep(0.02)
+        growth = peak_memory(shown.process.pid) - before
+        shown.type(b"\n")
+
+        assert shown.end()[0] == 0
+        assert growth < MIB
+
+
+def peak_memory(pid):
+    """Return the bytes of memory that a process had at most."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM:"))
 
 
 def test_the_last_output_is_shown_though_its_writer_has_ended(screen):

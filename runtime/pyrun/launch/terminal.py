@@ -12,7 +12,12 @@ from pyrun.rootfs.console import TIOCSWINSZ
 from pyrun.spec.config import ConsoleSize
 from pyrun.spec.node import Node
 
-_CHUNK = 1 << 16
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# PIPE_BUF: what a pipe takes without making us wait when poll(2) says that it takes anything. A terminal gives as much.
+_CHUNK = 4096
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
@@ -20,6 +25,7 @@ def relay(pid: int, master: int) -> int:
     """Relay between our standard streams and `master` until our child `pid` has ended; return its status.
 
     The caller's terminal is in raw mode meanwhile: what is typed, ^C too, is for the container's terminal to interpret.
+    When it is hung up, or nobody reads our output any more, the container's terminal is hung up as well.
     """
     own = _own_terminal()
     before = termios.tcgetattr(own) if own >= 0 else None
@@ -32,7 +38,7 @@ def relay(pid: int, master: int) -> int:
         return _relay(pid, master, own, wakeups)
     finally:
         if before:
-            termios.tcsetattr(own, termios.TCSADRAIN, before)
+            _restore(own, before)
 
 
 def own_size() -> "ConsoleSize | None":
@@ -55,6 +61,13 @@ def _own_terminal() -> int:
         return -1  # ENXIO: no controlling terminal
 
 
+def _restore(own: int, before: "list[Any]") -> None:
+    try:
+        termios.tcsetattr(own, termios.TCSADRAIN, before)
+    except termios.error:
+        pass  # EIO: it was hung up
+
+
 def _receive_signals(wakeup: int) -> None:
     """Let each signal write its number to `wakeup`, and none of them be held any more."""
     _signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
@@ -70,13 +83,18 @@ def _copy_size(own: int, master: int) -> None:
 
 
 class _Flow:
-    """Bytes on their way from one descriptor to another: read only when the last ones are written, so never many."""
+    """Bytes on their way from one descriptor to another: read only when the last ones are written, so never many.
+
+    is_open     there may be more to come
+    is_broken   the other end takes no more
+    """
 
     def __init__(self, source: int, sink: int) -> None:
         self.source = source
         self.sink = sink
         self.held = b""
         self.is_open = True
+        self.is_broken = False
 
     def wants(self) -> "tuple[int, int]":
         """Return (descriptor, POLLIN or POLLOUT) of what it waits for."""
@@ -86,28 +104,40 @@ class _Flow:
         try:
             if self.held:
                 self.held = self.held[os.write(self.sink, self.held) :]
-                return
-            self.held = os.read(self.source, _CHUNK)
-            self.is_open = bool(self.held)
+            else:
+                self.held = os.read(self.source, _CHUNK)
+                self.is_open = bool(self.held)
         except BlockingIOError:
             return
-        except OSError:
-            self.is_open = False  # EIO: no process has the terminal open any more; EPIPE: nobody reads our output
-            self.held = b""
+        except OSError:  # EIO: no process has the terminal open any more, or it is hung up; EPIPE
+            self.is_broken = bool(self.held)
+            self.close()
+
+    def close(self) -> None:
+        self.is_open = False
+        self.held = b""
 
 
 def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
     os.set_blocking(master, False)
     typed, shown = _Flow(0, master), _Flow(master, 1)
+    seen = own if own <= 2 else -1  # whose end matters: not that of a terminal that nohup(1) has us do without
     status = None
     while True:
         flows = [flow for flow in ((typed, shown) if status is None else (shown,)) if flow.is_open]
-        moved = _move(flows, wakeups, timeout=None if status is None or shown.held else 0)
+        moved, hung_up = _move(flows, wakeups, seen, wait=status is None or bool(shown.held))
         if status is not None and not moved and not shown.held:
             return status  # all that it wrote is shown, however slowly that is read
+        if hung_up or shown.is_broken:
+            typed.close()
+            shown.close()
+            os.close(master)
+            master = seen = -1
+            shown.is_broken = False
         for number in _take(wakeups):
             if number == _signal.SIGWINCH:
-                _copy_size(own, master)
+                if master >= 0:
+                    _copy_size(own, master)
             elif number not in NOT_FORWARDED:
                 if status is not None:
                     return status  # the reader of what is left is not waited for any longer
@@ -116,20 +146,22 @@ def _relay(pid: int, master: int, own: int, wakeups: int) -> int:
             status = collect(pid)
 
 
-def _move(flows: "list[_Flow]", wakeups: int, timeout: "int | None") -> bool:
-    """Wait until a flow can move or a signal has come; tell whether a flow has moved."""
+def _move(flows: "list[_Flow]", wakeups: int, seen: int, wait: bool) -> "tuple[bool, bool]":
+    """Move the flows that can; `wait` until one can or a signal has come. Return (moved, whether `seen` is hung up)."""
     events = {wakeups: select.POLLIN}
+    if seen >= 0:
+        events[seen] = 0  # poll(2): POLLHUP is always told
     for flow in flows:
         descriptor, event = flow.wants()
         events[descriptor] = events.get(descriptor, 0) | event  # both may wait for the terminal
     waiting = select.poll()
     for descriptor, wanted in events.items():
         waiting.register(descriptor, wanted)
-    ready = dict(waiting.poll(timeout))
+    ready = dict(waiting.poll(None if wait else 0))
     movable = [flow for flow in flows if ready.get(flow.wants()[0], 0) & (flow.wants()[1] | _BROKEN)]
     for flow in movable:
         flow.move()
-    return bool(movable)
+    return bool(movable), bool(ready.get(seen, 0) & select.POLLHUP)
 
 
 def _take(wakeups: int) -> bytes:
