@@ -132,6 +132,11 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "tell all that is wrong with a config.json, without running it",
     ),
+    "explain": (
+        "",
+        {"bundle": ("b", "DIR", "directory of config.json, default: the current one")},
+        "tell what create would do, in order, without doing it",
+    ),
     "features": ("", {}, "print what this runtime supports, as JSON"),
     "completion": ("bash|zsh|fish", {}, "print a script that completes verbs, options and ids in a shell"),
     "help": ("[COMMAND]", {}, "explain a command, with an example"),

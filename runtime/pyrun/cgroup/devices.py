@@ -32,6 +32,9 @@ class Rule:
     def device(self) -> "tuple[str, int | None, int | None]":
         return self.type, self.major, self.minor
 
+    def __str__(self) -> str:
+        return f"{_name(self.device)} {_access(self.access)}"
+
 
 # As runc: a node may be made but not opened, but for /dev/null zero full random urandom tty, the pseudo terminals with
 # their ptmx, and tun.
@@ -132,13 +135,16 @@ def _covers(rule: Rule, device: "tuple[str, int | None, int | None]") -> bool:
 def _write(controller: Controller, default: bool, access: "dict[tuple[str, int | None, int | None], int]") -> None:
     controller.write("devices.allow" if default else "devices.deny", "a")
     for device, bits in access.items():
-        letters = "".join(letter for letter in "rwm" if bits & _LETTERS[letter])
-        controller.write("devices.deny" if default else "devices.allow", f"{_name(device)} {letters}")
+        controller.write("devices.deny" if default else "devices.allow", f"{_name(device)} {_access(bits)}")
 
 
 def _name(device: "tuple[str, int | None, int | None]") -> str:
     type_, major, minor = device
     return f"{type_} {'*' if major is None else major}:{'*' if minor is None else minor}"
+
+
+def _access(bits: int) -> str:
+    return "".join(letter for letter in "rwm" if bits & _LETTERS[letter])
 
 
 def _attach(directory: str, found: "list[Rule]") -> None:

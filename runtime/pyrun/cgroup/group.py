@@ -127,8 +127,12 @@ class Cgroup:
         limit_memory(self, resources)
 
     def open_files(self, v2: bool) -> "list[int]":
-        """Return descriptors of the files to join by: the `tasks` of v1, memory's last, and before them with `v2` that
-        hierarchy's cgroup.procs.
+        """Return descriptors of joining_files()."""
+        return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in self.joining_files(v2)]
+
+    def joining_files(self, v2: bool) -> "list[str]":
+        """Return the files to join by: the `tasks` of v1, memory's last, and before them with `v2` that hierarchy's
+        cgroup.procs.
 
         A "0" written to `tasks` moves the writing thread alone, so the kernel does not wait for an RCU grace period as
         it does for a process written to `cgroup.procs`. What is written counts as written by who opened the file
@@ -140,11 +144,11 @@ class Cgroup:
             files.insert(0, f"{unified}/cgroup.procs")
         if memory:
             files.append(f"{memory}/tasks")
-        return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in files]
+        return files
 
     @property
     def memory_joins(self) -> int:
-        """How many of open_files() are memory's."""
+        """How many of joining_files() are memory's."""
         return 1 if "memory" in self.paths else 0
 
     def open_v2(self) -> int:

@@ -59,6 +59,7 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         'pyrun spec && sed -i \'s/"terminal": true/"terminal": false/\' config.json\n'
         "pyrun run -- echo hello",
     ),
+    "explain": ("Derived from the plan that create carries out; nothing is made.", "pyrun explain -b bundle"),
     "validate": ("The exit status is 1 where something is wrong.", "pyrun validate"),
     "features": ("What pyrun can do, whatever this kernel can: `pyrun doctor` tells that.", "pyrun features"),
     "completion": (

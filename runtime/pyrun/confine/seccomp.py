@@ -13,6 +13,8 @@ of it, for profiles are written against that:
   program that probes for a new call then takes its fallback, which EPERM would keep it from.
 """
 
+import os
+
 from pyrun.confine import seccomp_bpf as bpf
 from pyrun.confine.seccomp_bpf import EQUAL, GREATER, GREATER_OR_EQUAL
 from pyrun.confine.seccomp_calls import ARM_PRIVATE, X32_BIT, multiplexed, numbers
@@ -42,6 +44,7 @@ ACTIONS = {
     "SCMP_ACT_TRAP": 0x00030000,
 }
 _EPERM = 1
+_FEW = 12  # names that a line of the summary has room for
 _ENOSYS = _ERRNO | 38
 
 OPERATORS = {  # BPF knows three tests; the others are their negations
@@ -80,12 +83,36 @@ KNOWN_FLAGS = {
 class Filter:
     """What seccomp(2) needs. With `notify` it returns a descriptor, which belongs to who listens at `listener_path`."""
 
-    def __init__(self, program: bytes, flags: int, notify: bool, listener_path: str, listener_metadata: str) -> None:
+    def __init__(
+        self,
+        program: bytes,
+        rules: "list[_Rule]",
+        default: int,
+        flags: int,
+        notify: bool,
+        listener_path: str,
+        listener_metadata: str,
+    ) -> None:
         self.program = program
+        self._rules = rules
+        self._default = default
         self.flags = flags
         self.notify = notify
         self.listener_path = listener_path
         self.listener_metadata = listener_metadata
+
+    def summary(self) -> "list[str]":
+        """Return what becomes of which calls of the machine's own architecture, a line each."""
+        architecture = _NATIVE[MACHINE]
+        known = numbers(architecture)
+        verdicts = _verdicts(architecture, known, self._rules, self._default)
+        lines: dict[str, list[str]] = {}
+        for name, number in known.items():
+            verdict = verdicts.get(number, self._default)
+            what = _shown(verdict) if isinstance(verdict, int) else "by arguments"
+            lines.setdefault(what, []).append(name)
+        counted = sorted(lines.items(), key=lambda line: len(line[1]), reverse=True)
+        return [f"{what}: {len(names)} call(s){_listed(names)}" for what, names in counted]
 
 
 class _Rule:
@@ -120,7 +147,17 @@ def compile(json: Node) -> "Filter | None":
     program = _program(architectures, rules, default)
     if len(program) > bpf.MAXIMUM_LENGTH:
         raise json.error("syscalls", f"{len(program)} BPF instructions, the kernel takes {bpf.MAXIMUM_LENGTH}")
-    return Filter(program.assemble(), flags, notify, path, metadata)
+    return Filter(program.assemble(), rules, default, flags, notify, path, metadata)
+
+
+def _shown(action: int) -> str:
+    names = {value: name for name, value in reversed(ACTIONS.items())}
+    number = action & 0xFFFF
+    return names[action & ~0xFFFF] + (f"({os.strerror(number)})" if number else "")
+
+
+def _listed(names: "list[str]") -> str:
+    return f": {' '.join(names)}" if len(names) <= _FEW else ""
 
 
 def _action(json: Node, name: str, errno_name: str) -> int:

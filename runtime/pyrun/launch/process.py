@@ -131,7 +131,7 @@ def privileges(table: Table, process: "Process", confinement: Confinement) -> No
     for name, arguments, label in confinement.calls:
         placed = [table.block(value) if isinstance(value, bytes) else value for value in arguments]
         table.call(name, *placed, label=label)
-    keep = _capability_sets(process)
+    keep = capability_sets(process)
     if confinement.filter and not process.no_new_privileges:
         sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]
         keep["effective"] |= sys_admin
@@ -151,7 +151,7 @@ def _limit(table: Table, rlimit: "Rlimit", least: int = 0) -> None:
     table.call("prlimit64", 0, RLIMITS[rlimit.type], limits, 0, label=f"error setting rlimit {rlimit.type}")
 
 
-def _capability_sets(process: "Process") -> "dict[str, int]":
+def capability_sets(process: "Process") -> "dict[str, int]":
     """Return the five sets as masks, without what this process has not itself; no sets at all mean none."""
     wanted = process.capabilities
     if wanted is None:

@@ -40,6 +40,10 @@ class Address(int):
     """An offset into the table's data; becomes an address when the table is assembled."""
 
 
+class Text(Address):
+    """The address of a string."""
+
+
 class Row:
     def __init__(self, call: str, arguments: "tuple[int, ...]", label: str, excused: int) -> None:
         self.call = call
@@ -71,8 +75,8 @@ class Table:
         self._data += data
         return address
 
-    def string(self, text: bytes) -> Address:
-        return self.block(text + b"\0")
+    def string(self, text: bytes) -> Text:
+        return Text(self.block(text + b"\0"))
 
     def words(self, *values: int) -> Address:
         """Place 64-bit words; those that are an Address become one."""
@@ -86,13 +90,28 @@ class Table:
         """Place a null-terminated array of strings, as argv is."""
         return self.words(*[self.string(text) for text in texts], 0)
 
+    def shown(self, row: Row) -> str:
+        """Return the call of `row` as strace(1) shows one."""
+        arrays = dict(self._pointers)
+        return f"{row.call}({', '.join(self._shown(argument, arrays) for argument in row.arguments)})"
+
+    def _shown(self, argument: int, arrays: "dict[int, Address]") -> str:
+        if isinstance(argument, Text):
+            return f'"{self._data[argument : self._data.index(0, argument)].decode("utf-8", "replace")}"'
+        if not isinstance(argument, Address):
+            return str(argument) if abs(argument) < 1 << 20 else hex(argument)
+        items: list[str] = []
+        while argument + len(items) * WORD in arrays:
+            items.append(self._shown(arrays[argument + len(items) * WORD], arrays))
+        return f"[{', '.join(items)}]" if items else "&"
+
     def assemble(self, base: int) -> bytes:
         """Return the bytes of the table as they must lie at the address `base`."""
         rows = base + HEADER_SIZE
         data = rows + ROW_SIZE * len(self.rows)
         parts = [_words(self.report, 0)]
         for row in self.rows:
-            arguments = [data + argument if type(argument) is Address else argument for argument in row.arguments]
+            arguments = [data + argument if isinstance(argument, Address) else argument for argument in row.arguments]
             jump = rows + ROW_SIZE * row.jump_to if row.jump_to >= 0 else 0
             call = _OURS.get(row.call) or number(row.call)
             parts.append(_words(call, *arguments, *[0] * (6 - len(arguments)), jump, row.excused))

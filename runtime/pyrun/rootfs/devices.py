@@ -32,44 +32,64 @@ LINKS = {
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
+class Node:
+    """A device node to be made: `mode` with the type, as mknod(2) has it."""
+
+    def __init__(self, path: str, mode: int, number: int, uid: int = 0, gid: int = 0) -> None:
+        self.path = path
+        self.mode = mode
+        self.number = number
+        self.uid = uid
+        self.gid = gid
+
+
+def nodes(devices: "list[Device]") -> "list[Node]":
+    """Return the default devices, but for those that the config has its own of, and the config's."""
+    wanted = {os.path.normpath(device.path) for device in devices}
+    found = [
+        Node(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        for path, (major, minor) in DEFAULT_DEVICES.items()
+        if path not in wanted
+    ]
+    for device in devices:
+        number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
+        found.append(Node(device.path, _TYPES[device.type] | device.file_mode, number, device.uid, device.gid))
+    return found
+
+
 def make_devices(tree: Tree, devices: "list[Device]", bind: bool) -> None:
     """Make the default devices and those of the config; `bind` binds the host's, where mknod(2) is not allowed.
 
     Must run with an umask of 0.
     """
-    wanted = {os.path.normpath(device.path) for device in devices}
-    for path, (major, minor) in DEFAULT_DEVICES.items():
-        if path not in wanted:
-            _make(tree, path, stat.S_IFCHR | 0o666, os.makedev(major, minor), 0, 0, bind)
-    for device in devices:
-        number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
-        mode = _TYPES[device.type] | device.file_mode
-        _make(tree, device.path, mode, number, device.uid, device.gid, bind)
+    for node in nodes(devices):
+        _make(tree, node, bind)
 
 
-def _make(tree: Tree, path: str, mode: int, number: int, uid: int, gid: int, bind: bool) -> None:
+def _make(tree: Tree, node: Node, bind: bool) -> None:
+    path = node.path
     if bind:
         return _bind(tree, path)
     parent, name = tree.open_parent(path)
     try:
         try:
-            os.mknod(name, mode, number, dir_fd=parent)
+            os.mknod(name, node.mode, node.number, dir_fd=parent)
         except FileExistsError:
-            _check_same(path, os.stat(name, dir_fd=parent, follow_symlinks=False), mode, number)
+            _check_same(node, os.stat(name, dir_fd=parent, follow_symlinks=False))
             return None
         except PermissionError:  # a user namespace, or a device cgroup around us
             return _bind(tree, path)
-        if uid or gid:
-            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        if node.uid or node.gid:
+            os.chown(name, node.uid, node.gid, dir_fd=parent, follow_symlinks=False)
     finally:
         os.close(parent)
     return None
 
 
-def _check_same(path: str, found: os.stat_result, mode: int, number: int) -> None:
+def _check_same(node: Node, found: os.stat_result) -> None:
     """config-linux.md#devices: "if a file already exists at path that does not match ... the runtime MUST error"."""
-    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(mode) or (number and found.st_rdev != number):
-        raise Error(f"{path}: exists in the root file system and is another file than the device asked for")
+    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(node.mode) or (node.number and found.st_rdev != node.number):
+        raise Error(f"{node.path}: exists in the root file system and is another file than the device asked for")
 
 
 def _bind(tree: Tree, path: str) -> None:
@@ -84,14 +104,18 @@ def _bind(tree: Tree, path: str) -> None:
         os.close(host)
 
 
-def make_links(tree: Tree, own_pts: bool) -> None:
-    """Make /dev/fd and its kin, and /dev/ptmx where the container has a devpts of its own."""
-    links = dict(LINKS)
+def links(own_pts: bool) -> "dict[str, str]":
+    """Return /dev/fd and its kin, and /dev/ptmx where the container has a devpts of its own."""
+    found = dict(LINKS)
     if os.path.exists("/proc/kcore"):
-        links["/dev/core"] = "/proc/kcore"
+        found["/dev/core"] = "/proc/kcore"
     if own_pts:
-        links["/dev/ptmx"] = "pts/ptmx"
-    for path, target in links.items():
+        found["/dev/ptmx"] = "pts/ptmx"
+    return found
+
+
+def make_links(tree: Tree, own_pts: bool) -> None:
+    for path, target in links(own_pts).items():
         parent, name = tree.open_parent(path)
         try:
             if path == "/dev/ptmx":

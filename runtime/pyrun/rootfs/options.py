@@ -105,6 +105,17 @@ class MountOptions:
         for option in options:
             self._add(option)
 
+    def names(self) -> "list[str]":
+        """Return the options in force, by their names: those that, given once more, would change nothing."""
+        by_change = {change: name for name, change in reversed(ATTRIBUTES.items())}
+        attributes = [name for change, name in by_change.items() if _later(self.attributes, change) == self.attributes]
+        recursive = [
+            f"r{name}" for change, name in by_change.items() if _later(self.recursive, change) == self.recursive
+        ]
+        propagations = [name for flags in self.propagations for name in PROPAGATION if PROPAGATION[name] == flags]
+        data = [key if value is None else f"{key}={value}" for key, value in self.data]
+        return [*attributes[::-1], *recursive[::-1], *propagations, *self.superblock, *data]
+
     @property
     def is_read_only(self) -> bool:
         return bool(self.attributes[0] & MOUNT_ATTR_RDONLY)

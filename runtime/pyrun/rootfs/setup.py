@@ -25,39 +25,39 @@ class PlannedRoot:
 
             check_mount_label(config.linux)
         self._config = config
-        self._mounts = [PlannedMount(mount, config.linux.mount_label) for mount in config.mounts]
+        self.mounts = [PlannedMount(mount, config.linux.mount_label) for mount in config.mounts]
         # What is bound over /dev brings its own devices.
-        self._makes_devices = not any(mount.destination == "/dev" and mount.is_bind for mount in self._mounts)
-        self._own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self._mounts)
-        self._last = [mount for mount in self._mounts if mount.destination == "/dev" and mount.options.is_read_only]
+        self.makes_devices = not any(mount.destination == "/dev" and mount.is_bind for mount in self.mounts)
+        self.own_pts = any(mount.destination == "/dev/pts" and mount.type == "devpts" for mount in self.mounts)
+        self._last = [mount for mount in self.mounts if mount.destination == "/dev" and mount.options.is_read_only]
 
     @property
     def procfs(self) -> "list[PlannedMount]":
-        return [mount for mount in self._mounts if mount.is_procfs]
+        return [mount for mount in self.mounts if mount.is_procfs]
 
     @property
     def mapped(self) -> "list[PlannedMount]":
-        return [mount for mount in self._mounts if mount.is_mapped]
+        return [mount for mount in self.mounts if mount.is_mapped]
 
     @property
     def has_writable_cgroups(self) -> bool:
-        return any(mount.is_cgroup and not mount.options.is_read_only for mount in self._mounts)
+        return any(mount.is_cgroup and not mount.options.is_read_only for mount in self.mounts)
 
     def begin(self) -> None:
         """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
         self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)
-        while self._mounts and not self._mounts[0].is_cgroup:
-            self._mount(self._mounts.pop(0), {})
+        while self.mounts and not self.mounts[0].is_cgroup:
+            self._mount(self.mounts.pop(0), {})
 
     def complete(self, cgroup_paths: "dict[str, str]") -> None:
         """The other mounts, when the cgroups are there, and the devices."""
         config = self._config
-        for planned in self._mounts:
+        for planned in self.mounts:
             self._mount(planned, cgroup_paths)
-        if self._makes_devices:
+        if self.makes_devices:
             in_user_namespace = config.linux.namespace("user") is not None
             devices.make_devices(self.tree, config.linux.devices, bind=in_user_namespace)
-            devices.make_links(self.tree, self._own_pts)
+            devices.make_links(self.tree, self.own_pts)
         if config.process:
             os.close(self.tree.make_directory(config.process.cwd))
 
