@@ -33,6 +33,7 @@ _BUNDLE: "dict[str, Option]" = {
     "no-new-keyring": ("", "", "stay in the caller's session keyring"),
     "preserve-fds": ("", "N", "pass on N more descriptors, after those of LISTEN_FDS"),
     "monitor": ("", "", "leave a process behind that records how the container ends"),
+    "init": ("", "", "run the program under an init that passes on signals and collects orphans"),
 }
 _PROCESS: "dict[str, Option]" = {
     "console-socket": _BUNDLE["console-socket"],

@@ -1,5 +1,6 @@
 """The last mile: one table, by an ELF of two machines and by Python, and what waits at the gate."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -8,16 +9,21 @@ from pathlib import Path
 import pytest
 from harness import REPOSITORY, TIMEOUT
 
-from pyrun.launch import elf
+from pyrun.launch import elf, init
 from pyrun.launch.executor import carry_out
+from pyrun.launch.program import Program
 from pyrun.launch.table import Table, read_report
+from pyrun.linux import syscalls
 
 pytestmark = pytest.mark.only_pyrun("about its last mile")
 
 SOURCES = REPOSITORY / "runtime/pyrun/launch"
 TOOLS = {"x86_64": "", "aarch64": "aarch64-linux-gnu-"}
-# Numbers of write, close and exit_group: the tables of the tests are made for both machines on this one.
-CALLS = {"x86_64": {"write": 1, "close": 3, "exit_group": 231}, "aarch64": {"write": 64, "close": 57, "exit_group": 94}}
+# The tables of the tests are made for both machines on this one.
+CALLS = {
+    machine: {name: numbers[column] for name, numbers in syscalls._NUMBERS.items()}
+    for column, machine in enumerate(("x86_64", "aarch64"))
+}
 
 
 @pytest.mark.parametrize("machine", TOOLS)
@@ -107,6 +113,23 @@ def test_what_is_not_known_counts_as_a_failure(tmp_path, monkeypatch, machine):
     result = subprocess.run(program(tmp_path, monkeypatch, machine, table), capture_output=True, timeout=TIMEOUT)
 
     assert (result.returncode, result.stdout) == (1, b"0\n")
+
+
+@pytest.mark.parametrize("machine", TOOLS)
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("(sleep 0.1 &); sleep 0.2; exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $PPID; exec sleep 9", 143)],
+)
+@pytest.mark.needs("qemu-aarch64-static")
+def test_an_init_collects_passes_on_and_exits_as_its_child(tmp_path, monkeypatch, machine, script, status):
+    monkeypatch.setattr("pyrun.launch.table.number", CALLS[machine].__getitem__)
+    shell = Program(b"/bin/sh", [b"sh", b"-c", script.encode()], [b"PATH=/bin"])
+    shell.init = 9
+    table = init.rows(2, shell, terminal=False)
+    table.rows[0].excused = errno.EBADF  # there is no memfd here
+    result = subprocess.run(program(tmp_path, monkeypatch, machine, table), capture_output=True, timeout=TIMEOUT)
+
+    assert (result.returncode, result.stdout, result.stderr) == (status, b"", b"")
 
 
 def test_python_tells_the_same_as_the_elf(capfdbinary):

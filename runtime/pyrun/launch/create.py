@@ -78,6 +78,7 @@ class Request:
         preserve_fds: str = "0",
         detach: bool = True,
         monitor: bool = False,
+        init: bool = False,
         arguments: "list[str] | None" = None,
     ) -> None:
         state.check_id(id_)
@@ -88,6 +89,7 @@ class Request:
         self.preserved = descriptors.receive(preserve_fds)
         self.detach = detach
         self.monitor = monitor
+        self.init = init
         self.arguments = arguments
         self.console_socket = os.path.abspath(console_socket) if console_socket else ""
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
@@ -122,6 +124,7 @@ class Plan:
         self.cgroup.check(linux.resources)
         self.confinement = Confinement(self.process, linux)
         self.warnings = warnings(self.config)
+        self.init = -1  # a descriptor of the program of --init
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
 
@@ -134,6 +137,10 @@ def create(request: Request) -> "tuple[Container, int]":
     """
     memfd = last_mile.prepare()
     plan = Plan(request)
+    if request.init:
+        from pyrun.launch import init  # few containers have one
+
+        plan.init = init.prepare()
     with Undo() as undo:
         container = state.new(request.root, request.id)
         undo.by(container.remove)
@@ -318,7 +325,11 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     late = plan.namespaces
     entry = Entry(late.entered_by_child, into, joins, late.makes_cgroup, late.cgroup)
     needed = [channel.fileno(), gate_, *plan.confinement.descriptors(), *entry.descriptors()]
+    if plan.init >= 0:
+        needed.append(plan.init)
     memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
+    if plan.init >= 0:
+        found.init = numbers.pop()
     keyring = plan.request.id if plan.request.keyring else None
     report, gate_, *rest = numbers
     entry = entry.at(plan.confinement.move(rest))

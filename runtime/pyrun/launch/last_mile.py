@@ -108,7 +108,7 @@ def create(
     table.call("write", report, table.string(b"ready"), len(b"ready"), label="report to the runtime")
     table.call("close", report)
     # The lowest free number is that of `report` again: the gate's connection is where failures are told from here on.
-    table.call("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
+    table.call("accept4", gate, 0, 0, SOCK_CLOEXEC if program.init < 0 else 0, label="wait for start")
     table.call("close", gate)
     process.execute(table, process_, program, confinement.filter)
     _part(table, parting)

@@ -16,6 +16,7 @@ row:
     ldr x1, [x19, #56]              /* a positive result, and somewhere to go with it? */
     cbz x1, next
     mov x19, x1
+    mov w22, w0                     /* a child's pid, where the call was a clone: see reap */
     b row
 next:
     add x19, x19, #128
@@ -40,7 +41,7 @@ own:                                /* a call of ours: -1 tell, -2 end, -3 reap 
     cmn w8, #2
     b.eq end
 reap:                               /* wait for any signal */
-    ldr x0, [x19, #16]
+    ldr x0, [x19, #8]
     mov x1, #0
     mov x2, #0
     mov x3, #8
@@ -49,25 +50,22 @@ reap:                               /* wait for any signal */
     cmp x0, #17                     /* SIGCHLD */
     b.eq collect
     mov x1, x0
-    ldr x0, [x19, #8]
-    ldr w0, [x0]
+    mov w0, w22
     mov x8, #129                    /* kill: pass it on */
     svc #0
     b reap
 collect:
     mov x0, #-1
-    ldr x1, [x19, #24]
+    ldr x1, [x19, #16]
     mov x2, #1                      /* WNOHANG */
     mov x3, #0
     mov x8, #260                    /* wait4 */
     svc #0
     cmp w0, #0
     b.le reap
-    ldr x1, [x19, #8]
-    ldr w1, [x1]
-    cmp w0, w1                      /* an orphan, or the child itself? */
+    cmp w0, w22                     /* an orphan, or the child itself? */
     b.ne collect
-    ldr x1, [x19, #24]
+    ldr x1, [x19, #16]
     ldr w0, [x1]
     bl code
     mov w21, w0

@@ -20,6 +20,7 @@ row:
     mov 56(%rbx), %rcx              /* a positive result, and somewhere to go with it? */
     jrcxz next
     mov %rcx, %rbx
+    mov %eax, %r12d                 /* a child's pid, where the call was a clone: see reap */
     jmp row
 next:
     sub $-128, %rbx
@@ -43,7 +44,7 @@ own:                                /* a call of ours: -1 tell, -2 end, -3 reap 
     inc %eax
     jz end
 reap:                               /* wait for any signal */
-    mov 16(%rbx), %rdi
+    mov 8(%rbx), %rdi
     xor %esi, %esi
     xor %edx, %edx
     mov $8, %r10d
@@ -51,25 +52,23 @@ reap:                               /* wait for any signal */
     syscall
     cmp $17, %eax                   /* SIGCHLD */
     je collect
-    mov 8(%rbx), %rcx
-    mov (%rcx), %edi
+    mov %r12d, %edi
     mov %eax, %esi
     mov $62, %eax                   /* kill: pass it on */
     syscall
     jmp reap
 collect:
     mov $-1, %rdi
-    mov 24(%rbx), %rsi
+    mov 16(%rbx), %rsi
     mov $1, %edx                    /* WNOHANG */
     xor %r10d, %r10d
     mov $61, %eax                   /* wait4 */
     syscall
     test %eax, %eax
     jle reap
-    mov 8(%rbx), %rcx
-    cmp (%rcx), %eax                /* an orphan, or the child itself? */
+    cmp %r12d, %eax                 /* an orphan, or the child itself? */
     jne collect
-    mov 24(%rbx), %rsi
+    mov 16(%rbx), %rsi
     mov (%rsi), %eax
     call code
     mov %eax, %ebp

@@ -206,16 +206,18 @@ def execute(table: Table, process: "Process", program: Program, filter_: "Filter
     for rlimit in process.rlimits:
         if rlimit.type == "RLIMIT_NOFILE" and min(rlimit.soft, rlimit.hard) < _NOFILE_NEEDED:
             _limit(table, rlimit)
-    path, arguments = table.string(program.path), table.strings(program.arguments)
-    environment = table.strings(program.environment)
     if filter_:
         # struct sock_fprog: the number of instructions, which have eight bytes, and where they are
         instructions = table.words(len(filter_.program) // 8, table.block(filter_.program))
         table.call("seccomp", SECCOMP_SET_MODE_FILTER, filter_.flags, instructions, label="load seccomp filter")
         if filter_.notify:
             _hand_over_listener(table)
-    label = f"exec {program.path.decode('utf-8', 'replace')}"
-    table.call("execve", path, arguments, environment, label=label)
+    if program.init >= 0:
+        from pyrun.launch import init  # imported by the runtime already: nothing can be imported here
+
+        init.execute(table, program, process.terminal)
+    else:
+        program.execute(table)
 
 
 def _hand_over_listener(table: Table) -> None:

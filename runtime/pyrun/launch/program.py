@@ -12,6 +12,7 @@ from pyrun.linux.syscalls import MACHINE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.launch.table import Table
     from pyrun.spec.config import Process, User
 
 # What is read of a file that the image's author wrote (CVE-2026-47262: an endless /etc/passwd).
@@ -24,12 +25,22 @@ _PT_INTERP = 3
 
 
 class Program:
-    """The program to execute: `path`, `arguments` and `environment`, all as bytes, ready for execve(2)."""
+    """The program to execute: `path`, `arguments` and `environment`, all as bytes, ready for execve(2).
+
+    `init` is a descriptor of what is executed first, with the program as its child (init.py), -1 for nothing.
+    """
 
     def __init__(self, path: bytes, arguments: "list[bytes]", environment: "list[bytes]") -> None:
         self.path = path
         self.arguments = arguments
         self.environment = environment
+        self.init = -1
+
+    def execute(self, table: "Table") -> None:
+        """Append the row that executes it."""
+        path, arguments, environment = table.string(self.path), table.strings(self.arguments), self.environment
+        label = f"exec {self.path.decode('utf-8', 'replace')}"
+        table.call("execve", path, arguments, table.strings(environment), label=label)
 
 
 class Host:

@@ -18,9 +18,9 @@ Three calls are not the kernel's:
     tell(record, message, length)   print, as a line, the exit status in `record`, laid out as struct pidfd_info;
                                     where there is none in it, write the message to standard error
     end()                           exit with the first status that was told and is not 0; what is not known counts as 1
-    reap(child, signals, status)    be an init: pass on to the process whose pid is at `child` whatever of the blocked
-                                    `signals` comes, collect all that end (by the word at `status`), and exit with the
-                                    exit status of that one
+    reap(signals, status)           be an init: pass on to the child whose clone(2) led here by a jump whatever of the
+                                    blocked `signals` comes, collect all that end (by the word at `status`), and exit
+                                    with the exit status of that child
 """
 
 import os
