@@ -314,6 +314,7 @@ def test_binary_output_is_not_changed(screen, bundle):
 
 
 @pytest.mark.only_pyrun("their memory is not ours to look after")
+@pytest.mark.timeout(600)
 def test_a_slow_reader_does_not_make_the_runtime_grow(screen, full):
     size = (1024 if full else 32) * MIB
 

@@ -63,7 +63,7 @@ def _detach(request: Request) -> int:
 def _create_and_start(request: Request) -> "tuple[Container, int]":
     container, terminal = create(request)
     try:
-        start(container)
+        start(container, foreground=not request.detach)
     except BaseException:
         delete(container, force=True)
         raise

@@ -2,6 +2,7 @@
 
     state.json   what later commands need to know; written to a temporary name and renamed
     gate         the socket on which the waiting init is told to start (launch/create.py)
+    notify       where the container tells that it is ready (launch/notify.py)
     exit         how the container ended, where it has a monitor (exit.py)
 
 The status is never stored: it is read from the kernel each time, so that it is true whatever was killed when.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.3.0"
 STATE_FILE = "state.json"
 GATE = "gate"
+NOTIFY = "notify"
 EXIT = "exit"
 # The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
 WAITING = "pyrun:[init]"
@@ -163,11 +165,13 @@ class Container:
 
     def remove(self) -> None:
         """Remove the state directory. What is in it that is not ours makes rmdir(2) fail, and say so."""
-        for name in (GATE, EXIT, f"{STATE_FILE}.tmp", STATE_FILE):
+        for name in (GATE, EXIT, f"{NOTIFY}/notify.sock", f"{STATE_FILE}.tmp", STATE_FILE):
             try:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:
                 pass  # a container that was not quite made, or is already half removed
+        if os.path.isdir(f"{self.directory}/{NOTIFY}"):
+            os.rmdir(f"{self.directory}/{NOTIFY}")
         os.rmdir(self.directory)
 
 

@@ -146,6 +146,10 @@ def create(request: Request) -> "tuple[Container, int]":
         undo.by(container.remove)
         _describe(container, plan)
         container.save()
+        if os.environ.get("NOTIFY_SOCKET"):
+            from pyrun.launch.notify import offer  # few callers are services that tell when they are ready
+
+            offer(container, plan.root, plan.process)
         undo.by(plan.cgroup.remove)
         _runtime(plan, container, memfd, undo)
         undo.keep()
@@ -197,7 +201,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         from pyrun.launch.idmap import open_mapped  # few containers do
 
         for mount in plan.root.mapped:
-            mount.mapped = open_mapped(mount, plan.config.linux)
+            mount.opened = open_mapped(mount, plan.config.linux)
     # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
     # when it has a session of its own, where ^C does not come.
     mask = pthread_sigmask(SIG_BLOCK, [SIGINT])

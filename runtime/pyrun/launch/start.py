@@ -7,13 +7,18 @@ from _signal import SIGKILL
 from pyrun import log
 from pyrun.container import hooks
 from pyrun.container.end import signal
-from pyrun.container.state import GATE, Container
+from pyrun.container.state import GATE, NOTIFY, Container
 from pyrun.errors import Error
 from pyrun.launch import gate
 
 
-def start(container: Container) -> None:
-    """Let the init go on to the user's program, and return when that runs; raise what prevented it."""
+def start(container: Container, foreground: bool = False) -> None:
+    """Let the init go on to the user's program, and return when that runs; raise what prevented it.
+
+    Where a service manager wants to know when the container is ready, wait for that too, unless in the `foreground`.
+    """
+    manager = os.environ.get("NOTIFY_SOCKET", "")
+    notifications = None
     lock = container.lock()
     try:
         _check(container.status())
@@ -22,6 +27,10 @@ def start(container: Container) -> None:
             from pyrun.launch.join import run_hooks
 
             run_hooks(container, "startContainer", before)
+        if manager and os.path.isdir(f"{container.directory}/{NOTIFY}"):
+            from pyrun.launch.notify import Notifications
+
+            notifications = Notifications(container)
         log.debug(f"start init {container.pid} of {container.id}")
         connection = gate.open_(container)
         os.unlink(f"{container.directory}/{GATE}")
@@ -33,6 +42,8 @@ def start(container: Container) -> None:
         _run_poststart(container)
     finally:
         os.close(lock)
+    if notifications:
+        notifications.pass_on(manager, background=foreground)
 
 
 def _check(status: str) -> None:

@@ -70,7 +70,7 @@ class PlannedMount:
         self.context = -1  # of fsopen(2), where another process has to open it
         self.mappings = (mount.uid_mappings, mount.gid_mappings)
         self.is_mapped = self.options.idmap is not None or bool(mount.uid_mappings)
-        self.mapped = -1  # the source of a mapped bind, which the runtime has to open
+        self.opened = -1  # the source of a bind, where the runtime has to open it
         self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
         self.label = label
         if self.is_bind and self.options.data:
@@ -114,7 +114,7 @@ def describe(planned: PlannedMount) -> str:
 
 
 def _bind(tree: Tree, planned: PlannedMount) -> int:
-    fd = planned.mapped if planned.is_mapped else open_source(planned)
+    fd = planned.opened if planned.opened >= 0 else open_source(planned)
     if planned.destination == "/proc" and not _is_procfs(fd):
         raise Error(f"{describe(planned)}: the source is not procfs")
     change_attributes(fd, *planned.options.attributes)
