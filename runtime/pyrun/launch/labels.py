@@ -15,13 +15,13 @@ from pyrun.errors import Error
 from pyrun.linux.mount import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC
 from pyrun.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV
 from pyrun.linux.statfs import PROC_SUPER_MAGIC, file_system_type
+from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.launch.table import Table
 
 _ROOT_INODE = 1  # PROC_ROOT_INO of <linux/proc_fs.h>
-_WHOLE_RANGE = ["0", "0", "4294967295"]  # of the first user namespace, user_namespaces(7)
 _SAFELY = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 
@@ -37,7 +37,7 @@ class Labels:
 
     def open(self, in_user_namespace: bool) -> None:
         """Open what the rows need, `in_user_namespace` being whether the process will be in one, and not only we."""
-        if in_user_namespace or _is_in_user_namespace():
+        if in_user_namespace or rootless():
             self.procfs = _host_procfs()
 
     def place(self, table: "Table", free: int) -> None:
@@ -71,9 +71,3 @@ def _host_procfs() -> int:
     if file_system_type(fd) != PROC_SUPER_MAGIC or os.fstat(fd).st_ino != _ROOT_INODE:
         raise Error("/proc of the host is not procfs: it is needed to give the process its label")
     return fd
-
-
-def _is_in_user_namespace() -> bool:
-    """Tell whether this process is in another user namespace than the machine's first."""
-    with open("/proc/self/uid_map") as file:
-        return file.read().split() != _WHOLE_RANGE
