@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Option = tuple[str, str, str]  # short name or "", what it takes ("" for nothing, "X..." for many), summary
+    # short name or "", what it takes ("" for nothing, "X..." for many, "[=X]" for one that may be left out), summary
+    Option = tuple[str, str, str]
 
 _BUNDLE: "dict[str, Option]" = {
     "bundle": ("b", "DIR", "directory of config.json, default: the current one"),
@@ -32,6 +33,7 @@ _BUNDLE: "dict[str, Option]" = {
     "no-pivot": ("", "", "do not use pivot_root: for a root file system on a ramdisk"),
     "no-new-keyring": ("", "", "stay in the caller's session keyring"),
     "preserve-fds": ("", "N", "pass on N more descriptors, after those of LISTEN_FDS"),
+    "overlay": ("", "[=DIR]", "a writable layer over the bundle, which stays untouched; kept in DIR, or ephemeral"),
     "monitor": ("", "", "leave a process behind that records how the container ends"),
     "init": ("", "", "run the program under an init that passes on signals and collects orphans"),
 }
@@ -262,7 +264,10 @@ def parse(arguments: "list[str]", known: "dict[str, Option]", stop_early: bool) 
         if name not in known:
             raise UsageError(f"flag provided but not defined: -{given}{did_you_mean(given, known, '--')}")
         takes = known[name][1]
-        if takes and not equals:
+        if takes.startswith("["):
+            if equals and not value:
+                raise UsageError(f"flag needs an argument: -{given}=")
+        elif takes and not equals:
             if not rest:
                 raise UsageError(f"flag needs an argument: -{given}")
             value = rest.pop(0)

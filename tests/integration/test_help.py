@@ -51,7 +51,7 @@ def test_help_shows_usage_options_and_example(container, ask):
 
     assert text.startswith("pyrun run [options] [ID] [-- CMD...]\n")
     assert "  -d, --detach " in text
-    assert text.endswith("    pyrun run -- echo hello\n")
+    assert text.endswith("    pyrun run --overlay -- echo hello\n")
 
 
 @pytest.mark.parametrize(

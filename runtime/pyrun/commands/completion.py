@@ -30,7 +30,8 @@ def program() -> Program:
 
 def _options(options: "dict[str, cli.Option]") -> "list[Option]":
     return [
-        Option(f"-{short}" if short else "", f"--{name}", takes.rstrip("."), summary)
+        # A value that may be left out is one with "=" only: for what comes next, such an option takes none.
+        Option(f"-{short}" if short else "", f"--{name}", takes.rstrip(".") if takes[:1] != "[" else "", summary)
         for name, (short, takes, summary) in options.items()
     ]
 

@@ -25,8 +25,9 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         "pyrun create web </dev/null\npyrun start web" + _END,
     ),
     "run": (
-        "CMD replaces the bundle's command. Without -d the exit status is the program's, 128+N after signal N.",
-        "pyrun run -- echo hello",
+        "CMD replaces the bundle's command, and --overlay lets many containers share one bundle. Without -d the exit "
+        "status is the program's, 128+N after signal N.",
+        "pyrun run --overlay -- echo hello",
     ),
     "state": ("An object of JSON for each container.", _BEGIN + "pyrun state web" + _END),
     "kill": (
@@ -59,7 +60,7 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         'pyrun spec && sed -i \'s/"terminal": true/"terminal": false/\' config.json\n'
         "pyrun run -- echo hello",
     ),
-    "explain": ("Derived from the plan that create carries out; nothing is made.", "pyrun explain -b bundle"),
+    "explain": ("Derived from the plan that create carries out; nothing is made.", "pyrun explain"),
     "validate": ("The exit status is 1 where something is wrong.", "pyrun validate"),
     "features": ("What pyrun can do, whatever this kernel can: `pyrun doctor` tells that.", "pyrun features"),
     "completion": (
@@ -103,7 +104,8 @@ def _describe(options: "dict[str, Option]") -> "list[str]":
     lines = []
     for name, (short, takes, summary) in options.items():
         names = f"-{short}, --{name}" if short else f"    --{name}"
-        lines.append(f"  {names} {takes.rstrip('.')}".ljust(36) + f" {summary}")
+        value = takes if takes.startswith("[") else f" {takes.rstrip('.')}"
+        lines.append(f"  {names}{value}".ljust(36) + f" {summary}")
     return lines
 
 

@@ -2,8 +2,8 @@
 
 import os
 
-from pyrun.container.state import Container, load
-from pyrun.errors import Error, UsageError
+from pyrun.container.state import Container, load_all
+from pyrun.errors import UsageError
 from pyrun.spec.encode import encode
 
 TYPE_CHECKING = False
@@ -37,20 +37,12 @@ def _text(value: object) -> str:
 
 
 def _containers(settings: "Settings") -> "list[Container]":
-    """Return the containers, by id. One that is being made or deleted at this moment may be missing."""
     try:
-        ids = sorted(os.listdir(settings.root))
+        return load_all(settings.root)
     except FileNotFoundError:
         if settings.root_given:
             raise
         return []
-    found = []
-    for id_ in ids:
-        try:
-            found.append(load(settings.root, id_))
-        except Error:
-            continue  # not a container, or not any more
-    return found
 
 
 def _owner(container: Container) -> str:

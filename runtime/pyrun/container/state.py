@@ -46,6 +46,7 @@ class Container:
     hooks         as in config.json, those that run after create
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
+    overlay       the directory of its writable layer, "" where that is in memory, or there is none
     creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
     monitor       (pid, start_time) of the process that records how it ends; (0, 0) where there is none
     """
@@ -57,6 +58,7 @@ class Container:
         self.start_time = 0
         self.bundle = ""
         self.rootfs = ""
+        self.overlay = ""
         self.created = ""
         self.creator = (0, 0)
         self.monitor = (0, 0)
@@ -85,6 +87,7 @@ class Container:
             "startTime": self.start_time,
             "bundle": self.bundle,
             "rootfs": self.rootfs,
+            "overlay": self.overlay,
             "created": self.created,
             "creator": list(self.creator),
             "monitor": list(self.monitor),
@@ -215,6 +218,7 @@ def load(root_directory: str, id_: str) -> Container:
     container.start_time = node.integer("startTime")
     container.bundle = _host_path(node, "bundle")
     container.rootfs = _host_path(node, "rootfs")
+    container.overlay = _host_path(node, "overlay")
     container.created = node.string("created")
     container.creator = _process(node, "creator")
     container.monitor = _process(node, "monitor") if "monitor" in node.properties else (0, 0)
@@ -225,6 +229,17 @@ def load(root_directory: str, id_: str) -> Container:
     container.cgroup_paths = node.text_map("cgroupPaths")
     container.hooks = node.object("hooks").properties
     return container
+
+
+def load_all(root_directory: str) -> "list[Container]":
+    """Return the containers, by id. One that is being made or deleted at this moment may be missing."""
+    found = []
+    for id_ in sorted(os.listdir(root_directory)):
+        try:
+            found.append(load(root_directory, id_))
+        except Error:
+            continue  # not a container, or not any more
+    return found
 
 
 def _similar(root_directory: str, id_: str) -> str:

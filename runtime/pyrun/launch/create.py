@@ -41,7 +41,7 @@ from pyrun.confine import oom
 from pyrun.confine.identity import identify
 from pyrun.container import hooks, state
 from pyrun.container.state import Container
-from pyrun.errors import ConfigError, reason
+from pyrun.errors import ConfigError, Error, reason
 from pyrun.launch import descriptors, gate, last_mile, namespaces, process, program, sockets
 from pyrun.launch.channel import Channel
 from pyrun.launch.console import Console
@@ -79,6 +79,7 @@ class Request:
         detach: bool = True,
         monitor: bool = False,
         init: bool = False,
+        overlay: "str | None" = None,
         arguments: "list[str] | None" = None,
     ) -> None:
         state.check_id(id_)
@@ -94,6 +95,7 @@ class Request:
         self.console_socket = os.path.abspath(console_socket) if console_socket else ""
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
         self.pid_file = os.path.abspath(pid_file) if pid_file else ""
+        self.overlay = os.path.abspath(overlay) if overlay else overlay
         os.chdir(bundle)
 
 
@@ -117,7 +119,7 @@ class Plan:
                 'config.json: linux.namespaces: "mount" is required: without it the mounts would be made on the host'
             )
         self.bundle = os.getcwd()
-        self.root = PlannedRoot(self.config, self.bundle)
+        self.root = PlannedRoot(self.config, self.bundle, request.overlay)
         self.namespaces = Namespaces(linux)
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup_is_optional = not linux.cgroups_path and rootless()
@@ -151,6 +153,10 @@ def create(request: Request) -> "tuple[Container, int]":
 
             offer(container, plan.root, plan.process)
         undo.by(plan.cgroup.remove)
+        if plan.root.overlay:
+            _check_overlay(container)
+            undo.by(plan.root.overlay.undo)
+            plan.root.overlay.make()
         _runtime(plan, container, memfd, undo)
         undo.keep()
     for warning in plan.warnings:
@@ -162,6 +168,7 @@ def _describe(container: Container, plan: Plan) -> None:
     config: Config = plan.config
     container.bundle = plan.bundle
     container.rootfs = plan.root.path
+    container.overlay = plan.request.overlay or ""
     container.created = state.timestamp(time.time_ns())
     own = state.process_stat(os.getpid())
     container.creator = (os.getpid(), own[2] if own else 0)
@@ -178,6 +185,16 @@ def _describe(container: Container, plan: Plan) -> None:
     container.cgroup_paths = plan.cgroup.paths
     kinds = ("startContainer", "poststart", "poststop")
     container.hooks = {kind: [hook.json.properties for hook in config.hooks[kind]] for kind in kinds}
+
+
+def _check_overlay(container: Container) -> None:
+    """Refuse a layer that another container writes to: the kernel would let both, and promise nothing.
+
+    The container is saved by now, so of two that are made at once at least one sees the other.
+    """
+    for other in state.load_all(os.path.dirname(container.directory)) if container.overlay else ():
+        if other.overlay == container.overlay and other.id != container.id and other.status() != "stopped":
+            raise Error(f"--overlay={container.overlay}: in use by the container {other.id}")
 
 
 def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:

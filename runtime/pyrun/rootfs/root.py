@@ -24,11 +24,16 @@ from pyrun.linux.mount import (
 from pyrun.rootfs.options import PROPAGATION
 from pyrun.rootfs.tree import Tree
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.rootfs.overlay import Overlay
+
 _DEFAULT_PROPAGATION = MS_SLAVE | MS_REC
 
 
-def prepare(path: str, propagation: str) -> Tree:
-    """Make the root file system at `path` (absolute, without symlinks) a mount of its own and return it as a Tree.
+def prepare(path: str, propagation: str, overlay: "Overlay | None" = None) -> Tree:
+    """Make the root file system at `path` (absolute, without symlinks) a mount of its own and return it as a Tree,
+    below the writable layer `overlay` if there is to be one.
 
     Must run in the new mount namespace. Nothing that is mounted from here on reaches the host's namespace.
     """
@@ -36,12 +41,12 @@ def prepare(path: str, propagation: str) -> Tree:
     if flags & (MS_SHARED | MS_UNBINDABLE):
         flags = _DEFAULT_PROPAGATION  # "/" itself gets its own at the end; until then mounts must stay in here
     mount(None, b"/", None, flags)
+    _make_parent_private(path)
     try:
-        fd = open_tree(os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE)
+        fd = overlay.mount(path) if overlay else open_tree(os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE)
         target = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise Error(f"invalid rootfs: {path}: {error.strerror}") from error
-    _make_parent_private(path)
     move_mount(fd, target)
     os.close(target)
     return Tree(fd)

@@ -18,12 +18,17 @@ class PlannedRoot:
 
     tree: "Tree"
 
-    def __init__(self, config: "Config", bundle: str) -> None:
+    def __init__(self, config: "Config", bundle: str, overlay: "str | None") -> None:
         self.path = _resolve(config.root.path, bundle)
         if config.linux.mount_label:
             from pyrun.confine.labels import check_mount_label
 
             check_mount_label(config.linux)
+        self.overlay = None
+        if overlay is not None:
+            from pyrun.rootfs.overlay import Overlay  # few containers have one
+
+            self.overlay = Overlay(overlay, self.path, config.linux)
         self._config = config
         self.mounts = [PlannedMount(mount, config.linux.mount_label) for mount in config.mounts]
         # What is bound over /dev brings its own devices.
@@ -45,7 +50,7 @@ class PlannedRoot:
 
     def begin(self) -> None:
         """The mounts before the first that shows cgroups. Must run in the new namespaces, with an umask of 0."""
-        self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation)
+        self.tree = root.prepare(self.path, self._config.linux.rootfs_propagation, self.overlay)
         while self.mounts and not self.mounts[0].is_cgroup:
             self._mount(self.mounts.pop(0), {})
 
