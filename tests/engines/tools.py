@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYRUN = os.environ.get("PYRUN", str(REPOSITORY / "dist/pyrun"))
-PATIENCE = 30
+PATIENCE = 60
 # What differs between two runs of the same runtime, and how a runtime calls itself in an error.
 NOISE = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "ID"),
@@ -26,7 +26,10 @@ def needs(*tools):
 
 
 class Result:
-    """What a command's user sees of it: `output` is of both streams, without what differs from run to run."""
+    """What a command's user sees of it: `output` is of both streams, errors last, without what differs from run to run.
+
+    One after the other, since docker and podman do not keep the order of what a container writes to both.
+    """
 
     def __init__(self, status, output):
         self.status = status
@@ -54,16 +57,16 @@ class Tool:
             [*self.command, *map(str, arguments)],
             input=input,
             stdin=None if input is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             errors="replace",
             timeout=PATIENCE,
             env=self.environment,
             cwd=self.directory,
         )
-        assert not check or result.returncode == 0, result.stdout
-        return Result(result.returncode, result.stdout)
+        output = result.stdout + result.stderr
+        assert not check or result.returncode == 0, output
+        return Result(result.returncode, output)
 
 
 class Engine(Tool):
