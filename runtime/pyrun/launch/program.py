@@ -182,7 +182,7 @@ def _check_executable(path: str, name: str) -> None:
     if stat.S_ISDIR(mode):
         if searched:
             raise FileNotFoundError
-        raise Error(f'exec: "{name}": is a directory: name a program in it')
+        raise Error(f'exec: "{name}": permission denied: it is a directory, name a program in it')
     if not os.access(path, os.X_OK, effective_ids=True):
         raise Error(
             f'exec: "{name}": permission denied: {path} is not executable for this user: chmod +x, or another user'
