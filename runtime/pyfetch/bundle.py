@@ -88,6 +88,10 @@ class Maker:
         self._progress = progress
         settings.hostname = settings.hostname or os.urandom(6).hex()  # twelve digits, as docker's
 
+    def check(self) -> None:
+        """Raise what is wrong with the image's config or the user's settings, before the layers are fetched."""
+        runtime_config(self._image.config, self._settings, User(), self._mappings, self._progress.warn)
+
     def make_overlay(self, path: str) -> None:
         """Make a bundle on the layers that the store has."""
         layers = [self._store.layer_name(layer.chain_id) for layer in self._image.layers]

@@ -46,7 +46,9 @@ class Applier:
         self._warn = warn
         self._lower = lower
         self._ours: set[bytes] = set()  # what this layer brought, with all directories above it; if there are lower
-        self._times: dict[bytes, int] = {}  # of directories, whose times change while they are filled
+        # Of directories, whose times change while they are filled. The root's own, unless an entry or a layer below
+        # says otherwise, is a fixed one, as that of all that no entry asked for: else no two runs would give the same.
+        self._times: dict[bytes, int] = {} if lower else {b"": 0}
         self._modes: dict[bytes, int] = {}  # of directories that even their owner cannot enter
 
     def apply(self, archive: tar.Archive) -> None:
@@ -88,7 +90,7 @@ class Applier:
         """Return the canonical path of the directory `path`; what is missing of it becomes root's, mode 0755."""
         canonical = self._tree.resolve(path, make=True)
         for made in self._tree.made:
-            self._times[made] = 0  # any fixed time: what depends on the clock cannot be compared
+            self._times[made] = 0
             self._ours.add(made)
         self._tree.made.clear()
         if canonical not in self._times:  # a directory of a lower layer keeps its time, as with umoci

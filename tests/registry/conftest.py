@@ -4,24 +4,36 @@ PYFETCH is the command to test; without it, the source tree's. Needs docker-regi
 busybox-static.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-sys.path[:0] = [HERE, os.path.join(ROOT, "runtime")]
+sys.path[:0] = [HERE, os.path.join(ROOT, "tests/engines"), os.path.join(ROOT, "runtime")]
 
 from images import Image, busybox_layer  # noqa: E402
 from misbehaving import Registry  # noqa: E402
+from tools import Daemon, Tool  # noqa: E402
 
 COMMAND = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
+
+
+# Runs a command from a small process: what a process of ours would fork begins with its memory.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+"""
 
 
 class Pyfetch:
@@ -75,6 +87,20 @@ class Pyfetch:
         assert done.stdout == ""
         return done.returncode, errors[0]
 
+    def measure(self, *arguments):
+        """Run, and return the processor's seconds and the peak in kilobytes."""
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, *COMMAND, *map(str, arguments)],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        seconds, kilobytes = done.stdout.split()
+        return float(seconds), int(kilobytes)
+
     def copy(self, image, *arguments, **options):
         """Pull into a flat bundle, and return the path of its root file system."""
         self.ok(image, self.folder / "bundle", "--copy", *arguments, **options)
@@ -124,7 +150,8 @@ def docker_registry(tmp_path_factory):
 def serve_docker_registry(folder, port, more):
     config = folder / "config.yml"
     config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
         f"http:\n  addr: 127.0.0.1:{port}\n{more}"
     )
     process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
@@ -138,6 +165,41 @@ def serve_docker_registry(folder, port, more):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory):
+    """The client of a dockerd of our own, which makes no network: it shares ours, so that it reaches the registry."""
+    folder = tmp_path_factory.mktemp("docker")
+    docker = Tool("docker", "--host", f"unix://{folder}/s", environment={"DOCKER_BUILDKIT": "0"})
+    places = ["--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
+    network = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+    daemon = Daemon(
+        folder / "log",
+        *("dockerd", "--host", f"unix://{folder}/s", *places, *network),
+        ready=lambda: (folder / "s").exists() and docker("version").status == 0,
+    )
+    yield docker
+    daemon.stop()
+    unmount_below(folder)
+
+
+@contextlib.contextmanager
+def podman_in(folder):
+    """Give a function that runs podman with its storage in `folder`, and returns its standard output."""
+    runroot = tempfile.mkdtemp(prefix="podman-")  # podman wants at most 50 characters
+    command = ["podman", "--root", f"{folder}/podman", "--runroot", runroot]
+
+    def podman(*arguments):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    try:
+        yield podman
+    finally:
+        unmount_below(f"{folder}/podman")
+        subprocess.run(["rm", "-rf", runroot], check=True)
 
 
 def push(image, folder, name, *options):
@@ -163,6 +225,12 @@ def tree(root):
             owner = (status.st_uid, status.st_gid)
             found[key] = (oct(status.st_mode), owner, status.st_mtime_ns, status.st_rdev, what, attributes, first)
     return found
+
+
+def differences(ours, theirs):
+    return {
+        key: (ours.get(key), theirs.get(key)) for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)
+    }
 
 
 def _xattrs(path):

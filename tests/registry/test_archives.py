@@ -8,6 +8,7 @@ import subprocess
 import tarfile
 
 import pytest
+from conftest import podman_in
 from images import Image, digest_of, entry, index_of, symlink, tar, write_layout
 
 
@@ -108,6 +109,35 @@ def test_a_saved_image_is_read_by_pyfetch_skopeo_and_docker(pyfetch, registry):
     path = pyfetch.ok("oci-archive:saved.tar", "--store", store, "--copy", "bundle")
     assert sorted(os.listdir(f"{path}/rootfs")) == ["a", "b"]
     assert name in pyfetch.ok("images", "--store", store)
+
+
+@pytest.mark.needs("root", "dockerd", "docker")
+def test_docker_loads_a_saved_image(pyfetch, registry, busybox, docker):
+    name = saved(pyfetch, registry, busybox)
+    loaded = docker("load", "--input", pyfetch.folder / "saved.tar", check=True).output
+    ran = docker("run", "--rm", "--network", "none", name, check=True).output
+
+    assert loaded == f"Loaded image: {name}\n"
+    assert ran == "hello\n"
+
+
+@pytest.mark.needs("root", "podman")
+def test_podman_loads_a_saved_image(pyfetch, registry, busybox):
+    name = saved(pyfetch, registry, busybox)
+    with podman_in(pyfetch.folder) as podman:
+        loaded = podman("load", "--quiet", "--input", str(pyfetch.folder / "saved.tar"))
+        inspected = podman("image", "inspect", "--format", "{{.Id}} {{.Config.Cmd}}", name)
+
+    assert loaded == f"Loaded image: {name}"
+    assert inspected == f"{busybox.manifest['config']['digest'][7:]} [/bin/sh -c echo hello]"
+
+
+def saved(pyfetch, registry, image):
+    """Save `image` as saved.tar; return its name."""
+    name = registry.add(image)
+    pyfetch.ok(name)
+    pyfetch.ok("save", name, "--output", "saved.tar")
+    return name
 
 
 def test_save_writes_the_same_bytes_to_standard_output(pyfetch, registry):

@@ -197,11 +197,12 @@ def test_an_image_without_layers_makes_an_empty_root(pyfetch, registry):
     assert os.listdir(f"{path}/rootfs") == []
 
 
-def test_an_image_without_a_command_needs_one(pyfetch, registry):
+def test_an_image_without_a_command_needs_one_before_its_layers_are_fetched(pyfetch, registry):
     name = registry.add(Image(busybox_layer(), config={"Cmd": None}))
     status, error = pyfetch.fails(name, "bundle")
 
     assert status == 2
+    assert registry.count("GET", "/blobs/") == 1  # the config
     assert "no command specified" in error
     assert not os.path.exists(pyfetch.folder / "bundle")
     assert pyfetch.ok(name, "bundle", "--", "true")

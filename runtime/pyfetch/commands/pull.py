@@ -150,6 +150,7 @@ class _Pull:
             missing = [layer for layer in image.layers if not self._store.has_layer(layer.chain_id)]
             try:
                 if missing:
+                    maker.check()
                     unpack_layers(self._store, image, self._fetch(missing), limits, self._progress)
                 self._store.tag(self._name, image.top)
                 maker.make_overlay(path)
@@ -158,6 +159,7 @@ class _Pull:
                 if arguments.overlay:
                     raise
                 self._progress.warn(f"{error}: making a copy (--copy says so, and is silent)")
+        maker.check()
         downloads = self._fetch(image.layers)
         maker.make_copy(path, downloads, limits)
         downloads.wait()
