@@ -121,10 +121,10 @@ def test_the_log_is_appended_to(container, log, logged):
 
 
 def test_a_wrong_command_line_is_logged(log, logged):
-    logged("state")
+    logged("start")
     (entry,) = map(json.loads, log.read_text().splitlines())
 
-    assert '"pyrun state" requires exactly 1 argument' in entry["msg"]
+    assert '"pyrun start" requires exactly 1 argument' in entry["msg"]
 
 
 @pytest.mark.parametrize("program", ['/with "quotes" and \\', "/with\nnewline\tand tab", "/caf\u00e9"])

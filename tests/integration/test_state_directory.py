@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from harness import TIMEOUT, mounts_below, wait_until
@@ -153,17 +154,27 @@ def orphans():
     """Become the parent of all orphans; return what tells whether any of them is left."""
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = children()  # daemons of other tests
 
     def left():
-        try:
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
-        except ChildProcessError:
-            return False
-        return True
+        for pid in children() - before:
+            os.waitpid(pid, os.WNOHANG)
+        return bool(children() - before)
 
     yield left
     prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def children():
+    """Return the pids of this process's children."""
+    return {int(pid) for pid in os.listdir("/proc") if pid.isdigit() and parent(pid) == os.getpid()}
+
+
+def parent(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def time_of_create(container):
