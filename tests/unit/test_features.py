@@ -14,7 +14,7 @@ CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": 
 
 
 def document(mount_options=("rw", "ro", "rro"), seccomp=None, memory_policy=None):
-    return features(list(mount_options), CGROUP, seccomp, memory_policy)
+    return features(list(mount_options), CGROUP, seccomp, memory_policy, ["run.example"])
 
 
 def shape(value):

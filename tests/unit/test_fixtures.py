@@ -7,6 +7,7 @@ import pytest
 from pyrun.errors import ConfigError
 from pyrun.spec.config import load_config
 from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
+from pyrun.spec.landlock import landlock_is_known
 from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
 from pyrun.spec.sysctl import SYSCTL_RULES
 from pyrun.spec.validate import UNSUPPORTED, findings, validate
@@ -17,7 +18,7 @@ INVALID = sorted((CONFIGS / "invalid").glob("*.json"))
 
 
 RULES = (
-    *((rule, lambda config: (config,)) for rule in (*CONFIG_RULES, *LINUX_RULES, *SYSCTL_RULES)),
+    *((rule, lambda config: (config,)) for rule in (*CONFIG_RULES, *LINUX_RULES, *SYSCTL_RULES, landlock_is_known)),
     *((rule, lambda config: (config.process, config)) for rule in PROCESS_RULES),
     *((rule, lambda config: (config.linux.resources,)) for rule in RESOURCE_RULES),
 )

@@ -49,7 +49,7 @@ def run(
         if not detach:
             foreground.hold_signals()
         target = Target(container, _cgroup(container, cgroup))
-        joining = Joining(wanted, preserved, config.linux)
+        joining = Joining(wanted, preserved, config, container.pid)
         pid = join(target, joining, console.take, _listener(container, joining.confinement.filter))
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {reason(error)}") from error

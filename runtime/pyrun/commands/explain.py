@@ -102,6 +102,10 @@ def _mount(mount: "PlannedMount") -> str:
     words = [f"{what} at {mount.destination}", *options.names()]
     if mount.is_mapped:
         words.append("with ids of its own")
+    if options.copies_symlink:
+        words.append("as a copy of the source where that is a symlink")
+    if not options.follows_source:
+        words.append("without following the source")
     if options.copies_up:
         words.append("with what the image has there")
     if mount.label:
@@ -175,6 +179,11 @@ def _filter(plan: Plan) -> "Iterator[str]":
         yield from filter_.summary()
 
 
+def _landlock(plan: Plan) -> "Iterator[str]":
+    if plan.confinement.rules:
+        yield from plan.confinement.rules.wanted.told()
+
+
 def _last_mile(plan: Plan) -> "Iterator[str]":
     table = _table(plan)
     for row, times in _grouped(table):
@@ -188,6 +197,8 @@ def _table(plan: Plan) -> "Table":
     process, late = plan.process, plan.namespaces
     environment = [os.fsencode(entry) for entry in process.env]
     program = Program(os.fsencode(process.args[0]), [os.fsencode(argument) for argument in process.args], environment)
+    if plan.confinement.rules:
+        plan.confinement.rules.descriptor = 0  # made in the container only
     plan.confinement.open(plan.config.linux.namespace("user") is not None)
     joins = len(plan.cgroup.joining_files(v2=False)) if late.entered_by_child else plan.cgroup.memory_joins
     report, gate, *rest = range(3, 5 + len(plan.confinement.descriptors()) + joins)
@@ -219,6 +230,7 @@ _SECTIONS = (
     ("hide and protect, and make it the root", _masks),
     ("prepare the program", _process),
     ("carry out the last mile, which waits for `pyrun start` at accept4", _last_mile),
+    ("restrict it there by Landlock", _landlock),
     ("load the seccomp filter there", _filter),
     ("run hooks at start, after it, and at the end", _late_hooks),
 )

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from pyrun.spec.config import Hook
 
+# Annotations as crun's: files that all hooks append their output to, instead of it being quoted where they fail.
+STDOUT = "run.oci.hooks.stdout"
+STDERR = "run.oci.hooks.stderr"
+
 # How much of a failed hook's output its error quotes.
 _QUOTED = 4096
 
@@ -30,15 +34,41 @@ def spawn(hook: "Hook", streams: "list[int]") -> int:
     return os.posix_spawn(hook.path, arguments, environment, file_actions=actions, setsigmask=(), setsigdef=ignored)
 
 
+def open_output(annotations: "dict[str, str]", bundle: str) -> "list[int]":
+    """Return where standard output and standard error of hooks go, -1 for what only an error quotes."""
+    return [_open(name, annotations[name], bundle) if name in annotations else -1 for name in (STDOUT, STDERR)]
+
+
+def _open(name: str, path: str, bundle: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(os.path.join(bundle, path), flags, 0o600)
+    except OSError as error:
+        raise Error(f"annotations['{name}']: {path}: {error.strerror}") from error
+
+
 def run(
-    kind: str, hooks: "list[Hook]", state: "dict[str, Any]", start: "Callable[[Hook, list[int]], int]" = spawn
+    kind: str,
+    hooks: "list[Hook]",
+    state: "dict[str, Any]",
+    start: "Callable[[Hook, list[int]], int]" = spawn,
+    output: "list[int] | None" = None,
 ) -> None:
     """Run `hooks` in order with `state` on their standard input. Raises Error at the first that fails.
 
-    `start` executes a hook with [stdin, stdout, stderr] and returns its pid, a child of ours.
+    `start` executes a hook with [stdin, stdout, stderr] and returns its pid, a child of ours. `output` is that of
+    open_output(), where it had to be opened before.
     """
+    if not hooks:
+        return
+    streams = output or open_output(state.get("annotations", {}), state["bundle"])
+    given = encode(state).encode("utf-8", "surrogateescape")
     for index, hook in enumerate(hooks):
-        _run_one(f"error running {kind} hook #{index}", hook, encode(state).encode("utf-8", "surrogateescape"), start)
+        _run_one(f"error running {kind} hook #{index}", hook, given, start, streams)
+    if not output:
+        for fd in streams:
+            if fd >= 0:
+                os.close(fd)
 
 
 def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> None:
@@ -57,12 +87,14 @@ def of_kind(kind: str, stored: "dict[str, Any]") -> "list[Hook]":
     return [Hook(hook) for hook in root(stored, "state.json").objects(kind)] if stored.get(kind) else []
 
 
-def _run_one(blame: str, hook: "Hook", state: bytes, start: "Callable[[Hook, list[int]], int]") -> None:
+def _run_one(
+    blame: str, hook: "Hook", state: bytes, start: "Callable[[Hook, list[int]], int]", streams: "list[int]"
+) -> None:
     # Files, not pipes: a hook that reads nothing, writes a lot or leaves a daemon behind cannot make us wait.
     given = _memory_file("state", state)
     output = _memory_file("output", b"")
     try:
-        status = wait(start(hook, [given, output, output]), hook.timeout)
+        status = wait(start(hook, [given, *(output if fd < 0 else fd for fd in streams)]), hook.timeout)
         if status != 0:
             raise Error(f"{blame}: {hook.path}: {_ended(status, hook.timeout)}{_quote(output)}")
     except OSError as error:

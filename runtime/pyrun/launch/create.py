@@ -124,7 +124,8 @@ class Plan:
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup_is_optional = not linux.cgroups_path and rootless()
         self.cgroup.check(linux.resources)
-        self.confinement = Confinement(self.process, linux)
+        self.confinement = Confinement(self.process, self.config)
+        self.hook_output: list[int] = []
         self.warnings = warnings(self.config)
         self.init = -1  # a descriptor of the program of --init
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
@@ -222,6 +223,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
     # when it has a session of its own, where ^C does not come.
     mask = pthread_sigmask(SIG_BLOCK, [SIGINT])
+    plan.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)  # here: the init may not be allowed to
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
@@ -289,7 +291,7 @@ def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
     """The hooks before pivot_root. When one fails, the lifecycle goes on with poststop (runtime.md#lifecycle)."""
     undo.by(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
     for kind in ("prestart", "createRuntime"):
-        hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"))
+        hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"), output=plan.hook_output)
 
 
 def _run_as_child(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
@@ -330,7 +332,8 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
         channel.say("mounted", terminal[:1])
         channel.hear("hooks ran")
         container.pid = int(os.readlink("/proc/self"))  # the host's /proc, so as the host sees it
-        hooks.run("createContainer", plan.config.hooks["createContainer"], container.oci_state("creating"))
+        wanted = plan.config.hooks["createContainer"]
+        hooks.run("createContainer", wanted, container.oci_state("creating"), output=plan.hook_output)
 
     identify(plan.config)
     plan.root.finish()
@@ -340,7 +343,9 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     seal_imports()
     plan.root.enter(plan.request.pivot)
 
-    process.set_groups(plan.process.user, host.denies_groups)
+    plan.confinement.enter()
+    if not plan.confinement.keeps_groups:
+        process.set_groups(plan.process.user, host.denies_groups)
     found = program.find(plan.process, host, plan.request.preserved.environment)
     os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
     late = plan.namespaces

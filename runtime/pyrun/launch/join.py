@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from pyrun.cgroup.group import Cgroup
     from pyrun.spec.config import Hook
-    from pyrun.spec.linux import Linux
 
 
 class Target:
@@ -81,7 +80,8 @@ def _differing_namespaces(proc: str) -> int:
 class Joining:
     """A process that shall join a container, and what goes with it.
 
-    linux        what holds all processes of the container, None for hooks
+    config       that of the container, None for hooks
+    init         the container's, as the host sees it
     streams      its standard streams, [] for ours
     path         its program, "" for what its first argument names
     """
@@ -90,13 +90,14 @@ class Joining:
         self,
         process_: Process,
         preserved: descriptors.Preserved,
-        linux: "Linux | None" = None,
+        config: "Config | None" = None,
+        init: int = 0,
         streams: "list[int] | None" = None,
         path: str = "",
     ) -> None:
         self.process = process_
         self.preserved = preserved
-        self.confinement = process.Confinement(process_, linux)
+        self.confinement = process.Confinement(process_, config, init)
         self.streams = streams or []
         self.path = path
 
@@ -167,7 +168,9 @@ def _join(target: Target, joining: Joining, channel: Channel, memfd: int) -> Non
             console.set_size(slave, process_.console_size.height, process_.console_size.width)
         streams = [slave] * 3
         channel.say("terminal", [master])
-    process.set_groups(process_.user, target.host.denies_groups)
+    joining.confinement.enter()
+    if not joining.confinement.keeps_groups:
+        process.set_groups(process_.user, target.host.denies_groups)
     found = program.find(process_, target.host, joining.preserved.environment, joining.path)
     if process_.user.umask is not None:
         os.umask(process_.user.umask)

@@ -28,21 +28,21 @@ _SAFELY = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 class Labels:
     """What a process writes to its own attributes: (file in /proc/self/attr, text).
 
-    procfs   a descriptor of the host's procfs, -1 where the process makes its own
+    descriptor   the host's procfs, -1 where the process makes its own
     """
 
     def __init__(self, attributes: "list[tuple[str, str]]") -> None:
         self.attributes = attributes
-        self.procfs = -1
+        self.descriptor = -1
 
     def open(self, in_user_namespace: bool) -> None:
         """Open what the rows need, `in_user_namespace` being whether the process will be in one, and not only we."""
         if in_user_namespace or rootless():
-            self.procfs = _host_procfs()
+            self.descriptor = _host_procfs()
 
     def place(self, table: "Table", free: int) -> None:
         """Append the rows; `free` is the lowest descriptor that is free, and is so again afterwards."""
-        procfs = self.procfs if self.procfs >= 0 else _make_procfs(table, free)
+        procfs = self.descriptor if self.descriptor >= 0 else _make_procfs(table, free)
         # struct open_how, openat2(2). thread-self is whoever opens it, and a symlink within procfs.
         how = table.words(os.O_WRONLY | os.O_CLOEXEC, 0, _SAFELY)
         for file, text in self.attributes:

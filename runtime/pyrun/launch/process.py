@@ -21,12 +21,14 @@ from pyrun.linux.prctl import (
     capget,
     prctl,
 )
+from pyrun.spec.config import KEEP_GROUPS, LANDLOCK, SCHED_CORE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.confine.landlock import Rules
     from pyrun.confine.seccomp import Filter
     from pyrun.launch.labels import Labels
-    from pyrun.spec.config import Process, Rlimit, User
+    from pyrun.spec.config import Config, Process, Rlimit, User
     from pyrun.spec.linux import Linux
     from pyrun.spec.node import Node
 
@@ -51,14 +53,25 @@ class Confinement:
 
     calls    for what scheduling and memory policy ask for
     labels   what a security module shall call it
+    rules    what Landlock lets it do
+    keeps_groups   whether its groups are those of our caller
     filter   which system calls it may make
 
-    To be made before pivot_root: it imports what makes its parts.
+    To be made before pivot_root: it imports what makes its parts. `init` is that of the container that the process
+    joins, 0 for the init itself; `config` is None for hooks, which have little of this.
     """
 
-    def __init__(self, process: "Process", linux: "Linux | None") -> None:
+    def __init__(self, process: "Process", config: "Config | None", init: int = 0) -> None:
+        linux = config.linux if config else None
+        annotations = config.annotations if config else {}
         self.calls = _calls(process, linux)
+        if SCHED_CORE in annotations:
+            from pyrun.confine import core_scheduling
+
+            self.calls.append(core_scheduling.call(init))
         self.labels = _labels(process)
+        self.keeps_groups = KEEP_GROUPS in annotations
+        self.rules = _rules(annotations) if LANDLOCK in annotations else None
         self.filter = _compile(linux.seccomp) if linux and linux.seccomp else None
 
     def open(self, in_user_namespace: bool) -> None:
@@ -66,13 +79,19 @@ class Confinement:
         if self.labels:
             self.labels.open(in_user_namespace)
 
+    def enter(self) -> None:
+        """Open what the last mile needs of the container's. Must run in its root."""
+        if self.rules:
+            self.rules.make()
+
     def descriptors(self) -> "list[int]":
-        return [self.labels.procfs] if self.labels and self.labels.procfs >= 0 else []
+        return [part.descriptor for part in (self.labels, self.rules) if part and part.descriptor >= 0]
 
     def move(self, descriptors: "list[int]") -> "list[int]":
         """Take note of the numbers that they have in the last mile, the first of `descriptors`; return the others."""
-        if self.labels and self.labels.procfs >= 0:
-            self.labels.procfs, *descriptors = descriptors
+        for part in (self.labels, self.rules):
+            if part and part.descriptor >= 0:
+                part.descriptor, *descriptors = descriptors
         return descriptors
 
 
@@ -97,6 +116,12 @@ def _labels(process: "Process") -> "Labels | None":
 
     wanted = attributes(process)
     return Labels(wanted) if wanted else None
+
+
+def _rules(annotations: "dict[str, str]") -> "Rules":
+    from pyrun.confine.landlock import Rules
+
+    return Rules(annotations)
 
 
 def _compile(seccomp: "Node") -> "Filter | None":
@@ -131,6 +156,10 @@ def privileges(table: Table, process: "Process", confinement: Confinement) -> No
     for name, arguments, label in confinement.calls:
         placed = [table.block(value) if isinstance(value, bytes) else value for value in arguments]
         table.call(name, *placed, label=label)
+    if confinement.rules:
+        # Here it may without no_new_privs, having CAP_SYS_ADMIN; and nothing that follows opens a file but execve.
+        table.call("landlock_restrict_self", confinement.rules.descriptor, 0, label="restrict by Landlock")
+        table.call("close", confinement.rules.descriptor)
     keep = capability_sets(process)
     if confinement.filter and not process.no_new_privileges:
         sys_admin = mask(["CAP_SYS_ADMIN"]) & capget()[1]

@@ -14,6 +14,12 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
+PR_SCHED_CORE = 62
+PR_SCHED_CORE_GET = 0
+PR_SCHED_CORE_CREATE = 1
+PR_SCHED_CORE_SHARE_FROM = 3
+PR_SCHED_CORE_SCOPE_THREAD = 0
+PR_SCHED_CORE_SCOPE_THREAD_GROUP = 1
 
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -26,8 +32,8 @@ _Header = c_uint32 * 2
 _Data = c_uint32 * 6
 
 
-def prctl(option: int, argument: int = 0, third: int = 0) -> int:
-    return _prctl(option, argument, third, 0, 0)
+def prctl(option: int, argument: int = 0, third: int = 0, fourth: int = 0, fifth: int = 0) -> int:
+    return _prctl(option, argument, third, fourth, fifth)
 
 
 def set_filesystem_ids(uid: int, gid: int) -> None:

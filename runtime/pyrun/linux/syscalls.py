@@ -62,6 +62,9 @@ _EVERYWHERE = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 }
 
 # A 32-bit interpreter on a 64-bit kernel has numbers of its own.

@@ -8,6 +8,7 @@ from pyrun.errors import Error
 from pyrun.linux.mount import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_RDONLY,
     MS_REC,
@@ -24,7 +25,7 @@ from pyrun.linux.mount import (
 )
 from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from pyrun.rootfs.copy_up import copy_up
-from pyrun.rootfs.options import MountOptions
+from pyrun.rootfs.options import COPY_SYMLINK, SOURCE_NOFOLLOW, MountOptions
 from pyrun.rootfs.tree import Tree, descriptor_path
 
 TYPE_CHECKING = False
@@ -77,6 +78,8 @@ class PlannedMount:
             raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
         if self.options.copies_up and (self.is_bind or self.type != "tmpfs"):
             raise mount.json.error("options", '"tmpcopyup" is for a mount of type "tmpfs"')
+        for option in {COPY_SYMLINK, SOURCE_NOFOLLOW} & set(mount.options) if not self.is_bind else ():
+            raise mount.json.error("options", f'"{option}" is for a bind mount')
         if not self.is_bind and not self.type:
             raise mount.json.error("type", 'is required, unless the options say "bind" or "rbind"')
         if self.is_bind and not self.source:
@@ -92,7 +95,8 @@ def _shown(option: "tuple[str, str | None]") -> str:
 
 
 def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
-    """Mount `planned` into the tree and return a descriptor of the mount's root.
+    """Mount `planned` into the tree and return a descriptor of the mount's root; of the symlink, where "copy-symlink"
+    makes one instead.
 
     `writable` leaves out "ro": for /dev, until the devices are in it (make_read_only).
 
@@ -100,6 +104,8 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
     network namespace, mqueue the IPC namespace.
     """
     try:
+        if planned.options.copies_symlink and os.path.islink(planned.source):
+            return _copy_symlink(tree, planned)
         fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
         _propagate(fd, planned.options)
         return fd
@@ -111,6 +117,22 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
 def describe(planned: PlannedMount) -> str:
     what = planned.source if planned.is_bind else planned.type
     return f'error mounting "{what}" to rootfs at "{planned.destination}"'
+
+
+def _copy_symlink(tree: Tree, planned: PlannedMount) -> int:
+    parent, name = tree.open_parent(planned.destination)
+    target = os.readlink(planned.source)
+    try:
+        try:
+            os.symlink(target, name, dir_fd=parent)
+        except FileExistsError:
+            pass  # compared with what is wanted below
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        if not stat.S_ISLNK(os.fstat(fd).st_mode) or os.readlink(b"", dir_fd=fd) != os.fsencode(target):
+            raise Error(f"{describe(planned)}: the destination is there, and is not the same symlink")
+        return fd
+    finally:
+        os.close(parent)
 
 
 def _bind(tree: Tree, planned: PlannedMount) -> int:
@@ -126,7 +148,10 @@ def _bind(tree: Tree, planned: PlannedMount) -> int:
 def open_source(planned: PlannedMount) -> int:
     """Return a detached copy of the source of the bind `planned`."""
     try:
-        return open_tree(os.fsencode(planned.source), OPEN_TREE_CLONE | (AT_RECURSIVE if planned.options.bind else 0))
+        flags = AT_RECURSIVE if planned.options.bind else 0
+        if not planned.options.follows_source:
+            flags |= AT_SYMLINK_NOFOLLOW
+        return open_tree(os.fsencode(planned.source), OPEN_TREE_CLONE | flags)
     except OSError as error:
         raise Error(f"{describe(planned)}: {planned.source}: {error.strerror}") from error
 

@@ -11,6 +11,12 @@ HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", 
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
+# Annotations that pyrun acts on, beside those of hooks.py; the first is crun's.
+KEEP_GROUPS = "run.oci.keep_original_groups"
+LANDLOCK = "run.pyrun.landlock"
+SCHED_CORE = "run.pyrun.sched_core"
+
+
 class Config:
     """A whole config.json. `json` is the document as it was read, for what passes it on unchanged (hooks' state)."""
 

@@ -4,7 +4,7 @@ Each yields an error for every place that breaks it. The rules of config-linux.m
 """
 
 from pyrun.confine.rlimits import RLIMITS
-from pyrun.spec.config import HOOK_KINDS, Config, Process
+from pyrun.spec.config import HOOK_KINDS, KEEP_GROUPS, SCHED_CORE, Config, Process
 from pyrun.spec.linux import IDMapping
 from pyrun.spec.node import Node, shown
 
@@ -288,6 +288,13 @@ def labels_fit_into_a_page(process: Process, config: Config) -> "Iterator[Config
             yield process.json.error(name, f"is longer than {_LABEL} bytes")
 
 
+def switches_are_on(config: Config) -> "Iterator[ConfigError]":
+    """Annotations that are on where they are "1", as crun's are, and off where they are missing."""
+    for name in (KEEP_GROUPS, SCHED_CORE):
+        if config.annotations.get(name, "1") != "1":
+            yield config.json.error(f"annotations[{shown(name)}]", f'{shown(config.annotations[name])} is not "1"')
+
+
 CONFIG_RULES = (
     version_is_1,
     process_is_there,
@@ -299,6 +306,7 @@ CONFIG_RULES = (
     mapped_mounts_are_binds,
     hooks_are_whole,
     annotations_have_names,
+    switches_are_on,
 )
 PROCESS_RULES = (
     args_name_a_program,

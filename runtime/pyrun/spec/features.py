@@ -17,12 +17,14 @@ def features(
     cgroup: "dict[str, bool]",
     seccomp: "dict[str, object] | None",
     memory_policy: "dict[str, object] | None",
+    annotations: "list[str]",
 ) -> "dict[str, object]":
     """Return the document.
 
     What is known best where it is done comes from there: `mount_options` has all names; `cgroup` tells for v1, v2,
     systemd, systemdUser and rdma whether they are there; `seccomp` has the lists of actions, operators, archs and
-    flags, `memory_policy` those of modes and flags, and each is None where there is no such thing.
+    flags, `memory_policy` those of modes and flags, and each is None where there is no such thing; `annotations` are
+    those that change what we do.
     """
     return {
         "ociVersionMin": "1.0.0",
@@ -43,7 +45,7 @@ def features(
         },
         "annotations": {"org.opencontainers.pyrun.version": pyrun.__version__},
         # An engine that lets users write annotations must keep these from them: a prefix ends in a dot.
-        "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": sorted(["org.criu.config", "org.systemd.property.", *annotations]),
     }
 
 

@@ -7,7 +7,7 @@ unknown ones have none: config.md#extensibility asks to ignore them.
 
 from pyrun.confine.capabilities import CAPABILITIES
 from pyrun.errors import ConfigError
-from pyrun.spec.config import CAPABILITY_SETS, Config, Process
+from pyrun.spec.config import CAPABILITY_SETS, LANDLOCK, Config, Process
 from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
 from pyrun.spec.linux import Resources
 from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
@@ -57,6 +57,10 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
     for rule in LINUX_RULES + SYSCTL_RULES:
         yield from rule(config)
     yield from _resource_errors(config.linux.resources)
+    if LANDLOCK in config.annotations:
+        from pyrun.spec.landlock import landlock_is_known  # few configs have it
+
+        yield from landlock_is_known(config)
     yield from _unsupported("linux", config.linux)
 
 

@@ -1,0 +1,209 @@
+"""Annotations that change what the runtime does: crun's for groups and hooks, Landlock, core scheduling."""
+
+import ctypes
+import json
+import os
+
+import pytest
+
+pytestmark = [
+    pytest.mark.needs("root", "/bin/busybox"),
+    pytest.mark.only_pyrun("runc 1.1 knows none of these, crun 1.8 none of pyrun's"),
+]
+
+ALL_FILES = ["execute", "write_file", "read_file", "read_dir", "remove_file", "make_reg", "make_dir"]
+READING = ["execute", "read_file", "read_dir"]
+
+
+def landlock(bundle, rules, **ruleset):
+    bundle.config["annotations"] = {"run.pyrun.landlock": json.dumps({"ruleset": ruleset, "rules": rules})}
+
+
+def below(access, *paths):
+    return {"pathBeneath": [{"allowedAccess": access, "paths": list(paths)}]}
+
+
+def with_groups(*gids):
+    return {"extra_groups": gids}
+
+
+def test_the_callers_groups_are_lost_but_where_the_annotation_keeps_them(container, bundle):
+    bundle.process["user"]["additionalGids"] = [5]
+
+    assert container.run("id", "-G", **with_groups(20, 30)).split() == ["0", "5"]
+    bundle.config["annotations"] = {"run.oci.keep_original_groups": "1"}
+    assert set(container.run("id", "-G", **with_groups(20, 30)).split()) >= {"20", "30"}
+
+
+def test_exec_keeps_the_groups_of_its_caller_too(container, bundle):
+    bundle.config["annotations"] = {"run.oci.keep_original_groups": "1"}
+    container.sleeping()
+
+    assert "77" in container.exec("id", "-G", **with_groups(77)).split()
+
+
+@pytest.mark.parametrize(
+    "kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+)
+def test_what_hooks_write_is_appended_to_the_files(container, bundle, kind):
+    script = "echo to stdout; echo to stderr >&2"
+    bundle.config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    bundle.config["annotations"] = {"run.oci.hooks.stdout": "out", "run.oci.hooks.stderr": str(bundle.path / "err")}
+    (bundle.path / "out").write_text("before\n")
+    container.run("true")
+
+    assert (bundle.path / "out").read_text() == "before\nto stdout\n"
+    assert (bundle.path / "err").read_text() == "to stderr\n"
+
+
+def test_a_hook_in_a_user_namespace_writes_to_a_file_of_the_host(container, bundle):
+    bundle.user_namespace()
+    bundle.config["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo here"]}]}
+    bundle.config["annotations"] = {"run.oci.hooks.stdout": str(bundle.path / "out")}
+    container.run("true")
+
+    assert (bundle.path / "out").read_text() == "here\n"
+
+
+def test_a_file_for_hooks_that_cannot_be_opened_is_named(container, bundle):
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    bundle.config["annotations"] = {"run.oci.hooks.stderr": "/nonexistent/err"}
+
+    assert "/nonexistent/err: No such file" in container.run_fails("true")
+    assert not container.exists()
+
+
+def test_landlock_denies_what_no_rule_allows(container, bundle):
+    landlock(bundle, below(READING, "/bin", "/proc"), handledAccessFS=ALL_FILES)
+    (bundle.rootfs / "etc/secret").write_text("secret")
+    script = "cat /etc/secret || touch /tmp/x || mkdir /tmp/y || cat /proc/self/status | head -1"
+
+    assert container.sh(script) == "Name:\tcat"
+    assert not (bundle.rootfs / "tmp/x").exists()
+
+
+def test_landlock_holds_for_exec_too_and_for_another_user(container, bundle):
+    landlock(bundle, below(READING, "/bin"), handledAccessFS=ALL_FILES)
+    container.sleeping()
+
+    container.exec("true")
+    container.fails("exec", container.id, "touch", "/tmp/x", status=1)
+    container.fails("exec", "--user", "1000:1000", container.id, "cat", "/etc/passwd", status=1)
+
+
+def test_landlock_needs_no_new_privileges_no_more_than_a_user_namespace(container, bundle):
+    bundle.process["noNewPrivileges"] = False
+    bundle.user_namespace()
+    landlock(bundle, below(READING, "/bin"), handledAccessFS=ALL_FILES)
+
+    assert container.sh("touch /tmp/x; echo $?") == "1"
+
+
+def test_landlock_allows_a_single_file(container, bundle):
+    (bundle.rootfs / "etc/one").write_text("one")
+    (bundle.rootfs / "etc/two").write_text("two")
+    landlock(bundle, below(READING, "/bin", "/etc/one"), handledAccessFS=READING)
+
+    assert container.sh("cat /etc/one; cat /etc/two; true") == "one"
+
+
+def test_landlock_allows_and_denies_ports(container, bundle):
+    rules = {"netPort": [{"allowedAccess": ["bind_tcp"], "ports": [8080]}]}
+    landlock(bundle, rules, handledAccessNetwork=["bind_tcp", "connect_tcp"])
+    script = "for port in 8080 8081; do timeout 1 nc -l -p $port; echo $?; done"
+
+    assert container.sh(script).split() == ["143", "1"]
+
+
+def test_landlock_confines_signals(container, bundle):
+    landlock(bundle, {}, scoped=["signal"])
+    container.sleeping()
+
+    container.fails("exec", container.id, "kill", "-CONT", "1", status=1)
+
+
+def test_a_landlock_rule_for_what_the_image_lacks_is_an_error(container, bundle):
+    landlock(bundle, below(READING, "/missing"), handledAccessFS=READING)
+
+    assert container.run_fails("true") == "error: landlock: /missing: No such file or directory"
+
+
+def test_a_program_that_landlock_does_not_let_run_is_an_error_of_start(container, bundle):
+    landlock(bundle, below(READING, "/etc"), handledAccessFS=READING)
+
+    assert container.run_fails("true") == "error: exec /bin/true: Permission denied"
+
+
+def cookie_of(pid):
+    """Return the core scheduling cookie of the process, None where there is no such thing (PR_SCHED_CORE_GET)."""
+    cookie = ctypes.c_ulong()
+    failed = ctypes.CDLL(None).prctl(62, 0, pid, 0, ctypes.byref(cookie))
+    return None if failed else cookie.value
+
+
+def test_core_scheduling_is_refused_by_name_where_there_is_none(container, bundle):
+    if cookie_of(0) is not None:
+        pytest.skip("this machine has core scheduling")
+    bundle.config["annotations"] = {"run.pyrun.sched_core": "1"}
+
+    assert "run.pyrun.sched_core" in container.run_fails("true")
+    assert not container.exists()
+
+
+def test_the_processes_of_a_container_share_a_core_scheduling_cookie(container, bundle):
+    if cookie_of(0) is None:
+        pytest.skip("this machine lacks core scheduling (CONFIG_SCHED_CORE, and two threads a core)")
+    bundle.config["annotations"] = {"run.pyrun.sched_core": "1"}
+    container.sleeping()
+    joined = container.works("exec", "--detach", "--pid-file", bundle.path / "pid", container.id, "sleep", "100")
+
+    assert joined == ""
+    assert cookie_of(container.pid()) == cookie_of(int((bundle.path / "pid").read_text())) != cookie_of(os.getpid())
+
+
+def test_the_features_list_the_annotations(container):
+    unsafe = json.loads(container.works("features"))["potentiallyUnsafeConfigAnnotations"]
+
+    assert {"run.oci.keep_original_groups", "run.oci.hooks.stdout", "run.oci.hooks.stderr"} <= set(unsafe)
+    assert {"run.pyrun.landlock", "run.pyrun.sched_core"} <= set(unsafe)
+
+
+def test_copy_symlink_makes_the_same_symlink(container, bundle, tmp_path):
+    source = tmp_path / "link"
+    source.symlink_to("/target")
+    bundle.mount("/etc/link", "bind", source, "copy-symlink")
+
+    assert container.run("readlink", "/etc/link") == "/target\n"
+    assert container.run("readlink", "/etc/link") == "/target\n"
+
+
+def test_copy_symlink_does_not_replace_another_file(container, bundle, tmp_path):
+    source = tmp_path / "link"
+    source.symlink_to("/target")
+    bundle.mount("/etc/link", "bind", source, "copy-symlink")
+    (bundle.rootfs / "etc/link").symlink_to("/elsewhere")
+
+    assert "is not the same symlink" in container.run_fails("true")
+
+
+def test_copy_symlink_binds_what_is_no_symlink(container, bundle, tmp_path):
+    (tmp_path / "file").write_text("content")
+    bundle.mount("/etc/file", "bind", tmp_path / "file", "copy-symlink", "ro")
+
+    assert container.run("cat", "/etc/file") == "content"
+
+
+def test_src_nofollow_binds_the_symlink_itself(container, bundle, tmp_path):
+    source = tmp_path / "link"
+    source.symlink_to("/bin/busybox")
+    bundle.mount("/etc/link", "bind", source, "src-nofollow")
+
+    assert container.run("readlink", "/etc/link") == "/bin/busybox\n"
+    assert not (bundle.rootfs / "etc/link").is_symlink()
+
+
+@pytest.mark.parametrize("option", ["copy-symlink", "src-nofollow"])
+def test_options_of_symlinks_are_for_binds(container, bundle, option):
+    bundle.mount("/tmp", "tmpfs", "tmpfs", option)
+
+    assert f'"{option}" is for a bind mount' in container.run_fails("true")
