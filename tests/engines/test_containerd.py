@@ -1,8 +1,12 @@
 """containerd's own command ctr, whose shim calls pyrun as --runc-binary."""
 
+import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from harness import cgroups_named, mounts_below
 from tools import PYRUN, Daemon, Tool, needs, unmount_below, wait_until
 
 pytestmark = needs("containerd", "ctr", "buildah")
@@ -34,20 +38,59 @@ def archive(image, tmp_path_factory):
     return directory / "image.tar"
 
 
+class Containerd:
+    """A daemon in `directory`."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        (directory / "config.toml").write_text(CONFIG.format(directory))
+        self.ctr = Tool("ctr", "--address", directory / "s")
+        self.daemon = Daemon(
+            directory / "log",
+            *("containerd", "--config", directory / "config.toml"),
+            ready=lambda: (directory / "s").exists() and self.ctr("version").status == 0,
+        )
+
+    def holdings(self, name):
+        """Return all that there is of containers with `name` in theirs, by kind, with the daemon's descriptors."""
+        return {
+            "containers": [id_ for id_ in self.ctr("container", "ls", "-q").output.split() if name in id_],
+            "mounts": [path for path in mounts_below(self.directory) if name in path],
+            "cgroups": cgroups_named(name),
+            "states": [path for path in Path("/run/containerd/runc/default").glob(f"*{name}*")],
+            "processes": [pid for pid in os.listdir("/proc") if pid.isdigit() and name in command_line(pid)],
+            "descriptors": [fd for fd in self.descriptors() if name in fd],
+        }
+
+    def descriptors(self):
+        found = []
+        for fd in Path(f"/proc/{self.daemon.pid}/fd").iterdir():
+            try:
+                found.append(os.readlink(fd))
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return found
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # ended meanwhile
+
+
 @pytest.fixture(scope="module")
-def ctr(tmp_path_factory, archive):
-    directory = tmp_path_factory.mktemp("containerd")
-    (directory / "config.toml").write_text(CONFIG.format(directory))
-    ctr = Tool("ctr", "--address", directory / "s")
-    daemon = Daemon(
-        directory / "log",
-        *("containerd", "--config", directory / "config.toml"),
-        ready=lambda: (directory / "s").exists() and ctr("version").status == 0,
-    )
-    ctr("image", "import", archive, check=True)
-    yield ctr
-    daemon.stop()
-    unmount_below(directory)
+def containerd(tmp_path_factory, archive):
+    containerd = Containerd(tmp_path_factory.mktemp("containerd"))
+    containerd.ctr("image", "import", archive, check=True)
+    yield containerd
+    containerd.daemon.stop()
+    unmount_below(containerd.directory)
+
+
+@pytest.fixture(scope="module")
+def ctr(containerd):
+    return containerd.ctr
 
 
 @pytest.fixture
@@ -99,3 +142,41 @@ def test_kill_sends_the_signal(running):
 
     result = running("task", "rm", "a")
     assert "exit code 5" in result.output
+
+
+def test_metrics_are_those_of_runc(running):
+    running("run", "--detach", IMAGE, "theirs", "sleep", "60", check=True)
+    ours, theirs = (running("task", "metrics", name) for name in ("a", "theirs"))
+    running("task", "rm", "--force", "theirs", check=True)
+    running("container", "rm", "theirs", check=True)
+
+    assert (ours.status, names(ours)) == (theirs.status, names(theirs))
+
+
+def names(metrics):
+    return [word for word in metrics.output.split() if word.startswith(("memory.", "cpu", "pids."))]
+
+
+@pytest.mark.timeout(1200)
+def test_nothing_is_left_of_containers_made_in_a_row(containerd, full):
+    run_once(containerd.ctr, "row-first")
+    before = len(containerd.descriptors())
+    for number in range(500 if full else 15):
+        run_once(containerd.ctr, f"row-{number}")
+
+    assert not any(containerd.holdings("row-").values()), containerd.holdings("row-")
+    assert len(containerd.descriptors()) <= before + 2
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_left_of_containers_made_at_once(containerd, full):
+    count = 50 if full else 8
+    with ThreadPoolExecutor(count) as pool:
+        results = list(pool.map(lambda number: run_once(containerd.ctr, f"crowd-{number}"), range(count)))
+
+    assert {repr(result) for result in results} == {"= 4\nhere\n"}
+    assert not any(containerd.holdings("crowd-").values()), containerd.holdings("crowd-")
+
+
+def run_once(ctr, name):
+    return ctr(*RUN, "--rm", IMAGE, name, "sh", "-c", "echo here; exit 4")

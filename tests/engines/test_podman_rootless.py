@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from accounts import AS_USER, UID, with_account
 from conftest import PODMAN_CONFIG
-from tools import PYRUN, Engine, needs, unmount_below
+from tools import PYRUN, Engine, needs, remove_pod, unmount_below
 
 pytestmark = needs("podman", "conmon", "catatonit", "runc", "newuidmap")
 
@@ -108,7 +108,7 @@ def test_a_pod_shares_its_namespaces(podman):
     podman("pod", "create", "--name", "p", check=True)
     show = ("busybox", "stat", "-L", "-c", "%i", *(f"/proc/self/ns/{name}" for name in ("ipc", "uts", "net")))
     first, second = (podman.run("--rm", "--pod", "p", *show) for _ in range(2))
-    podman("pod", "rm", "--force", "--time", "0", "p", check=True)
+    remove_pod(podman, "p")
 
     assert first.status == 0
     assert first == second

@@ -95,6 +95,11 @@ def wait_until(condition):
         time.sleep(0.1)
 
 
+def remove_pod(podman, name):
+    """Remove a pod; podman 4.3 may fail to remove its cgroup while a conmon is still about to leave it."""
+    wait_until(lambda: podman("pod", "rm", "--force", "--ignore", "--time", "0", name).status == 0)
+
+
 class Daemon:
     """A daemon that is there when `ready` says so, and is ended by its pid; its log is in `log`."""
 
