@@ -97,6 +97,8 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "memory-swap": ("", "SIZE", "limit of memory and swap together"),
             "kernel-memory": ("", "SIZE", "accepted for compatibility, and ignored"),
             "kernel-memory-tcp": ("", "SIZE", "accepted for compatibility, and ignored"),
+            "l3-cache-schema": ("", "LINE", "share of the L3 caches, like L3:0=f;1=ff (Intel RDT)"),
+            "mem-bw-schema": ("", "LINE", "memory bandwidth, like MB:0=50 (Intel RDT)"),
             "pids-limit": ("", "N", "maximum number of processes, -1 for any"),
         },
         "change the limits of a container",

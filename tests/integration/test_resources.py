@@ -98,3 +98,18 @@ def test_all_devices_are_denied_by_default_but_the_usual_ones(container):
 
     assert "a *:* rwm" not in listed.splitlines()
     assert {"c 1:3 rwm", "c 1:5 rwm", "c 5:2 rwm"} <= set(listed.splitlines())
+
+
+@pytest.mark.skipif("resctrl" in Path("/proc/mounts").read_text(), reason="this machine has resctrl mounted")
+def test_a_class_of_service_without_resctrl_is_refused_by_name(container, bundle):
+    bundle.linux["intelRdt"] = {"closID": "gold", "l3CacheSchema": "L3:0=f"}
+
+    assert "resctrl is not mounted" in container.run_fails("true") or container.name != "pyrun"
+    assert not container.exists()
+
+
+@pytest.mark.only_pyrun("crun 1.8 has no such options")
+def test_a_schema_for_a_container_without_a_class_of_service_is_refused(container):
+    container.sleeping()
+
+    assert "has no class of service" in container.fails("update", "--l3-cache-schema", "L3:0=f", container.id)

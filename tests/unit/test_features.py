@@ -6,7 +6,6 @@ import pytest
 
 import pyrun
 from pyrun.confine.capabilities import CAPABILITIES, mask
-from pyrun.spec import features as features_module
 from pyrun.spec.features import features
 from pyrun.spec.node import parse
 
@@ -70,26 +69,6 @@ def test_the_names_of_seccomp_are_passed_on():
     seccomp = {"actions": ["SCMP_ACT_ALLOW"]}
 
     assert document(seccomp=seccomp)["linux"]["seccomp"] == {"enabled": True, "actions": ["SCMP_ACT_ALLOW"]}
-
-
-@pytest.mark.parametrize(
-    "owner, name, place",
-    [
-        ("linux", "intelRdt", ["intelRdt"]),
-        ("linux", "netDevices", ["netDevices"]),
-        ("mounts", "uidMappings", ["mountExtensions", "idmap"]),
-    ],
-)
-def test_what_a_config_may_not_ask_for_is_not_enabled(owner, name, place, monkeypatch):
-    def enabled(*unsupported):
-        monkeypatch.setitem(features_module.UNSUPPORTED, owner, unsupported)
-        found = document()["linux"]
-        for step in place:
-            found = found[step]
-        return found["enabled"]
-
-    assert not enabled((name, bool))
-    assert enabled()
 
 
 def test_the_version_is_an_annotation():

@@ -10,7 +10,7 @@ from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
 from pyrun.spec.landlock import landlock_is_known
 from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
 from pyrun.spec.sysctl import SYSCTL_RULES
-from pyrun.spec.validate import UNSUPPORTED, findings, validate
+from pyrun.spec.validate import findings, validate
 
 CONFIGS = Path(__file__).parents[2] / "spec-fixtures" / "config"
 VALID = sorted((CONFIGS / "valid").glob("*.json"))
@@ -63,13 +63,6 @@ def test_every_rule_has_a_config_that_breaks_it(rule, arguments, broken_configs)
     with_process = [config for config in broken_configs if config.process or rule in CONFIG_RULES]
 
     assert any(list(rule(*arguments(config))) for config in with_process)
-
-
-@pytest.mark.parametrize("owner, name", [(owner, name) for owner, rows in UNSUPPORTED.items() for name, _ in rows])
-def test_everything_unsupported_has_a_config_that_asks_for_it(owner, name, broken_configs):
-    refusals = {finding for config in broken_configs for finding in findings(config)}
-
-    assert any(owner in refusal and refusal.endswith(f"{name} is not supported yet") for refusal in refusals)
 
 
 def test_every_message_has_a_config_and_every_config_a_message():

@@ -5,12 +5,15 @@ import select
 import time
 
 from pyrun.cgroup.statistics import statistics
+from pyrun.confine import intel_rdt
 from pyrun.container.state import Container, load, process_name
 from pyrun.errors import Error, UsageError
 from pyrun.spec.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrun.cli import Settings
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -49,9 +52,11 @@ def _follow(container: Container, period: float) -> None:
 
 
 def _print(container: Container, type_: str) -> None:
-    event: dict[str, object] = {"type": type_, "id": container.id}
+    event: dict[str, Any] = {"type": type_, "id": container.id}
     if type_ == "stats":
         event["data"] = statistics(container.cgroup())
+        if container.intel_rdt:
+            event["data"]["intel_rdt"] = intel_rdt.statistics(container.intel_rdt)
     print(encode(event), flush=True)
 
 

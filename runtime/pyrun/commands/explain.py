@@ -78,6 +78,14 @@ def _net_devices(plan: Plan) -> "Iterator[str]":
         yield f"{name} becomes {new_name}"
 
 
+def _class_of_service(plan: Plan) -> "Iterator[str]":
+    service = plan.class_of_service
+    if service:
+        yield from (f"make {directory}" for directory in service.made)
+        yield from (f"{service.directories[0]}/schemata = {line}" for line in service.schemata)
+        yield from (f"{directory}/tasks" for directory in service.directories)
+
+
 def _limits(plan: Plan) -> "Iterator[str]":
     resources = plan.config.linux.resources
     for _, controller, settings in planned_limits(plan.cgroup, resources):
@@ -223,6 +231,7 @@ _SECTIONS = (
     ("map ids", _ids),
     ("move network interfaces", _net_devices),
     ("limit resources", _limits),
+    ("join a class of service", _class_of_service),
     ("mount", _mounts),
     ("make devices", _devices),
     ("run hooks", _early_hooks),

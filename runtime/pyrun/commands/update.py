@@ -39,7 +39,14 @@ _UNITS = "kmgtp"
 _MAXIMUM_DIGITS = 19
 
 
-def run(settings: "Settings", id_: str, resources: str = "", **options: str) -> None:
+def run(
+    settings: "Settings",
+    id_: str,
+    resources: str = "",
+    l3_cache_schema: str = "",
+    mem_bw_schema: str = "",
+    **options: str,
+) -> None:
     container = load(settings.root, id_)
     wanted = Resources(_read(resources) if resources else _from_options(options))
     validate_resources(wanted)
@@ -47,6 +54,10 @@ def run(settings: "Settings", id_: str, resources: str = "", **options: str) -> 
         raise Error("container not running")
     # Without the device rules: those that the container has are in its config, and these would replace them all.
     container.cgroup().apply(wanted, devices=False)
+    if l3_cache_schema or mem_bw_schema:
+        from pyrun.confine.intel_rdt import update  # few containers have some
+
+        update(container.intel_rdt, l3_cache_schema, mem_bw_schema)
 
 
 def _read(file: str) -> Node:

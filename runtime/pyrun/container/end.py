@@ -40,6 +40,10 @@ def delete(container: Container, force: bool) -> None:
         # What is left of it where the init's pid namespace was shared, or its runtime was killed half way.
         cgroup.kill()
         cgroup.remove()
+        if container.intel_rdt:
+            from pyrun.confine.intel_rdt import of_state  # few containers have some
+
+            of_state(container.intel_rdt).remove()
         if container.monitor[0]:
             from pyrun.container.exit import await_monitor  # few containers have one
 

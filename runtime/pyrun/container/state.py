@@ -47,6 +47,7 @@ class Container:
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
     overlay       the directory of its writable layer, "" where that is in memory, or there is none
+    intel_rdt     the directories of its class of service (confine/intel_rdt.py), {} where it has none
     creator       (pid, start_time) of the runtime that makes it; (0, 0) when it is made
     monitor       (pid, start_time) of the process that records how it ends; (0, 0) where there is none
     """
@@ -66,6 +67,7 @@ class Container:
         self.shares_pids = False
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
+        self.intel_rdt: dict[str, Any] = {}
         self.hooks: dict[str, Any] = {}
 
     def cgroup(self) -> "Cgroup":
@@ -95,6 +97,7 @@ class Container:
             "sharesPids": self.shares_pids,
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
+            "intelRdt": self.intel_rdt,
             "hooks": self.hooks,
         }
         path = f"{self.directory}/{STATE_FILE}"
@@ -227,6 +230,7 @@ def load(root_directory: str, id_: str) -> Container:
     container.shares_pids = node.boolean("sharesPids")
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")
+    container.intel_rdt = node.object("intelRdt").properties
     container.hooks = node.object("hooks").properties
     return container
 

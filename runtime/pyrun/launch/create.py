@@ -124,6 +124,11 @@ class Plan:
         self.cgroup = locate(linux.cgroups_path, request.id)
         self.cgroup_is_optional = not linux.cgroups_path and rootless()
         self.cgroup.check(linux.resources)
+        self.class_of_service = None
+        if linux.intel_rdt:
+            from pyrun.confine import intel_rdt  # few containers have some
+
+            self.class_of_service = intel_rdt.plan(linux.intel_rdt, request.id)
         self.confinement = Confinement(self.process, self.config)
         self.hook_output: list[int] = []
         self.warnings = warnings(self.config)
@@ -154,6 +159,8 @@ def create(request: Request) -> "tuple[Container, int]":
 
             offer(container, plan.root, plan.process)
         undo.by(plan.cgroup.remove)
+        if plan.class_of_service:
+            undo.by(plan.class_of_service.remove)
         if plan.root.overlay:
             _check_overlay(container)
             undo.by(plan.root.overlay.undo)
@@ -184,6 +191,7 @@ def _describe(container: Container, plan: Plan) -> None:
         container.listener = (os.path.abspath(filter_.listener_path), filter_.listener_metadata)
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
+    container.intel_rdt = plan.class_of_service.paths() if plan.class_of_service else {}
     kinds = ("startContainer", "poststart", "poststop")
     container.hooks = {kind: [hook.json.properties for hook in config.hooks[kind]] for kind in kinds}
 
@@ -220,10 +228,10 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
         for mount in plan.root.mapped:
             mount.opened = open_mapped(mount, plan.config.linux)
+    plan.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)  # here: the init may not be allowed to
     # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
     # when it has a session of its own, where ^C does not come.
     mask = pthread_sigmask(SIG_BLOCK, [SIGINT])
-    plan.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)  # here: the init may not be allowed to
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
@@ -249,7 +257,11 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     plan.cgroup.apply(linux.resources, memory=False)
     if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
         plan.cgroup.own(linux.host_uid(plan.process.user.uid))
-    ours.say("cgroups", plan.cgroup.open_files(v2=by_file))
+    joins = plan.cgroup.open_files(v2=by_file)
+    if plan.class_of_service:
+        plan.class_of_service.create()
+        joins = plan.class_of_service.open_files() + joins
+    ours.say("cgroups", joins)
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")

@@ -61,7 +61,15 @@ class Target:
         if self.types & CLONE_NEWCGROUP and not by_file:
             namespace = os.open(f"{proc}/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
             self.types ^= CLONE_NEWCGROUP
-        self.entry = Entry(True, into, cgroup.open_files(v2=by_file), False, namespace)
+        self.entry = Entry(True, into, _rdt_files(container) + cgroup.open_files(v2=by_file), False, namespace)
+
+
+def _rdt_files(container: Container) -> "list[int]":
+    if not container.intel_rdt:
+        return []
+    from pyrun.confine.intel_rdt import of_state  # few containers have some
+
+    return of_state(container.intel_rdt).open_files()
 
 
 def _differing_namespaces(proc: str) -> int:

@@ -9,7 +9,6 @@ from pyrun.confine.capabilities import CAPABILITIES
 from pyrun.spec.config import HOOK_KINDS
 from pyrun.spec.default import VERSION
 from pyrun.spec.linux import NAMESPACE_TYPES
-from pyrun.spec.validate import UNSUPPORTED
 
 
 def features(
@@ -38,16 +37,12 @@ def features(
             "seccomp": {"enabled": False} if seccomp is None else {"enabled": True, **seccomp},
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), _has("linux", "intelRdt")),
+            "intelRdt": dict.fromkeys(("enabled", "schemata", "monitoring"), True),
             "memoryPolicy": memory_policy,
-            "mountExtensions": {"idmap": {"enabled": _has("mounts", "uidMappings")}},
-            "netDevices": {"enabled": _has("linux", "netDevices")},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
         "annotations": {"org.opencontainers.pyrun.version": pyrun.__version__},
         # An engine that lets users write annotations must keep these from them: a prefix ends in a dot.
         "potentiallyUnsafeConfigAnnotations": sorted(["org.criu.config", "org.systemd.property.", *annotations]),
     }
-
-
-def _has(kind: str, name: str) -> bool:
-    return name not in dict(UNSUPPORTED.get(kind, ()))

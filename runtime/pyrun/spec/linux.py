@@ -24,7 +24,7 @@ class Linux:
         self.mount_label = json.string("mountLabel", default="")
         self.sysctl = json.text_map("sysctl")
         self.seccomp = json.object_or_none("seccomp")
-        self.intel_rdt = json.object_or_none("intelRdt")
+        self.intel_rdt = IntelRdt(json.object("intelRdt")) if json.has("intelRdt") else None
         self.memory_policy = MemoryPolicy(json.object("memoryPolicy")) if json.has("memoryPolicy") else None
         devices = json.object("netDevices", default={}).entries()
         # name on the host -> name in the container
@@ -88,6 +88,16 @@ class Personality:
         self.json = json
         self.domain = json.string("domain")
         self.flags = json.strings("flags")
+
+
+class IntelRdt:
+    def __init__(self, json: Node) -> None:
+        self.json = json
+        self.clos_id = json.string("closID", default="")
+        self.l3_cache_schema = json.string("l3CacheSchema", default="")
+        self.mem_bw_schema = json.string("memBwSchema", default="")
+        self.schemata = json.strings("schemata")
+        self.enable_monitoring = json.boolean("enableMonitoring")
 
 
 class MemoryPolicy:

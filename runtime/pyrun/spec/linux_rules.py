@@ -104,6 +104,20 @@ def memory_policy_is_known(config: Config) -> "Iterator[ConfigError]":
             yield policy.json.error(f"flags[{i}]", f"{shown(flag)} is not one of {', '.join(MEMORY_FLAGS)}")
 
 
+def intel_rdt_is_one_directory(config: Config) -> "Iterator[ConfigError]":
+    """config-linux.md#intel-rdt: closID is a directory's name in resctrl, or "/", its root; schemas are lines."""
+    rdt = config.linux.intel_rdt
+    if rdt is None:
+        return
+    if rdt.clos_id != "/" and ("/" in rdt.clos_id or "\n" in rdt.clos_id or rdt.clos_id in (".", "..")):
+        yield rdt.json.error("closID", f"{shown(rdt.clos_id)} is not the name of a directory, nor '/'")
+    if rdt.mem_bw_schema and (not rdt.mem_bw_schema.startswith("MB:") or "\n" in rdt.mem_bw_schema):
+        yield rdt.json.error("memBwSchema", f"{shown(rdt.mem_bw_schema)} is not a line such as 'MB:0=50'")
+    for i, line in enumerate(rdt.schemata):
+        if ":" not in line or "\n" in line:
+            yield rdt.json.error(f"schemata[{i}]", f"{shown(line)} is not a line such as 'L3:0=f'")
+
+
 def net_devices_have_names_and_a_namespace(config: Config) -> "Iterator[ConfigError]":
     """config-linux.md#network-devices. "%d" lets the kernel number a name, dev_valid_name() refuses the rest."""
     linux = config.linux
@@ -297,6 +311,7 @@ LINUX_RULES = (
     time_offsets_have_a_new_namespace,
     personality_is_known,
     memory_policy_is_known,
+    intel_rdt_is_one_directory,
     net_devices_have_names_and_a_namespace,
     devices_are_whole,
     devices_do_not_contradict,

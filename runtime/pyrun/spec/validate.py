@@ -16,14 +16,7 @@ from pyrun.spec.sysctl import SYSCTL_RULES
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
-
-# What config.json may ask for and pyrun does not have: by owner the property, and whether this owner asks for it.
-# The features document says "enabled": false for what is here.
-UNSUPPORTED: "dict[str, tuple[tuple[str, Callable[[Any], Any]], ...]]" = {
-    "linux": (("intelRdt", lambda linux: linux.intel_rdt),),
-}
+    from collections.abc import Iterator
 
 
 def validate(config: Config) -> None:
@@ -61,7 +54,6 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
         from pyrun.spec.landlock import landlock_is_known  # few configs have it
 
         yield from landlock_is_known(config)
-    yield from _unsupported("linux", config.linux)
 
 
 def _process_errors(process: Process, config: Config) -> "Iterator[ConfigError]":
@@ -72,12 +64,6 @@ def _process_errors(process: Process, config: Config) -> "Iterator[ConfigError]"
 def _resource_errors(resources: Resources) -> "Iterator[ConfigError]":
     for rule in RESOURCE_RULES:
         yield from rule(resources)
-
-
-def _unsupported(kind: str, owner: "Any") -> "Iterator[ConfigError]":
-    for name, asks in UNSUPPORTED[kind]:
-        if asks(owner):
-            yield ConfigError(f"{owner.json.path}{name} is not supported yet")
 
 
 def warnings(config: Config) -> "list[str]":
