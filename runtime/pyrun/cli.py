@@ -111,6 +111,18 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "print what a container uses, and when it is out of memory, as JSON",
     ),
+    "mount": (
+        "ID SOURCE DEST",
+        {
+            "options": (
+                "o",
+                "OPTIONS...",
+                "as in config.json, with commas between them, like rbind,ro,nosuid; also many",
+            )
+        },
+        "bind a file or directory of the host into a container that runs",
+    ),
+    "umount": ("ID DEST", {}, "take away what mount has put into a container"),
     "list": (
         "",
         {"format": ("f", "table|json", "how to print it"), "quiet": ("q", "", "print the ids only")},

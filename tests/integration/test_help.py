@@ -1,5 +1,6 @@
 """Help that teaches: its examples work when pasted, and what is misspelt is told with what was meant."""
 
+import os
 import subprocess
 
 import pytest
@@ -39,8 +40,10 @@ def shell(runtime, tmp_path_factory):
 
 @pytest.mark.parametrize("verb", sorted(VERBS.keys() - NOT_PASTED - {"spec"}))
 def test_the_example_of_a_verb_works_when_pasted(shell, verb):
-    status, output = shell(TEXTS[verb][1], "box")
+    # Another name, since that of the cgroup is the same for all of a machine.
+    status, output = shell(TEXTS[verb][1].replace("web", f"web{os.getpid()}"), "box")
     left = shell("pyrun list -q", "box")[1]
+    shell("pyrun list -q | xargs -r pyrun delete -f")
 
     assert (status, left) == (0, ""), output
 

@@ -51,6 +51,15 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         _BEGIN + "pyrun update --memory 64m --pids-limit 20 web" + _END,
     ),
     "events": ("", _BEGIN + "pyrun events --stats web" + _END),
+    "mount": (
+        "DEST is resolved in the container, and made where it is missing. An interpreter is never seen in there.",
+        _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount -o ro web data /mnt\npyrun exec web ls /mnt\n"
+        "pyrun umount web /mnt" + _END,
+    ),
+    "umount": (
+        "Only what mount has put there. Who has files open in it keeps them.",
+        _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount web data /mnt\npyrun umount web /mnt" + _END,
+    ),
     "list": ("", _BEGIN + "pyrun list" + _END),
     "ps": ("PS-OPTIONS are those of ps(1), which must show a column PID.", _BEGIN + "pyrun ps web -o pid,args" + _END),
     "spec": (

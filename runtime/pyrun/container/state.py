@@ -43,6 +43,7 @@ class Container:
     pid           of the init, as the host sees it; 0 before it lives
     start_time    of that process, in clock ticks since boot: tells it from another with the same pid
     cgroup_paths  controller -> directory
+    mounts        (destination, number of the mount) of what `pyrun mount` has mounted
     hooks         as in config.json, those that run after create
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
@@ -65,6 +66,7 @@ class Container:
         self.monitor = (0, 0)
         self.listener = ("", "")
         self.shares_pids = False
+        self.mounts: list[tuple[str, int]] = []
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
         self.intel_rdt: dict[str, Any] = {}
@@ -95,6 +97,7 @@ class Container:
             "monitor": list(self.monitor),
             "listener": list(self.listener),
             "sharesPids": self.shares_pids,
+            "mounts": [{"destination": path, "id": id_} for path, id_ in self.mounts],
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
             "intelRdt": self.intel_rdt,
@@ -228,6 +231,7 @@ def load(root_directory: str, id_: str) -> Container:
     listener = node.strings("listener")
     container.listener = (listener[0], listener[1])
     container.shares_pids = node.boolean("sharesPids")
+    container.mounts = [(one.string("destination"), one.integer("id")) for one in node.objects("mounts")]
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")
     container.intel_rdt = node.object("intelRdt").properties

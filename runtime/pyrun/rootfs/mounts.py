@@ -107,7 +107,7 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
         if planned.options.copies_symlink and os.path.islink(planned.source):
             return _copy_symlink(tree, planned)
         fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
-        _propagate(fd, planned.options)
+        propagate(fd, planned.options)
         return fd
     except OSError as error:
         error.filename = None
@@ -308,7 +308,7 @@ def change_attributes(fd: int, set_: int, clear: int, recursive: bool = False) -
         mount_setattr(fd, set_, clear & ~set_ & ~MOUNT_ATTR__ATIME | clock, recursive=recursive)
 
 
-def _propagate(fd: int, options: MountOptions) -> None:
+def propagate(fd: int, options: MountOptions) -> None:
     for propagation in options.propagations:
         mount_setattr(fd, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
 
