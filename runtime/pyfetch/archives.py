@@ -4,8 +4,9 @@ Sources: image-spec, image-layout.md; docker's save format ("image tarball" of m
 """
 
 import os
+from itertools import chain
 
-from pyfetch.compression import decompressor
+from pyfetch.compression import decompressed
 from pyfetch.digest import digest_of, hasher, is_digest
 from pyfetch.document import Document, parse
 from pyfetch.errors import NotFound, UsageError, VerificationError, printable
@@ -125,13 +126,8 @@ def open_archive(file: "IO[bytes]", folder: str) -> TarFiles:
     if file.seekable() and start and not start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
         return TarFiles(file)
     copy = open(os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600), "w+b", buffering=0)
-    inflate = decompressor(start)
-    data = start
-    while data:
-        for piece in inflate.decompress(data):
-            copy.write(piece)
-        data = file.read(_CHUNK)
-    inflate.finish()
+    for piece in decompressed(chain([start], iter(lambda: file.read(_CHUNK), b""))):
+        copy.write(piece)
     return TarFiles(copy)
 
 

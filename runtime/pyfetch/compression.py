@@ -5,9 +5,12 @@ and both kinds of registry client have always coped. xz and bzip2 are not among 
 """
 
 import ctypes
+import os
+import select
 import zlib
+from itertools import chain
 
-from pyfetch.errors import Error, VerificationError
+from pyfetch.errors import Error, VerificationError, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,12 +18,15 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Decompressor(Protocol):
+        """`finish` gives what is left, and raises if the end of the data was not that of the stream."""
+
         def decompress(self, data: bytes) -> "Iterator[bytes]": ...
-        def finish(self) -> None: ...
+        def finish(self) -> "Iterator[bytes]": ...
 
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_LONGEST_MAGIC = 6
 OUTPUT_SIZE = 1 << 20  # the most that one step gives, however small its input: what a bomb can make us hold
 _OTHER_MAGIC = {b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"\x04\x22\x4d\x18": "lz4"}
 
@@ -29,13 +35,24 @@ _WINDOW_LOG_MAX = 27
 _ZSTD_D_WINDOW_LOG_MAX = 100
 
 
-def decompressor(start: bytes) -> "Decompressor":
-    """Return the decompressor for a stream that begins with `start` (at least 8 bytes, if the stream has as many)."""
+def decompressed(pieces: "Iterator[bytes]") -> "Iterator[bytes]":
+    """Give what the stream `pieces` unpacks to."""
+    start = b""
+    while len(start) < _LONGEST_MAGIC and (piece := next(pieces, b"")):
+        start += piece
+    inflate = _decompressor(start)
+    for piece in chain([start], pieces):
+        yield from inflate.decompress(piece)
+    yield from inflate.finish()
+
+
+def _decompressor(start: bytes) -> "Decompressor":
+    """Return the decompressor for a stream that begins with `start`."""
     if start.startswith(GZIP_MAGIC):
         return _Gzip()
     # zstd:chunked begins with a skippable frame, whose magic number is 0x184D2A50 to 0x184D2A5F, little-endian.
     if start.startswith(ZSTD_MAGIC) or (start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50):
-        return _Zstd(open_zstd())
+        return find_zstd()()
     for magic, name in _OTHER_MAGIC.items():
         if start.startswith(magic):
             raise VerificationError(f"the layer is compressed with {name}, which the image-spec does not allow")
@@ -46,8 +63,8 @@ class _Uncompressed:
     def decompress(self, data: bytes) -> "Iterator[bytes]":
         yield data
 
-    def finish(self) -> None:
-        pass
+    def finish(self) -> "Iterator[bytes]":
+        return iter(())
 
 
 class _Gzip:
@@ -89,9 +106,10 @@ class _Gzip:
         self._fresh = True
         return output, rest
 
-    def finish(self) -> None:
+    def finish(self) -> "Iterator[bytes]":
         if not self._fresh:
             raise VerificationError("the gzip data end too early")
+        return iter(())
 
 
 class _Zstd:
@@ -107,22 +125,73 @@ class _Zstd:
             if output:
                 yield output
 
-    def finish(self) -> None:
+    def finish(self) -> "Iterator[bytes]":
         if not self._complete:
             raise VerificationError("the zstd data end too early")
+        return iter(())
 
 
-def open_zstd() -> "Callable[[bytes], Iterator[tuple[bytes, bool]]]":
-    """Return a function that gives (output, "the frame is complete") for input, from what this system has for zstd."""
-    try:
-        return _library_steps(ctypes.CDLL("libzstd.so.1"))
-    except OSError:
-        pass  # not installed; Python has a zstd of its own from 3.14 on
+class _ZstdProgram:
+    """The zstd program, where there is no library: slower by what two pipes cost."""
+
+    def __init__(self, program: str) -> None:
+        import subprocess
+
+        command = [program, "-dcq", f"--memory={1 << _WINDOW_LOG_MAX}"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        assert self._process.stdin and self._process.stdout
+        self._input, self._output = self._process.stdin, self._process.stdout
+        os.set_blocking(self._input.fileno(), False)
+
+    def decompress(self, data: bytes) -> "Iterator[bytes]":
+        view = memoryview(data)
+        while view:
+            readable, writable, _ = select.select([self._output], [self._input], [])
+            if readable:
+                output = self._output.read(OUTPUT_SIZE)
+                if not output:
+                    raise self._damaged()
+                yield output
+            if writable:
+                try:
+                    view = view[self._input.write(view) or 0 :]
+                except BrokenPipeError:
+                    raise self._damaged() from None
+
+    def finish(self) -> "Iterator[bytes]":
+        self._input.close()
+        while output := self._output.read(OUTPUT_SIZE):
+            yield output
+        if self._process.wait() != 0:
+            raise self._damaged()
+
+    def _damaged(self) -> VerificationError:
+        errors = self._process.stderr
+        return VerificationError(f"the zstd data are damaged: {printable(errors.read(500).decode() if errors else '')}")
+
+
+def find_zstd() -> "Callable[[], Decompressor]":
+    """Return a maker of decompressors from what this system has for zstd; raise where it has nothing."""
     try:
         from compression import zstd  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise Error("the layer is compressed with zstd: install libzstd (libzstd1, zstd) to unpack it") from None
-    return _stdlib_steps(zstd)
+        pass  # Python has one from 3.14 on
+    else:
+        return lambda: _Zstd(_stdlib_steps(zstd))
+    try:
+        library = ctypes.CDLL("libzstd.so.1")
+    except OSError:
+        pass  # not installed
+    else:
+        return lambda: _Zstd(_library_steps(library))
+    import shutil
+
+    program = shutil.which("zstd")
+    if program is None:
+        raise Error("the layer is compressed with zstd: install libzstd (libzstd1) or zstd to unpack it")
+    path = os.path.abspath(program)
+    return lambda: _ZstdProgram(path)
 
 
 class _Buffer(ctypes.Structure):

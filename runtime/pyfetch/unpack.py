@@ -11,7 +11,7 @@ import hashlib
 import threading
 from collections import deque
 
-from pyfetch.compression import decompressor
+from pyfetch.compression import decompressed
 from pyfetch.errors import Error, VerificationError
 from pyfetch.layer import Applier
 from pyfetch.limits import Limits
@@ -78,6 +78,7 @@ class Inflater:
         self._changed = threading.Condition()
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
+        self._taken = 0
         self._done = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -128,15 +129,16 @@ class Inflater:
             return not self._done
 
     def _decompressed(self) -> "Iterator[bytes]":
-        data = self._reader.read(_INPUT_SIZE)
-        inflate = decompressor(data)
-        taken = given = 0
-        while data:
-            taken += len(data)
-            for chunk in inflate.decompress(data):
-                given += len(chunk)
-                if given > _RATIO_FROM and given > taken * _RATIO:
-                    raise VerificationError(f"a layer of {taken} bytes unpacks to more than {given}: refused as a bomb")
-                yield chunk
-            data = self._reader.read(_INPUT_SIZE)
-        inflate.finish()
+        given = 0
+        for chunk in decompressed(self._compressed()):
+            given += len(chunk)
+            if given > _RATIO_FROM and given > self._taken * _RATIO:
+                raise VerificationError(
+                    f"a layer of {self._taken} bytes unpacks to more than {given}: refused as a bomb"
+                )
+            yield chunk
+
+    def _compressed(self) -> "Iterator[bytes]":
+        while data := self._reader.read(_INPUT_SIZE):
+            self._taken += len(data)
+            yield data

@@ -40,6 +40,7 @@ class Pyfetch:
     """Runs pyfetch with a home, a store and a working directory of its own."""
 
     def __init__(self, folder):
+        self.command = COMMAND
         self.folder = folder
         self.home = folder / "home"
         self.store = folder / "store"
@@ -54,7 +55,7 @@ class Pyfetch:
 
     def run(self, *arguments, input=None, env=None, timeout=60, text=True):
         return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             input=input,
             capture_output=True,
             text=text,
@@ -65,7 +66,7 @@ class Pyfetch:
 
     def start(self, *arguments, env=None):
         return subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.folder,
@@ -90,7 +91,7 @@ class Pyfetch:
     def measure(self, *arguments):
         """Run, and return the processor's seconds and the peak in kilobytes."""
         done = subprocess.run(
-            [sys.executable, "-c", MEASURE, *COMMAND, *map(str, arguments)],
+            [sys.executable, "-c", MEASURE, *self.command, *map(str, arguments)],
             env=self.environment,
             cwd=self.folder,
             capture_output=True,

@@ -1,12 +1,15 @@
 """Layers are applied as the image-spec says (layer.md), and as umoci does where it does so too."""
 
+import glob
 import gzip
 import hashlib
 import io
 import os
 import random
+import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -240,6 +243,48 @@ def test_every_compression_is_told_by_its_bytes(pyfetch, kind):
     data = tar(entry("f", data=random.Random(1).randbytes(100_000)))
 
     assert os.path.getsize(applied(pyfetch, data, compress=COMPRESSIONS[kind]) + "/f") == 100_000
+
+
+WITHOUT_LIBZSTD = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null "$0" && exec "$@"']
+
+
+@pytest.fixture
+def without_libzstd(pyfetch):
+    """Hide the library, which the program does not need: Debian's has it built in."""
+    library = next(iter(glob.glob("/usr/lib/*/libzstd.so.1")), None)
+    if sys.version_info >= (3, 14) or os.geteuid() != 0:
+        pytest.skip("needs a Python without zstd, and root to hide the library")
+    if library:
+        pyfetch.command = [*WITHOUT_LIBZSTD, os.path.realpath(library), *pyfetch.command]
+    return pyfetch
+
+
+@pytest.mark.parametrize("kind", ["zstd", "zstd frames", "zstd skippable"])
+def test_the_zstd_program_is_used_where_there_is_no_library(without_libzstd, kind):
+    data = tar(entry("f", data=random.Random(1).randbytes(3_000_000)))
+
+    assert os.path.getsize(applied(without_libzstd, data, compress=COMPRESSIONS[kind]) + "/f") == 3_000_000
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: data[:500_000] + bytes(500_000)])
+def test_damage_is_noticed_by_the_zstd_program_too(without_libzstd, damage):
+    data = tar(entry("f", data=random.Random(1).randbytes(1_000_000)))
+    Image(data, compress=lambda raw: damage(zstd(raw))).write_layout(without_libzstd.folder / "layout", "x")
+    status, error = without_libzstd.fails("oci:layout:x", "bundle", "--copy")
+
+    assert (status, "the zstd data are damaged" in error) == (6, True)
+
+
+def test_without_any_zstd_a_layer_is_refused_before_it_is_fetched(without_libzstd, registry):
+    programs = without_libzstd.folder / "programs"
+    programs.mkdir()
+    for name in ("unshare", "sh", "mount", os.path.basename(sys.executable)):
+        (programs / name).symlink_to(shutil.which(name))
+    name = registry.add(Image(tar("x"), compress=zstd, media_type="application/vnd.oci.image.layer.v1.tar+zstd"))
+    status, error = without_libzstd.fails(name, env={"PATH": str(programs)})
+
+    assert (status, "install libzstd" in error) == (1, True)
+    assert registry.count("GET", "/blobs/") == 1  # the config
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "many members", "none"])

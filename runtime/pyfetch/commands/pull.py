@@ -174,9 +174,9 @@ class _Pull:
         size = sum(layer.descriptor.size * (2 if layer.descriptor.digest in absent else 1) for layer in layers)
         self._store.check_space(size)
         if any(layer.descriptor.media_type.endswith("zstd") for layer in layers):
-            from pyfetch.compression import open_zstd
+            from pyfetch.compression import find_zstd
 
-            open_zstd()  # raises before anything is downloaded that could not be unpacked
+            find_zstd()  # raises before anything is downloaded that could not be unpacked
         for layer in layers:
             if layer.descriptor.digest in absent:
                 self._progress.layer(layer.descriptor, "Pulling fs layer")
