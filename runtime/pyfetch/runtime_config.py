@@ -253,11 +253,28 @@ def extra_files(settings: Settings) -> "dict[str, str]":
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
     files = {"hosts": hosts, "hostname": f"{name}\n"}
     if settings.network == "host":
-        try:
-            with open("/etc/hosts", encoding="utf-8", errors="surrogateescape") as file:
-                files["hosts"] = file.read(1 << 20)
-        except OSError:
-            pass  # a host without the file: then it can do without it too
+        files["hosts"] = _of_host("/etc/hosts") or hosts
     else:
-        files["resolv.conf"] = "# no network, no name servers\n"
+        files["resolv.conf"] = _name_servers()
     return files
+
+
+def _name_servers() -> str:
+    """Return resolv.conf for a network namespace of its own: whoever connects it finds names work.
+
+    As docker does it: the host's, but for name servers on loopback, which is another one there. The file of
+    systemd-resolved has those behind its own.
+    """
+    text = _of_host("/etc/resolv.conf")
+    if "nameserver 127.0.0.53" in text:
+        text = _of_host("/run/systemd/resolve/resolv.conf") or text
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("nameserver 127.", "nameserver ::1")))
+
+
+def _of_host(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return ""  # a host without the file: then the container can do without it too

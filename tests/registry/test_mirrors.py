@@ -237,12 +237,77 @@ def test_a_certificate_of_nobody_is_refused(pyfetch, tls_registry):
     assert "self-signed certificate" in error and "certs.d" in error
 
 
-@pytest.mark.parametrize("folder", [".config/containers/certs.d"])
+@pytest.mark.parametrize("folder", ["home/.config/containers/certs.d", "etc/containers/certs.d", "etc/docker/certs.d"])
 def test_an_authority_in_certs_d_is_trusted(pyfetch, tls_registry, folder):
     host, files = tls_registry
+    place = pyfetch.folder / folder / host
+    place.mkdir(parents=True)
+    (place / "ca.crt").write_bytes((files / "ca.crt").read_bytes())
+    if folder.startswith("etc/"):
+        over_etc(pyfetch)
+
+    assert pyfetch.ok(f"{host}/test:1")
+
+
+def over_etc(pyfetch):
+    """Let pyfetch see the test's folder `etc` over the machine's."""
+    (pyfetch.folder / "work").mkdir()
+    options = f"lowerdir=/etc,upperdir={pyfetch.folder}/etc,workdir={pyfetch.folder}/work"
+    mount = f'mount -t overlay etc -o {options} /etc && exec "$0" "$@"'
+    pyfetch.command = ["unshare", "--mount", "sh", "-c", mount, *pyfetch.command]
+
+
+@pytest.fixture(scope="module")
+def strict_registry(tmp_path_factory, tls_registry):
+    """host:port of a registry that wants a certificate of its clients, and the folder of one that it takes."""
+    _, authority = tls_registry
+    folder = tmp_path_factory.mktemp("strict")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    request = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=client"]
+    request += ["-keyout", f"{folder}/client.key", "-out", f"{folder}/client.csr"]
+    sign = ["openssl", "x509", "-req", "-days", "2", "-in", f"{folder}/client.csr", "-out", f"{folder}/client.cert"]
+    sign += ["-CA", f"{authority}/ca.crt", "-CAkey", f"{authority}/key.pem", "-CAcreateserial"]
+    for command in (request, sign):
+        subprocess.run(command, check=True, capture_output=True)
+    tls = f"certificate: {authority}/ca.crt, key: {authority}/key.pem, clientcas: [{authority}/ca.crt]"
+    server = serve_docker_registry(folder, port, f"  tls: {{{tls}}}\n")
+    host = next(server)
+    (folder / "ca.crt").write_bytes((authority / "ca.crt").read_bytes())
+    push(Image(tar("x")), folder / "layout", f"{host}/test:1", "--dest-cert-dir", str(folder))
+    yield host, folder
+    server.close()
+
+
+@pytest.mark.parametrize("folder", [".config/containers/certs.d"])
+def test_a_client_certificate_in_certs_d_is_shown(pyfetch, strict_registry, folder):
+    host, files = strict_registry
     place = pyfetch.home / folder / host
     place.mkdir(parents=True)
     (place / "ca.crt").write_bytes((files / "ca.crt").read_bytes())
+    without = pyfetch.fails(f"{host}/test:1", "--retries", "0")
+    for name in ("client.cert", "client.key"):
+        (place / name).write_bytes((files / name).read_bytes())
+
+    assert without[0] == 5
+    assert pyfetch.ok(f"{host}/test:1")
+
+
+def test_a_client_certificate_without_its_key_is_an_error_that_names_it(pyfetch, strict_registry):
+    host, files = strict_registry
+    place = pyfetch.home / ".config/containers/certs.d" / host
+    place.mkdir(parents=True)
+    (place / "client.cert").write_bytes((files / "client.cert").read_bytes())
+    status, error = pyfetch.fails(f"{host}/test:1")
+
+    assert (status, "client.key" in error) == (2, True)
+
+
+def test_hosts_toml_may_name_a_client_certificate(pyfetch, strict_registry):
+    host, files = strict_registry
+    client = f'client = [["{files}/client.cert", "{files}/client.key"]]'
+    hosts_toml(pyfetch, host, f'server = "https://{host}"\nca = "{files}/ca.crt"\n{client}\n')
 
     assert pyfetch.ok(f"{host}/test:1")
 

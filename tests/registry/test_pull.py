@@ -73,6 +73,59 @@ def test_localhost_has_an_address(pyfetch, registry, busybox, network):
     assert done.stdout.endswith("h1\n")
 
 
+# Answers each question for an address with 192.0.2.9, until it is killed.
+NAME_SERVER = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("192.0.2.1", 53))
+print("ready", flush=True)
+while True:
+    query, client = server.recvfrom(512)
+    end = query.index(b"\\0", 12) + 5
+    has_address = query[end - 4 : end - 2] == b"\\0\\1"
+    answer = b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4\\xc0\\0\\2\\x09" if has_address else b""
+    header = query[:2] + b"\\x85\\x80\\0\\1\\0" + bytes([has_address]) + bytes(4)
+    server.sendto(header + query[12:end] + answer, client)
+"""
+# $1 is the bundle, $2 the resolv.conf, $3 the network, $4 the name server. All in namespaces of its own, and with a
+# wire from the container to it.
+CONNECTED = """
+set -e
+mount --bind "$2" /etc/resolv.conf
+ip link set lo up
+ip link add outside type veth peer name inside
+ip addr add 192.0.2.1/24 dev outside
+ip link set outside up
+runc create -b "$1" --pid-file "$1/pid" connected-$$ </dev/null
+if [ "$3" = none ]; then
+    ip link set inside netns $(cat "$1/pid")
+    nsenter -t $(cat "$1/pid") -n sh -c 'ip addr add 192.0.2.2/24 dev inside; ip link set inside up'
+fi
+python3 -c "$4" >"$1/server" & server=$!
+until [ -s "$1/server" ]; do sleep .05; done
+runc start connected-$$
+while runc ps connected-$$ | grep -q nslookup; do sleep .05; done
+kill $server
+runc delete -f connected-$$
+"""
+
+
+@pytest.mark.needs("root", "runc", "ip", "nsenter")
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_names_are_resolved_once_there_is_a_network(pyfetch, registry, busybox, network):
+    (pyfetch.folder / "resolv.conf").write_text("nameserver 192.0.2.1\n")
+    name = registry.add(busybox)
+    with_file = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"']
+    pyfetch.command = [*with_file, str(pyfetch.folder / "resolv.conf"), *pyfetch.command]
+    command = ["busybox", "nslookup", "-type=a", "example.org"]
+    bundle = pyfetch.ok(name, "bundle", "--copy", "--network", network, "--", *command)
+    resolv_conf = str(pyfetch.folder / "resolv.conf")
+    script = ["sh", "-c", CONNECTED, "sh", bundle, resolv_conf, network, NAME_SERVER]
+    done = subprocess.run(["unshare", "--net", "--mount", *script], capture_output=True, text=True, timeout=30)
+
+    assert "192.0.2.9" in done.stdout, done.stderr
+
+
 def test_settings_reach_the_container(pyfetch, registry, busybox):
     options = ["-e", "B=c", "-e", "A=changed", "--user", "web", "--workdir", "/tmp"]
     done = run_bundle(pyfetch.ok(registry.add(busybox), *options, "--", "sh", "-c", "id; pwd; echo $A$B"))
