@@ -36,6 +36,9 @@ _BUNDLE: "dict[str, Option]" = {
     "overlay": ("", "[=DIR]", "a writable layer over the bundle, which stays untouched; kept in DIR, or ephemeral"),
     "monitor": ("", "", "leave a process behind that records how the container ends"),
     "init": ("", "", "run the program under an init that passes on signals and collects orphans"),
+    "stdin": ("", "FILE", "standard input of the container, instead of the caller's"),
+    "stdout": ("", "FILE", "standard output, appended to FILE"),
+    "stderr": ("", "FILE", "standard error, appended to FILE"),
 }
 _PROCESS: "dict[str, Option]" = {
     "console-socket": _BUNDLE["console-socket"],

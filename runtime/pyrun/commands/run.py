@@ -33,6 +33,7 @@ def run(
     # Who asks for the pid means to wait for it, as a subreaper can: the init must then become its child.
     request.monitor = monitor or (detach and not (request.pid_file or request.pidfd_socket))
     if detach:
+        request.pipes = "drop"
         status = _detach(request)
         if status == 0 and not id_:
             print(request.id)

@@ -32,6 +32,7 @@ entered in steps (Namespaces.in_steps), and where only a child is in them, which
 """
 
 import os
+import stat
 import time
 from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
 
@@ -41,7 +42,7 @@ from pyrun.confine import oom
 from pyrun.confine.identity import identify
 from pyrun.container import hooks, state
 from pyrun.container.state import Container
-from pyrun.errors import ConfigError, Error, reason
+from pyrun.errors import ConfigError, Error, UsageError, reason
 from pyrun.launch import descriptors, gate, last_mile, namespaces, process, program, sockets
 from pyrun.launch.channel import Channel
 from pyrun.launch.console import Console
@@ -80,6 +81,9 @@ class Request:
         monitor: bool = False,
         init: bool = False,
         overlay: "str | None" = None,
+        stdin: str = "",
+        stdout: str = "",
+        stderr: str = "",
         arguments: "list[str] | None" = None,
     ) -> None:
         state.check_id(id_)
@@ -96,6 +100,10 @@ class Request:
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
         self.pid_file = os.path.abspath(pid_file) if pid_file else ""
         self.overlay = os.path.abspath(overlay) if overlay else overlay
+        files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        self.files = {name: os.path.abspath(file) for name, file in files.items() if file}
+        # "keep", "drop" or "look": see streams.py. Who asks for the pid is an engine, and hands on pipes on purpose.
+        self.pipes = "keep" if pid_file or not detach else "look"
         os.chdir(bundle)
 
 
@@ -135,6 +143,19 @@ class Plan:
         self.init = -1  # a descriptor of the program of --init
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
+        self.streams = _streams(request, self.process.terminal)
+
+
+def _streams(request: Request, terminal: bool) -> "list[int]":
+    """Return the standard streams of the container, [] for the terminal, or for those that we have."""
+    if terminal and request.files:
+        raise UsageError(f"--{next(iter(request.files))}: the container's streams are its terminal (process.terminal)")
+    has_pipe = request.pipes != "keep" and any(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (0, 1, 2))
+    if terminal or not (request.files or has_pipe):
+        return []
+    from pyrun.launch import streams  # few callers need it
+
+    return streams.select(request.files, request.pipes)
 
 
 def create(request: Request) -> "tuple[Container, int]":
@@ -365,7 +386,8 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     needed = [channel.fileno(), gate_, *plan.confinement.descriptors(), *entry.descriptors()]
     if plan.init >= 0:
         needed.append(plan.init)
-    memfd, numbers = descriptors.place(plan.request.preserved, terminal[1:] * 3, needed, memfd, plan.process.user.uid)
+    streams = terminal[1:] * 3 or plan.streams
+    memfd, numbers = descriptors.place(plan.request.preserved, streams, needed, memfd, plan.process.user.uid)
     if plan.init >= 0:
         found.init = numbers.pop()
     keyring = plan.request.id if plan.request.keyring else None
