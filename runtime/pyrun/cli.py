@@ -103,6 +103,8 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "l3-cache-schema": ("", "LINE", "share of the L3 caches, like L3:0=f;1=ff (Intel RDT)"),
             "mem-bw-schema": ("", "LINE", "memory bandwidth, like MB:0=50 (Intel RDT)"),
             "pids-limit": ("", "N", "maximum number of processes, -1 for any"),
+            "device-add": ("", "RULE...", "allow devices, like 'c 10:200 rwm'; also many"),
+            "device-remove": ("", "RULE...", "deny devices, before what device-add allows; also many"),
         },
         "change the limits of a container",
     ),

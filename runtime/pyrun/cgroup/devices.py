@@ -13,6 +13,11 @@ from pyrun.errors import ConfigError
 from pyrun.rootless import rootless
 from pyrun.spec.linux import DeviceRule, Resources
 
+TYPE_CHECKING = False  # as in typing, without its 4 ms
+if TYPE_CHECKING:
+    Device = tuple[str, int | None, int | None]  # type, major, minor
+    Exceptions = tuple[bool, dict[Device, int]]  # whether devices are allowed by default, the access that differs
+
 MKNOD, READ, WRITE = 1, 2, 4  # as <linux/bpf.h> has them
 ALL = MKNOD | READ | WRITE
 _LETTERS = {"r": READ, "w": WRITE, "m": MKNOD}
@@ -29,11 +34,11 @@ class Rule:
         self.access = access
 
     @property
-    def device(self) -> "tuple[str, int | None, int | None]":
+    def device(self) -> "Device":
         return self.type, self.major, self.minor
 
     def __str__(self) -> str:
-        return f"{_name(self.device)} {_access(self.access)}"
+        return f"{device_text(self.device)} {access_text(self.access)}"
 
 
 # As runc: a node may be made but not opened, but for /dev/null zero full random urandom tty, the pseudo terminals with
@@ -57,11 +62,11 @@ def rules(resources: Resources) -> "list[Rule]":
     """Return the rules of the config between the first and the defaults."""
     found = [Rule(False, "a", None, None, ALL)]
     for rule in resources.devices:
-        found += _parse(rule)
+        found += parse(rule)
     return found + DEFAULTS
 
 
-def _parse(rule: DeviceRule) -> "list[Rule]":
+def parse(rule: DeviceRule) -> "list[Rule]":
     """What a rule does not mention, it means all of. One for both types, but not for all devices, becomes two."""
     if rule.type not in ("a", "b", "c"):
         raise rule.json.error("type", f'{rule.type!r} is none of "a", "b" and "c"')
@@ -94,18 +99,18 @@ def apply(cgroup: Cgroup, resources: Resources) -> None:
     if rootless():
         return
     if "devices" in cgroup.paths:
-        _write(Controller(cgroup.paths["devices"], v2=False), *exceptions(rules(resources)))
+        write(Controller(cgroup.paths["devices"], v2=False), *exceptions(rules(resources)))
     elif "" in cgroup.paths:
-        _attach(cgroup.paths[""], rules(resources))
+        attach(cgroup.paths[""], rules(resources))
 
 
-def exceptions(found: "list[Rule]") -> "tuple[bool, dict[tuple[str, int | None, int | None], int]]":
+def exceptions(found: "list[Rule]") -> "Exceptions":
     """Return the rules as v1 keeps them: whether devices are allowed by default, and the access that differs by device.
 
     v1 cannot hold an exception to an exception; raises ConfigError.
     """
     default = False
-    access: dict[tuple[str, int | None, int | None], int] = {}
+    access: dict[Device, int] = {}
     for rule in found:
         if rule.type == "a":
             default = rule.allow
@@ -116,38 +121,38 @@ def exceptions(found: "list[Rule]") -> "tuple[bool, dict[tuple[str, int | None, 
             for device in [device for device in access if access[device] & rule.access and _overlap(device, rule)]:
                 if not _covers(rule, device):
                     raise ConfigError(
-                        f"cgroup v1 cannot {'allow' if rule.allow else 'deny'} {_name(rule.device)} alone after "
-                        f"{'denying' if rule.allow else 'allowing'} {_name(device)}"
+                        f"cgroup v1 cannot {'allow' if rule.allow else 'deny'} {device_text(rule.device)} alone after "
+                        f"{'denying' if rule.allow else 'allowing'} {device_text(device)}"
                     )
                 access[device] &= ~rule.access
     return default, {device: bits for device, bits in access.items() if bits}
 
 
-def _overlap(device: "tuple[str, int | None, int | None]", rule: Rule) -> bool:
+def _overlap(device: "Device", rule: Rule) -> bool:
     pairs = zip(device, rule.device)
     return all(one is None or other is None or one == other for one, other in pairs)
 
 
-def _covers(rule: Rule, device: "tuple[str, int | None, int | None]") -> bool:
+def _covers(rule: Rule, device: "Device") -> bool:
     return all(mine is None or mine == its for mine, its in zip(rule.device, device))
 
 
-def _write(controller: Controller, default: bool, access: "dict[tuple[str, int | None, int | None], int]") -> None:
+def write(controller: Controller, default: bool, access: "dict[Device, int]") -> None:
     controller.write("devices.allow" if default else "devices.deny", "a")
     for device, bits in access.items():
-        controller.write("devices.deny" if default else "devices.allow", f"{_name(device)} {_access(bits)}")
+        controller.write("devices.deny" if default else "devices.allow", f"{device_text(device)} {access_text(bits)}")
 
 
-def _name(device: "tuple[str, int | None, int | None]") -> str:
+def device_text(device: "Device") -> str:
     type_, major, minor = device
     return f"{type_} {'*' if major is None else major}:{'*' if minor is None else minor}"
 
 
-def _access(bits: int) -> str:
+def access_text(bits: int) -> str:
     return "".join(letter for letter in "rwm" if bits & _LETTERS[letter])
 
 
-def _attach(directory: str, found: "list[Rule]") -> None:
+def attach(directory: str, found: "list[Rule]") -> None:
     """Put a program in place of the one that is there: without a moment without rules."""
     from pyrun.cgroup.device_program import compile_rules  # with bpf(2), and so with ctypes: only v2 needs it
     from pyrun.linux import bpf

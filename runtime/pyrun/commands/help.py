@@ -47,7 +47,8 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     "pause": ("", _BEGIN + "pyrun pause web\npyrun resume web" + _END),
     "resume": ("", _BEGIN + "pyrun pause web\npyrun resume web" + _END),
     "update": (
-        "What no option names stays as it is.",
+        "What no option names stays as it is. RULE is TYPE MAJOR:MINOR ACCESS: c, b or a for all; numbers or *; "
+        "of r, w and m for mknod. The node itself can be given with `pyrun mount ID /dev/NAME /dev/NAME`.",
         _BEGIN + "pyrun update --memory 64m --pids-limit 20 web" + _END,
     ),
     "events": ("", _BEGIN + "pyrun events --stats web" + _END),

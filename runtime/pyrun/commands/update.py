@@ -1,9 +1,11 @@
 """pyrun update: other limits for a container that runs."""
 
+import os
 import sys
 
-from pyrun.container.state import load
+from pyrun.container.state import Container, load
 from pyrun.errors import Error, UsageError
+from pyrun.spec.config import load_config
 from pyrun.spec.linux import Resources
 from pyrun.spec.node import Node, parse, root
 from pyrun.spec.node import load as load_json
@@ -45,19 +47,48 @@ def run(
     resources: str = "",
     l3_cache_schema: str = "",
     mem_bw_schema: str = "",
+    device_add: "list[str] | None" = None,
+    device_remove: "list[str] | None" = None,
     **options: str,
 ) -> None:
     container = load(settings.root, id_)
     wanted = Resources(_read(resources) if resources else _from_options(options))
     validate_resources(wanted)
+    rules = _device_rules(device_add or [], device_remove or [])
     if container.status() == "stopped":
         raise Error("container not running")
     # Without the device rules: those that the container has are in its config, and these would replace them all.
     container.cgroup().apply(wanted, devices=False)
+    if rules:
+        _change_devices(container, rules)
     if l3_cache_schema or mem_bw_schema:
         from pyrun.confine.intel_rdt import update  # few containers have some
 
         update(container.intel_rdt, l3_cache_schema, mem_bw_schema)
+
+
+def _device_rules(add: "list[str]", remove: "list[str]") -> "list[dict[str, Any]]":
+    if not (add or remove):
+        return []
+    from pyrun.cgroup.device_changes import read  # few updates are about devices
+
+    removed = [read("device-remove", text, allow=False) for text in remove]
+    return removed + [read("device-add", text, allow=True) for text in add]
+
+
+def _change_devices(container: Container, new: "list[dict[str, Any]]") -> None:
+    from pyrun.cgroup import device_changes
+
+    lock = container.lock()
+    try:
+        container = load(os.path.dirname(container.directory), container.id)
+        after = device_changes.merge(container.device_changes, new)
+        resources = load_config(f"{container.bundle}/config.json").linux.resources
+        device_changes.apply(container.cgroup(), resources, container.device_changes, after)
+        container.device_changes = after
+        container.save()
+    finally:
+        os.close(lock)
 
 
 def _read(file: str) -> Node:

@@ -44,6 +44,7 @@ class Container:
     start_time    of that process, in clock ticks since boot: tells it from another with the same pid
     cgroup_paths  controller -> directory
     mounts        (destination, number of the mount) of what `pyrun mount` has mounted
+    device_changes  what `pyrun update` has added, as in linux.resources.devices
     hooks         as in config.json, those that run after create
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
@@ -67,6 +68,7 @@ class Container:
         self.listener = ("", "")
         self.shares_pids = False
         self.mounts: list[tuple[str, int]] = []
+        self.device_changes: list[dict[str, Any]] = []
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
         self.intel_rdt: dict[str, Any] = {}
@@ -98,6 +100,7 @@ class Container:
             "listener": list(self.listener),
             "sharesPids": self.shares_pids,
             "mounts": [{"destination": path, "id": id_} for path, id_ in self.mounts],
+            "deviceChanges": self.device_changes,
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
             "intelRdt": self.intel_rdt,
@@ -232,6 +235,7 @@ def load(root_directory: str, id_: str) -> Container:
     container.listener = (listener[0], listener[1])
     container.shares_pids = node.boolean("sharesPids")
     container.mounts = [(one.string("destination"), one.integer("id")) for one in node.objects("mounts")]
+    container.device_changes = [one.properties for one in node.objects("deviceChanges")]
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")
     container.intel_rdt = node.object("intelRdt").properties
