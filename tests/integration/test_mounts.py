@@ -425,3 +425,29 @@ def test_dev_of_the_host_gets_no_new_devices(container, bundle):
     container.run("true", timeout=TIMEOUT)
 
     assert sorted(os.listdir("/dev")) == before
+
+
+def test_remount_changes_the_mount_that_is_there(container, bundle):
+    bundle.mount("/tmp", "tmpfs", "tmpfs", "nosuid", "size=1m")
+    bundle.mount("/tmp", "tmpfs", "tmpfs", "remount", "ro", "nosuid", "size=2m")
+    lines = [line for line in container.run("cat", "/proc/self/mountinfo").splitlines() if line.split()[4] == "/tmp"]
+
+    assert len(lines) == 1
+    assert {"ro", "nosuid"} <= set(lines[0].split()[5].split(","))
+    assert "size=2048k" in lines[0]
+
+
+def test_remount_of_a_bind_leaves_the_file_system_alone(container, bundle, tmp_path):
+    bundle.mount("/tmp", "bind", tmp_path)
+    bundle.mount("/tmp", "bind", tmp_path, "remount", "ro")
+    container.sh("touch /tmp/x; true")
+
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "still-writable").touch()
+
+
+@pytest.mark.only_pyrun("an error of its own")
+def test_remount_of_what_is_no_mount_is_an_error(container, bundle):
+    bundle.mount("/etc", "tmpfs", "tmpfs", "remount", "ro")
+
+    assert 'rootfs at "/etc"' in container.run_fails("true")

@@ -110,6 +110,8 @@ def _mount(mount: "PlannedMount") -> str:
     words = [f"{what} at {mount.destination}", *options.names()]
     if mount.is_mapped:
         words.append("with ids of its own")
+    if options.remounts:
+        words.append("of the mount that is there")
     if options.copies_symlink:
         words.append("as a copy of the source where that is a symlink")
     if not options.follows_source:

@@ -50,6 +50,9 @@ FSMOUNT_CLOEXEC = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
+FSCONFIG_CMD_RECONFIGURE = 7
+FSPICK_EMPTY_PATH = 8
+FSPICK_CLOEXEC = 1
 
 MOUNT_ATTR_RDONLY = 0x01
 MOUNT_ATTR_NOSUID = 0x02
@@ -69,6 +72,7 @@ _open_tree = declare_syscall("open_tree", c_int, c_char_p, c_uint, blame=1)
 _move_mount = declare_syscall("move_mount", c_int, c_char_p, c_int, c_char_p, c_uint)
 _fsopen = declare_syscall("fsopen", c_char_p, c_uint, blame=0)
 _fsconfig = declare_syscall("fsconfig", c_int, c_uint, c_char_p, c_char_p, c_int, blame=2)
+_fspick = declare_syscall("fspick", c_int, c_char_p, c_uint)
 _fsmount = declare_syscall("fsmount", c_int, c_uint, c_uint)
 _pivot_root = declare("pivot_root", c_char_p, c_char_p)
 _mount_setattr = declare_syscall("mount_setattr", c_int, c_char_p, c_uint, c_void_p, c_size_t)
@@ -116,6 +120,15 @@ def fsconfig_set_flag(fs_fd: int, key: bytes) -> None:
 
 def fsconfig_create(fs_fd: int) -> None:
     _fsconfig(fs_fd, FSCONFIG_CMD_CREATE, None, None, 0)
+
+
+def fsconfig_reconfigure(fs_fd: int) -> None:
+    _fsconfig(fs_fd, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+
+
+def fspick(mount_fd: int) -> int:
+    """Return a context of the file system that `mount_fd` is a mount of, to reconfigure it by."""
+    return _fspick(mount_fd, b"", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC)
 
 
 def fsmount(fs_fd: int, attributes: int) -> int:

@@ -14,10 +14,12 @@ from pyrun.linux.mount import (
     MS_REC,
     OPEN_TREE_CLONE,
     fsconfig_create,
+    fsconfig_reconfigure,
     fsconfig_set_flag,
     fsconfig_set_string,
     fsmount,
     fsopen,
+    fspick,
     mount,
     mount_setattr,
     move_mount,
@@ -80,9 +82,9 @@ class PlannedMount:
             raise mount.json.error("options", '"tmpcopyup" is for a mount of type "tmpfs"')
         for option in {COPY_SYMLINK, SOURCE_NOFOLLOW} & set(mount.options) if not self.is_bind else ():
             raise mount.json.error("options", f'"{option}" is for a bind mount')
-        if not self.is_bind and not self.type:
+        if not self.is_bind and not self.type and not self.options.remounts:
             raise mount.json.error("type", 'is required, unless the options say "bind" or "rbind"')
-        if self.is_bind and not self.source:
+        if self.is_bind and not self.source and not self.options.remounts:
             raise mount.json.error("source", "is required for a bind mount")
         if self.destination == "/proc" and self.type != "proc" and not self.is_bind:
             raise mount.json.error("destination", '"/proc" takes a mount of type "proc" or a bind of one')
@@ -106,7 +108,10 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
     try:
         if planned.options.copies_symlink and os.path.islink(planned.source):
             return _copy_symlink(tree, planned)
-        fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
+        if planned.options.remounts:
+            fd = _remount(tree, planned)
+        else:
+            fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
         propagate(fd, planned.options)
         return fd
     except OSError as error:
@@ -117,6 +122,25 @@ def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
 def describe(planned: PlannedMount) -> str:
     what = planned.source if planned.is_bind else planned.type
     return f'error mounting "{what}" to rootfs at "{planned.destination}"'
+
+
+def _remount(tree: Tree, planned: PlannedMount) -> int:
+    """Change the mount at the destination, and what it does not mention not; without "bind", its file system too."""
+    options = planned.options
+    target = tree.open(planned.destination)
+    fd = open_tree(b"", AT_EMPTY_PATH, dirfd=target)
+    os.close(target)
+    change_attributes(fd, *options.attributes)
+    change_attributes(fd, *options.recursive, recursive=True)
+    if not planned.is_bind:
+        read_only = [name for name in ("ro", "rw") if name in options.names()]
+        context = fspick(fd)
+        try:
+            _set_parameters(context, planned.type, read_only + options.superblock, options.data)
+            fsconfig_reconfigure(context)
+        finally:
+            os.close(context)
+    return fd
 
 
 def _copy_symlink(tree: Tree, planned: PlannedMount) -> int:
@@ -264,20 +288,24 @@ def configure(
     try:
         if source:
             fsconfig_set_string(fs, b"source", os.fsencode(source))
-        for flag in flags:
-            fsconfig_set_flag(fs, flag.encode())
-        for key, value in data:
-            try:
-                if value is None:
-                    fsconfig_set_flag(fs, os.fsencode(key))
-                else:
-                    fsconfig_set_string(fs, os.fsencode(key), os.fsencode(value))
-            except OSError as error:
-                raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
+        _set_parameters(fs, type_, flags, data)
         fsconfig_create(fs)
         return fsmount(fs, attributes)
     finally:
         os.close(fs)
+
+
+def _set_parameters(fs: int, type_: str, flags: "list[str]", data: "list[tuple[str, str | None]]") -> None:
+    for flag in flags:
+        fsconfig_set_flag(fs, flag.encode())
+    for key, value in data:
+        try:
+            if value is None:
+                fsconfig_set_flag(fs, os.fsencode(key))
+            else:
+                fsconfig_set_string(fs, os.fsencode(key), os.fsencode(value))
+        except OSError as error:
+            raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
 
 
 def _mount_by_string(target: int, planned: PlannedMount, data: "list[tuple[str, str | None]]") -> int:

@@ -76,6 +76,7 @@ SUPERBLOCK = {
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
 IDMAP = {"idmap": False, "ridmap": True}
 COPY_UP = "tmpcopyup"
+REMOUNT = "remount"
 # Of crun, for a bind whose source is a symlink: make the same symlink; bind the symlink, and not what it leads to.
 COPY_SYMLINK = "copy-symlink"
 SOURCE_NOFOLLOW = "src-nofollow"
@@ -89,6 +90,7 @@ MOUNT_OPTIONS = sorted(
         *BIND,
         *IDMAP,
         COPY_UP,
+        REMOUNT,
         COPY_SYMLINK,
         SOURCE_NOFOLLOW,
         "defaults",
@@ -105,6 +107,7 @@ class MountOptions:
     data                    (key, value) of the file system's own options; value None for a bare word
     bind, idmap             None, or whether it is recursive
     copies_up               whether a tmpfs begins with what is at its place
+    remounts                whether it changes the mount that is at its place
     copies_symlink, follows_source   what becomes of a bind's source that is a symlink
     """
 
@@ -117,6 +120,7 @@ class MountOptions:
         self.bind: bool | None = None
         self.idmap: bool | None = None
         self.copies_up = COPY_UP in options
+        self.remounts = REMOUNT in options
         self.copies_symlink = COPY_SYMLINK in options
         self.follows_source = SOURCE_NOFOLLOW not in options
         for option in options:
@@ -151,7 +155,7 @@ class MountOptions:
             self.bind = bool(self.bind) or BIND[option]
         elif option in IDMAP:
             self.idmap = bool(self.idmap) or IDMAP[option]
-        elif option not in ("defaults", COPY_UP, COPY_SYMLINK, SOURCE_NOFOLLOW):
+        elif option not in ("defaults", COPY_UP, REMOUNT, COPY_SYMLINK, SOURCE_NOFOLLOW):
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
 
