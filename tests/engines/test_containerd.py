@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from generated import findings, output_without_its_engine
 from harness import cgroups_named, mounts_below
 from tools import PYRUN, Daemon, Tool, needs, unmount_below, wait_until
 
@@ -180,3 +181,25 @@ def test_nothing_is_left_of_containers_made_at_once(containerd, full):
 
 def run_once(ctr, name):
     return ctr(*RUN, "--rm", IMAGE, name, "sh", "-c", "echo here; exit 4")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--privileged", "--net-host"),
+        ("--memory-limit", "67108864", "--cpus", "0.5", "--read-only"),
+        ("--seccomp",),
+    ],
+    ids=["plain", "privileged", "limits", "seccomp"],
+)
+def test_containerds_config_is_valid_and_runs(containerd, tmp_path, options):
+    containerd.ctr(*RUN, "--detach", *options, IMAGE, "config", "sleep", "1000", check=True)
+    try:
+        path = next((containerd.directory / "state").glob("**/config/config.json"))
+
+        assert findings(path) == ([], 0)
+        assert output_without_its_engine(path, tmp_path, "echo", "hello") == "hello\n"
+    finally:
+        containerd.ctr("task", "rm", "--force", "config")
+        containerd.ctr("container", "rm", "config")
