@@ -159,6 +159,11 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         {"bundle": ("b", "DIR", "directory of config.json, default: the current one")},
         "tell what create would do, in order, without doing it",
     ),
+    "doctor": (
+        "",
+        {"format": ("f", "table|json", "how to print it")},
+        "tell what this machine lacks for containers, what follows, and what mends it",
+    ),
     "features": ("", {}, "print what this runtime supports, as JSON"),
     "completion": ("bash|zsh|fish", {}, "print a script that completes verbs, options and ids in a shell"),
     "help": ("[COMMAND]", {}, "explain a command, with an example"),

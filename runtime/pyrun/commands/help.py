@@ -72,6 +72,10 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     ),
     "explain": ("Derived from the plan that create carries out; nothing is made.", "pyrun explain"),
     "validate": ("The exit status is 1 where something is wrong.", "pyrun validate"),
+    "doctor": (
+        "Containers run without what is limited, and not without what is missing: then the exit status is 1.",
+        "pyrun doctor",
+    ),
     "features": ("What pyrun can do, whatever this kernel can: `pyrun doctor` tells that.", "pyrun features"),
     "completion": (
         "The script asks `pyrun list` for ids when a key is pressed.",
