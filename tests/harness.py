@@ -124,12 +124,13 @@ class Container:
         self.runtime = runtime
         self.root = directory / "state"
         self.bundle = bundle
+        self.global_options = []
         self.id = f"test-{uuid.uuid4().hex[:12]}"
         self.pid_file = directory / f"{self.id}.pid"
         self.output_file = directory / f"{self.id}.output"
 
     def command(self, verb, *arguments):
-        return [str(self.runtime), "--root", str(self.root), verb, *map(str, arguments)]
+        return [str(self.runtime), "--root", str(self.root), *self.global_options, verb, *map(str, arguments)]
 
     def call(self, verb, *arguments, **options):
         """Run the runtime, whatever comes of it."""

@@ -17,6 +17,7 @@ KNOWN_TO_LACK = {
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
+    "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
     "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
 }
 
@@ -33,6 +34,8 @@ def lacks(what: str) -> bool:
         return not Path("/sys/fs/cgroup/memory").is_dir()
     if what == "cgroup v2 alone":
         return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    if what == "systemd":
+        return not Path("/run/systemd/private").exists()
     if what.startswith("cgroup "):
         return not controller_is_there(what.removeprefix("cgroup "))
     if what.startswith("namespace "):

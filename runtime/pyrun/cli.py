@@ -178,7 +178,8 @@ GLOBAL: "dict[str, Option]" = {
     "log": ("", "FILE", "write errors and warnings to this file too"),
     "log-format": ("", "text|json", "how to write it"),
     "debug": ("", "", "log what is about to be done"),
-    "systemd-cgroup": ("", "", "the systemd cgroup driver"),
+    "systemd-cgroup": ("", "", "have systemd make the cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME"),
+    "cgroup-manager": ("", "cgroupfs|systemd|disabled", "who makes the cgroups, if any"),
     "rootless": ("", "MODE", "accepted for compatibility: it is found out"),
     "criu": ("", "PATH", "accepted for compatibility, and ignored"),
     "version": ("v", "", "print the version"),
@@ -187,11 +188,16 @@ GLOBAL: "dict[str, Option]" = {
 
 
 class Settings:
-    """What the global options say: `root` is where the states of containers are, `root_given` whether that was said."""
+    """What the global options say.
 
-    def __init__(self, root: str, root_given: bool) -> None:
+    root, root_given    where the states of containers are, and whether that was said
+    cgroup_manager      who makes the cgroups: cgroupfs, systemd or disabled
+    """
+
+    def __init__(self, root: str, root_given: bool, cgroup_manager: str) -> None:
         self.root = root
         self.root_given = root_given
+        self.cgroup_manager = cgroup_manager
 
 
 def main() -> None:
@@ -319,9 +325,10 @@ def _settings(options: "dict[str, Any]") -> Settings:
     root = options.get("root", default_root())
     if root in ("", "/"):
         raise UsageError(f'invalid root "{root}": name a directory for the containers\' states')
-    if options.get("systemd_cgroup"):
-        raise UsageError("--systemd-cgroup is not supported yet: use the cgroupfs driver")
-    return Settings(os.path.abspath(root) if not root.startswith("/") else root, "root" in options)
+    manager = "systemd" if options.get("systemd_cgroup") else options.get("cgroup_manager", "cgroupfs")
+    if manager not in ("cgroupfs", "systemd", "disabled"):
+        raise UsageError(f'invalid cgroup-manager "{manager}": cgroupfs, systemd or disabled')
+    return Settings(os.path.abspath(root) if not root.startswith("/") else root, "root" in options, manager)
 
 
 def _check_count(verb: str, usage: str, positional: "list[str]") -> None:

@@ -1,4 +1,4 @@
-"""All other tests of this folder, in a virtual machine that has cgroup v2 alone."""
+"""All other tests of this folder, in virtual machines that have cgroup v2 alone, or systemd."""
 
 import os
 import subprocess
@@ -19,6 +19,16 @@ def test_everything_holds_on_v2_alone():
     """Two machines at once, each with half of the files: one has a single CPU."""
     files = sorted(path for path in HERE.glob("test_*.py") if path != Path(__file__).resolve())
     machines = [start(files[first::2]) for first in range(2)]
+    check(machines)
+
+
+@pytest.mark.timeout(SECONDS + 60)
+@pytest.mark.needs("root", "cgroup v1")
+def test_everything_that_needs_systemd_holds():
+    check([start(sorted(HERE.glob("test_systemd_*.py")), "--systemd")])
+
+
+def check(machines):
     outputs = [machine.communicate() for machine in machines]
 
     for machine, (output, complaint) in zip(machines, outputs):
@@ -27,8 +37,18 @@ def test_everything_holds_on_v2_alone():
         assert machine.returncode == 0, output + complaint
 
 
-def start(files):
-    vmrun = [f"{REPOSITORY}/tests/vmrun", "--timeout", str(SECONDS), "--dir", REPOSITORY, "--share", sys.prefix, "--"]
+def start(files, *options):
+    vmrun = [
+        f"{REPOSITORY}/tests/vmrun",
+        *options,
+        "--timeout",
+        str(SECONDS),
+        "--dir",
+        REPOSITORY,
+        "--share",
+        sys.prefix,
+        "--",
+    ]
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
     # Not as continuous integration's own machine: this one lacks other things, and skips by name.
     environment = {**os.environ, "CI": ""}

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class Cgroup:
-    """`paths` is the directory by controller, "" for the v2 hierarchy: what state.json keeps."""
+    """`paths` is the directory by controller, "" for the v2 hierarchy; `unit` is for those that systemd makes."""
+
+    unit = ""
 
     def __init__(self, paths: "dict[str, str]") -> None:
         self.paths = paths
@@ -87,6 +89,11 @@ class Cgroup:
         `optional` leaves out the hierarchies in which the caller may not make one, as runc does for a rootless
         container without limits.
         """
+        self.refuse_in_use()
+        self._create([name for name in self.paths if name == ""], optional)
+
+    def refuse_in_use(self) -> None:
+        """Raise ConfigError where the cgroup holds a process, or could not."""
         processes = self.processes()
         if processes:
             raise ConfigError(
@@ -95,7 +102,6 @@ class Cgroup:
             )
         if self.frozen():
             raise ConfigError(f"config.json: linux.cgroupsPath: the cgroup {self.directories[0]} is frozen")
-        self._create([name for name in self.paths if name == ""], optional)
 
     def create_v1(self, optional: bool = False) -> None:
         """Make the cgroup in the v1 hierarchies. A process can be born in the v2 cgroup while this goes on."""
@@ -109,6 +115,9 @@ class Cgroup:
         from pyrun.cgroup import creation
 
         self._made += creation.create(self.paths, controllers, optional)
+
+    def adopt(self, pid: int) -> None:
+        """Take the init in, where it was not born here and does not join by itself."""
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
         """Write the limits.
@@ -300,6 +309,22 @@ class Cgroup:
         if "freezer" in self.paths:
             for cgroup, _ in tree(self.paths["freezer"]):
                 freezer.thaw(Controller(cgroup, v2=False))
+
+
+class Nowhere(Cgroup):
+    """No cgroup of its own: the container is in the caller's, and its resources are not limited."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def check(self, resources: "Resources") -> None:
+        pass
+
+    def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
+        pass
+
+    def limit_memory(self, resources: "Resources") -> None:
+        pass
 
 
 def undo(made: "list[str]") -> None:

@@ -21,6 +21,12 @@ def unified_directory(pid: int) -> str:
     return locate(_memberships(_read(f"/proc/{pid}/cgroup"))[""], "").paths[""]
 
 
+def mount_points() -> "dict[str, str]":
+    """Return where each controller's hierarchy is mounted, "" being that of v2."""
+    mounts = _mounts(_read("/proc/self/mountinfo"), _memberships(_read("/proc/self/cgroup")))
+    return {controller: mount_point for controller, (_, mount_point) in mounts.items()}
+
+
 def clean(path: str) -> str:
     """Return linux.cgroupsPath without empty components; refuse what could leave the place it is relative to."""
     parts = [part for part in path.split("/") if part not in ("", ".")]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: "Settings", id_: str, **options: "Any") -> "int | None":
-    request = Request(settings.root, id_, **options)
+    request = Request(settings.root, id_, cgroup_manager=settings.cgroup_manager, **options)
     if not request.monitor:
         create(request)
         return None

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli import Settings
 
-CGROUP = {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True}
+CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
 
 ANNOTATIONS = [STDOUT, STDERR, KEEP_GROUPS, LANDLOCK, SCHED_CORE]
 

@@ -29,7 +29,9 @@ def run(
     id_, arguments = _split(list(words))
     if monitor and not detach:
         raise UsageError('"pyrun run --monitor" is for --detach: without, it waits itself')
-    request = Request(settings.root, id_ or _make_id(), detach=detach, arguments=arguments, **options)
+    manager = settings.cgroup_manager
+    id_or_new = id_ or _make_id()
+    request = Request(settings.root, id_or_new, cgroup_manager=manager, detach=detach, arguments=arguments, **options)
     # Who asks for the pid means to wait for it, as a subreaper can: the init must then become its child.
     request.monitor = monitor or (detach and not (request.pid_file or request.pidfd_socket))
     if detach:

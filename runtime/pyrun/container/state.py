@@ -45,6 +45,7 @@ class Container:
     cgroup_paths  controller -> directory
     mounts        (destination, number of the mount) of what `pyrun mount` has mounted
     device_changes  what `pyrun update` has added, as in linux.resources.devices
+    unit          the systemd unit that its cgroup is of, "" where it is none's
     hooks         as in config.json, those that run after create
     listener      (path, metadata) of linux.seccomp, where its filter has a listener that `start` must deliver
     shares_pids   whether its pid namespace is another's: then the end of its init does not end the other processes
@@ -72,9 +73,14 @@ class Container:
         self.annotations: dict[str, str] = {}
         self.cgroup_paths: dict[str, str] = {}
         self.intel_rdt: dict[str, Any] = {}
+        self.unit = ""
         self.hooks: dict[str, Any] = {}
 
     def cgroup(self) -> "Cgroup":
+        if self.unit:
+            from pyrun.cgroup.systemd import Scope
+
+            return Scope(self.cgroup_paths, self.unit)
         from pyrun.cgroup.group import Cgroup  # `list` and `state` of running containers need it rarely
 
         return Cgroup(self.cgroup_paths)
@@ -104,6 +110,7 @@ class Container:
             "annotations": self.annotations,
             "cgroupPaths": self.cgroup_paths,
             "intelRdt": self.intel_rdt,
+            "unit": self.unit,
             "hooks": self.hooks,
         }
         path = f"{self.directory}/{STATE_FILE}"
@@ -239,6 +246,7 @@ def load(root_directory: str, id_: str) -> Container:
     container.annotations = node.text_map("annotations")
     container.cgroup_paths = node.text_map("cgroupPaths")
     container.intel_rdt = node.object("intelRdt").properties
+    container.unit = node.string("unit")
     container.hooks = node.object("hooks").properties
     return container
 

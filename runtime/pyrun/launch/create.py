@@ -58,6 +58,10 @@ from pyrun.rootless import rootless
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.validate import validate, warnings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cgroup.group import Cgroup
+
 
 class Request:
     """What the caller of `create` or `run` wants, beside the bundle's config; the options as cli.py names them.
@@ -77,6 +81,7 @@ class Request:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
         preserve_fds: str = "0",
+        cgroup_manager: str = "cgroupfs",
         detach: bool = True,
         monitor: bool = False,
         init: bool = False,
@@ -92,6 +97,7 @@ class Request:
         self.pivot = not no_pivot
         self.keyring = not no_new_keyring
         self.preserved = descriptors.receive(preserve_fds)
+        self.cgroup_manager = cgroup_manager
         self.detach = detach
         self.monitor = monitor
         self.init = init
@@ -129,7 +135,7 @@ class Plan:
         self.bundle = os.getcwd()
         self.root = PlannedRoot(self.config, self.bundle, request.overlay)
         self.namespaces = Namespaces(linux)
-        self.cgroup = locate(linux.cgroups_path, request.id)
+        self.cgroup = _locate(self.config, request)
         self.cgroup_is_optional = not linux.cgroups_path and rootless()
         self.cgroup.check(linux.resources)
         self.class_of_service = None
@@ -156,6 +162,19 @@ def _streams(request: Request, terminal: bool) -> "list[int]":
     from pyrun.launch import streams  # few callers need it
 
     return streams.select(request.files, request.pipes)
+
+
+def _locate(config: Config, request: Request) -> "Cgroup":
+    path = config.linux.cgroups_path
+    if request.cgroup_manager == "systemd":
+        from pyrun.cgroup import systemd
+
+        return systemd.locate(path, request.id, config.annotations)
+    if request.cgroup_manager == "disabled":
+        from pyrun.cgroup.group import Nowhere
+
+        return Nowhere()
+    return locate(path, request.id)
 
 
 def create(request: Request) -> "tuple[Container, int]":
@@ -213,6 +232,7 @@ def _describe(container: Container, plan: Plan) -> None:
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
     container.intel_rdt = plan.class_of_service.paths() if plan.class_of_service else {}
+    container.unit = plan.cgroup.unit
     kinds = ("startContainer", "poststart", "poststop")
     container.hooks = {kind: [hook.json.properties for hook in config.hooks[kind]] for kind in kinds}
 
@@ -275,6 +295,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     ours.say("go")
 
     plan.cgroup.create_v1(plan.cgroup_is_optional)
+    plan.cgroup.adopt(child.pid)
     plan.cgroup.apply(linux.resources, memory=False)
     if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
         plan.cgroup.own(linux.host_uid(plan.process.user.uid))
