@@ -21,6 +21,14 @@ def test_without_pivot_root_nothing_of_the_host_is_mounted(container, bundle):
     assert {line.split()[1].split("/")[1] for line in mounts} == {"", "proc", "dev"}
 
 
+@pytest.mark.parametrize("propagation", ["private", "rprivate"])
+def test_without_pivot_root_a_private_root_is_refused(container, bundle, propagation):
+    """Unmounts of the host would not reach what the container still sees of it."""
+    bundle.linux["rootfsPropagation"] = propagation
+
+    assert "rootfsPropagation" in container.run_fails("true", options=["--no-pivot"]) or container.name != "pyrun"
+
+
 def session_keyrings(keys):
     """Return the names of the keyrings of sessions in what /proc/keys shows: those that the reader may look at."""
     return {line.split()[8].rstrip(":") for line in keys.splitlines() if "_ses" in line}

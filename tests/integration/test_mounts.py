@@ -451,3 +451,9 @@ def test_remount_of_what_is_no_mount_is_an_error(container, bundle):
     bundle.mount("/etc", "tmpfs", "tmpfs", "remount", "ro")
 
     assert 'rootfs at "/etc"' in container.run_fails("true")
+
+
+def test_a_relative_destination_is_taken_from_the_root(container, bundle, source):
+    bundle.mount("mnt/relative", "bind", source)
+
+    assert container.sh("grep -c ' /mnt/relative ' /proc/self/mountinfo") == "1"

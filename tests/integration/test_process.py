@@ -44,6 +44,14 @@ def test_home_is_looked_up_in_the_containers_passwd(container, bundle):
     assert container.sh("echo $HOME") == "/home/user"
 
 
+@pytest.mark.only_pyrun("crun 1.8 and runc 1.1 leave an empty HOME")
+def test_an_empty_home_is_looked_up_too(container, bundle):
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    bundle.process["env"] = ["PATH=/bin", "HOME="]
+
+    assert container.sh("echo $HOME") == "/root"
+
+
 def test_the_program_is_searched_in_the_configs_path(container, bundle):
     (bundle.rootfs / "opt").mkdir()
     (bundle.rootfs / "opt/mine").write_text("#!/bin/sh\necho mine\n")

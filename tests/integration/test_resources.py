@@ -1,6 +1,7 @@
 """linux.cgroupsPath, and linux.resources where each is seen: in the files of the container's cgroups."""
 
 import os
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -16,6 +17,10 @@ MB = 1 << 20
     [
         ({"memory": {"limit": 64 * MB}}, "memory", "memory.limit_in_bytes", str(64 * MB)),
         ({"memory": {"reservation": 32 * MB}}, "memory", "memory.soft_limit_in_bytes", str(32 * MB)),
+        ({"memory": {"limit": 64 * MB, "swap": 96 * MB}}, "memory", "memory.memsw.limit_in_bytes", str(96 * MB)),
+        ({"memory": {"swappiness": 10}}, "memory", "memory.swappiness", "10"),
+        ({"cpu": {"idle": 1}}, "cpu", "cpu.idle", "1"),
+        ({"cpu": {"quota": 50000, "burst": 20000}}, "cpu", "cpu.cfs_burst_us", "20000"),
         ({"cpu": {"shares": 512}}, "cpu", "cpu.shares", "512"),
         ({"cpu": {"quota": 50000, "period": 100000}}, "cpu", "cpu.cfs_quota_us", "50000"),
         ({"cpu": {"quota": 20000, "period": 200000}}, "cpu", "cpu.cfs_period_us", "200000"),
@@ -37,6 +42,58 @@ def test_a_limit_is_in_force(container, bundle, resources, controller, file, exp
     container.sleeping()
 
     assert container.cgroup_file(controller, file) == expected
+
+
+def test_the_oom_killer_can_be_disabled(container, bundle):
+    bundle.resources["memory"] = {"limit": 64 * MB, "disableOOMKiller": True}
+    container.sleeping()
+
+    assert "oom_kill_disable 1" in container.cgroup_file("memory", "memory.oom_control")
+
+
+# Mounted for this test alone: no machine has all of them mounted as v1.
+MOUNTED = """
+mkdir -p "$1"; mount -t cgroup -o "$2" cgroup "$1" || exit 77
+$3 run --detach --bundle "$4" "$5" < /dev/null > /dev/null
+cat "$1/$5/$6"
+$3 delete --force "$5"
+rmdir "$1/$5" 2> /dev/null && echo left behind
+umount "$1"
+"""
+
+
+@pytest.mark.only_pyrun("crun 1.8 and runc 1.1 look for controllers below /sys/fs/cgroup")
+@pytest.mark.parametrize(
+    "resources, controllers, file, expected",
+    [
+        ({"network": {"classID": 0x100001}}, "net_cls,net_prio", "net_cls.classid", "1048577"),
+        (
+            {"network": {"priorities": [{"name": "lo", "priority": 5}]}},
+            "net_cls,net_prio",
+            "net_prio.ifpriomap",
+            "lo 5",
+        ),
+        (
+            {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MB}]},
+            "hugetlb",
+            "hugetlb.2MB.limit_in_bytes",
+            "4194304",
+        ),
+    ],
+)
+def test_a_limit_of_a_controller_that_few_mount(container, bundle, tmp_path, resources, controllers, file, expected):
+    bundle.resources.update(resources)
+    bundle.process["args"] = ["sleep", "1000"]
+    bundle.save()
+    runtime = f"{container.runtime} --root {container.root}"
+    arguments = [tmp_path / "hierarchy", controllers, runtime, bundle.path, container.id, file]
+    command = ["unshare", "--mount", "sh", "-c", MOUNTED, "sh", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if result.returncode == 77:
+        pytest.skip(f"this machine lacks cgroup {controllers}: {result.stderr}")
+
+    assert expected in result.stdout.splitlines(), result
+    assert "left behind" not in result.stdout
 
 
 @pytest.mark.needs("/dev/vda")

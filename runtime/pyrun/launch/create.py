@@ -132,6 +132,8 @@ class Plan:
             raise ConfigError(
                 'config.json: linux.namespaces: "mount" is required: without it the mounts would be made on the host'
             )
+        if not request.pivot and linux.rootfs_propagation in ("private", "rprivate"):
+            raise linux.json.error("rootfsPropagation", "private is not safe without pivot_root: leave out --no-pivot")
         self.bundle = os.getcwd()
         self.root = PlannedRoot(self.config, self.bundle, request.overlay)
         self.namespaces = Namespaces(linux)

@@ -22,11 +22,7 @@ def start(container: Container, foreground: bool = False) -> None:
     lock = container.lock()
     try:
         _check(container.status())
-        before = hooks.of_kind("startContainer", container.hooks)
-        if before:
-            from pyrun.launch.join import run_hooks
-
-            run_hooks(container, "startContainer", before)
+        _run_hooks(container, "startContainer")
         if manager and os.path.isdir(f"{container.directory}/{NOTIFY}"):
             from pyrun.launch.notify import Notifications
 
@@ -39,7 +35,7 @@ def start(container: Container, foreground: bool = False) -> None:
 
             listener.deliver(connection.fileno(), container.pid, *container.listener, container, "created")
         gate.wait_for_program(connection)
-        _run_poststart(container)
+        _run_hooks(container, "poststart")
     finally:
         os.close(lock)
     if notifications:
@@ -53,10 +49,18 @@ def _check(status: str) -> None:
         raise Error("cannot start an already running container")
 
 
-def _run_poststart(container: Container) -> None:
-    """runtime.md#lifecycle: "If any poststart hook fails, the runtime MUST generate an error, stop the container"."""
+def _run_hooks(container: Container, kind: str) -> None:
+    """runtime.md#lifecycle: "If any ... hook fails, the runtime MUST generate an error, stop the container"."""
+    wanted = hooks.of_kind(kind, container.hooks)
+    if not wanted:
+        return
     try:
-        hooks.run("poststart", hooks.of_kind("poststart", container.hooks), container.oci_state("running"))
-    except Error:
+        if kind == "startContainer":
+            from pyrun.launch.join import run_hooks
+
+            run_hooks(container, kind, wanted)
+        else:
+            hooks.run(kind, wanted, container.oci_state("running"))
+    except (Error, OSError):
         signal(container, SIGKILL)
         raise
