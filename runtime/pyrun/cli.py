@@ -116,6 +116,14 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "print what a container uses, and when it is out of memory, as JSON",
     ),
+    "stats": (
+        "[ID...]",
+        {
+            "no-stream": ("", "", "print once, and exit"),
+            "format": ("f", "table|json", "how to print it; JSON is an object a line"),
+        },
+        "show what containers use, live",
+    ),
     "mount": (
         "ID SOURCE DEST",
         {
@@ -259,7 +267,7 @@ def run(arguments: "list[str]") -> int:
     check_verb(verb)
     settings = _settings(options)
     usage, known, _ = VERBS[verb]
-    takes_command = usage.endswith("...]") and "--" not in usage
+    takes_command = usage.endswith("...]") and "ID..." not in usage and "--" not in usage
     verb_options, positional = parse(rest, {**known, "help": GLOBAL["help"]}, stop_early=takes_command)
     if verb_options.pop("help", False):
         return _help(verb)

@@ -52,6 +52,11 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         _BEGIN + "pyrun update --memory 64m --pids-limit 20 web" + _END,
     ),
     "events": ("", _BEGIN + "pyrun events --stats web" + _END),
+    "stats": (
+        "Without an ID, of all that run. 100 % is one CPU; memory is without what the kernel can drop at once; "
+        "pressure is the share of the last ten seconds in which some process had to wait.",
+        _BEGIN + "pyrun stats --no-stream" + _END,
+    ),
     "mount": (
         "DEST is resolved in the container, and made where it is missing. An interpreter is never seen in there.",
         _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount -o ro web data /mnt\npyrun exec web ls /mnt\n"
