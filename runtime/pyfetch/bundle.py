@@ -13,7 +13,7 @@ import os
 from pyfetch import linux, overlay
 from pyfetch.digest import digest_of
 from pyfetch.document import Document, parse, to_json
-from pyfetch.errors import NotFound, UsageError
+from pyfetch.errors import NotFound, UsageError, translate
 from pyfetch.image import Image
 from pyfetch.limits import Limits
 from pyfetch.runtime_config import IdMappings, Settings, extra_files, runtime_config
@@ -90,7 +90,8 @@ class Maker:
 
     def check(self) -> None:
         """Raise what is wrong with the image's config or the user's settings, before the layers are fetched."""
-        runtime_config(self._image.config, self._settings, User(), self._mappings, self._progress.warn)
+        user = self._user(lambda find: User())
+        runtime_config(self._image.config, self._settings, user, self._mappings, self._progress.warn)
 
     def make_overlay(self, path: str) -> None:
         """Make a bundle on the layers that the store has."""
@@ -129,23 +130,24 @@ class Maker:
         """Make the folder `path`, filled by `fill` under another name; leave nothing if that fails."""
         above, name = os.path.split(path)
         folder = os.open(above, _DIRECTORY)
+        lock = self._store.lock(_name_of_lock(path))
         try:
             new = f".{name}.new"
-            lock = self._store.lock(_name_of_lock(path))
+            remove(new, folder)  # left over by a process that died: we hold the lock
+            os.mkdir(new, 0o700, dir_fd=folder)
             try:
-                remove(new, folder)  # left over by a process that died: we hold the lock
-                os.mkdir(new, 0o700, dir_fd=folder)
                 os.mkdir(os.path.join(new, "rootfs"), 0o755, dir_fd=folder)
                 fill(os.path.join(above, new))
                 os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)  # an empty folder is replaced
-            except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise UsageError(f"{path}: exists already") from None
-                raise
-            finally:
+            except BaseException:
                 remove(new, folder)
-                os.close(lock)
+                raise
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise UsageError(f"{path}: exists already") from None
+            raise translate(f"{path}: {error.strerror}", error) from error
         finally:
+            os.close(lock)
             os.close(folder)
 
     def _unpack(self, rootfs: str, downloads: "Downloads", limits: Limits) -> None:

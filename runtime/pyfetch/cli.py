@@ -7,7 +7,7 @@ import os
 import sys
 
 from pyfetch import __version__
-from pyfetch.errors import Error, exit_status, reason
+from pyfetch.errors import Error, exit_status, reason, translate
 from pyfetch.options import VERBS, Arguments, parse
 from pyfetch.store import Store, default_path
 
@@ -25,6 +25,8 @@ def main() -> "NoReturn":
         sys.stdout.flush()
     except BrokenPipeError:
         status = 1  # whoever reads our output has gone; nobody is left to tell
+    except OSError as error:
+        status = _fail(translate(f"standard output: {error.strerror}", error))
     os._exit(status)  # threads that wait for a network need not be waited for
 
 

@@ -299,7 +299,7 @@ def _hang_up(sock: "socket.socket | None") -> None:
 
 
 def _unavailable(origin: Origin, error: Exception) -> NetworkError:
-    text = printable(str(error) or type(error).__name__, 300)
+    text = printable(getattr(error, "strerror", None) or str(error) or type(error).__name__, 300)
     if type(error).__name__ == "SSLCertVerificationError":
         return NetworkError(f"{origin}: {text}: put its authority into certs.d, or use --insecure")
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME:

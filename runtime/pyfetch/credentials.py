@@ -163,8 +163,11 @@ def _talk(process: "Popen[bytes]", program: str, request: bytes) -> bytes:
     output = bytearray()
     deadline = time.monotonic() + _HELPER_SECONDS
     try:
-        process.stdin.write(request)
-        process.stdin.close()
+        try:
+            process.stdin.write(request)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it has answered without reading what is asked
         while len(output) < _MAXIMUM_SIZE:
             ready, _, _ = select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))
             if not ready:

@@ -41,4 +41,4 @@ def did_you_mean(name: str, known: "Iterable[str]", likeness: float = 0.6) -> st
 
 def mistaken_verb(words: "list[str]") -> str:
     """The same for a word that was taken for the name of an image, and is more like a verb's."""
-    return did_you_mean(words[0], VERBS, 0.75) if words and words[0] not in VERBS else ""
+    return did_you_mean(words[0], VERBS, 0.75) if words and words[0] not in VERBS and words[0][:1] != "-" else ""

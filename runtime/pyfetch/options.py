@@ -58,6 +58,19 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def positive(text: str) -> int:
+    value = natural(text)
+    if value == 0:
+        raise ValueError("at least 1")
+    return value
+
+
+def existing_file(text: str) -> str:
+    if not os.path.isfile(text):
+        raise ValueError(f"{text}: no such file")
+    return text
+
+
 def seconds(text: str) -> float:
     try:
         value = float(text)
@@ -104,13 +117,13 @@ _OPTIONS = {
         Option("--network", "none|host", "none has loopback only (default)", "none", one_of("none", "host")),
         Option("--read-only", "", "the root file system cannot be written to"),
         Option("-t, --tty", "", "the container has a terminal"),
-        Option("--authfile", "FILE", "credentials, as docker and podman keep them"),
+        Option("--authfile", "FILE", "credentials, as docker and podman keep them", "", existing_file),
         Option("--username", "NAME", "log in, with the password from --password-stdin"),
         Option("--password-stdin", "", "read the password from standard input"),
         Option("--insecure", "", "allow this registry plain HTTP, or a certificate of nobody"),
         Option("--retries", "N", "attempts without progress before giving up (5)", 5, natural),
         Option("--timeout", "SECONDS", "silence after which a server is given up (60)", 60.0, seconds),
-        Option("--jobs", "N", "layers to fetch at the same time (4)", 4, natural),
+        Option("--jobs", "N", "layers to fetch at the same time (4)", 4, positive),
         Option("--max-size", "BYTES", "of what an image unpacks to (64G)", 64 << 30, size),
         Option("--max-files", "N", "of what an image unpacks to (4000000)", 4_000_000, natural),
     ],

@@ -122,7 +122,8 @@ class _Patience:
 
     def wait(self, error: Unavailable) -> None:
         if self._left == 0:
-            raise NetworkError(f"{error} (tried {self._retries + 1} times)") from error
+            times = f" (tried {self._retries + 1} times)" if self._retries else ""
+            raise NetworkError(f"{error}{times}") from error
         self._left -= 1
         ceiling = min(_LONGEST_WAIT, 0.5 * 2 ** (self._retries - self._left))
         delay = random.uniform(0.1, ceiling) if error.delay is None else error.delay
@@ -145,6 +146,7 @@ class _Repository:
         self._lock = threading.Lock()
         self._found: tuple[Origin, Authenticator] | None = None
         self._warnings: set[str] = set()
+        self._manifest_name = f"manifest for {reference.familiar()}"
 
     def __str__(self) -> str:
         return str(self._endpoint)
@@ -156,7 +158,7 @@ class _Repository:
         if response.status == 200 and is_digest(digest):  # not its Content-Length, which proxies set to 0
             return Descriptor(_media_type(response), digest, -1), None
         if response.status == 401:
-            self._check(response, tag)
+            self._check(response, self._manifest_name)
         # Some registries know no HEAD, or do not say the digest: then the document itself has to come.
         data, media_type = self._manifest(tag)
         descriptor = Descriptor(media_type, digest_of(data), len(data))
@@ -174,7 +176,7 @@ class _Repository:
 
     def _manifest(self, version: str) -> "tuple[bytes, str]":
         response = self._get("manifests", version, {"Accept": ACCEPT})
-        self._check(response, version)
+        self._check(response, self._manifest_name)
         data = response.read_all(MAXIMUM_SIZE)
         if len(data) > MAXIMUM_SIZE:
             raise VerificationError(f"{self._endpoint}: a manifest of more than {MAXIMUM_SIZE} bytes")
@@ -186,7 +188,7 @@ class _Repository:
         if response.status == 416 or (response.status == 206 and not _is_rest(response, descriptor, offset)):
             response.close()
             response = self._get("blobs", descriptor.digest, {})
-        self._check(response, descriptor.digest)
+        self._check(response, f"blob {descriptor.digest} of {self._reference.familiar()}")
         return self._pieces(response, descriptor, 0 if response.status == 206 else offset, offset)
 
     def _pieces(self, response: Response, descriptor: Descriptor, skip: int, offset: int) -> "Iterator[bytes]":
@@ -210,8 +212,8 @@ class _Repository:
         finally:
             response.close()
 
-    def _check(self, response: Response, version: str) -> None:
-        """Raise what the status means."""
+    def _check(self, response: Response, what: str) -> None:
+        """Raise what the status means for `what` was asked for."""
         status = response.status
         if status in (200, 206):
             return
@@ -222,8 +224,8 @@ class _Repository:
                 f"pull access denied for {name}, repository does not exist or may require 'docker login': {text}"
             )
         if status == 404:
-            raise NotFound(f"manifest for {name} not found: {text}")
-        raise NetworkError(f"{self._endpoint}: {version}: {text}")
+            raise NotFound(f"{what} not found: {text}")
+        raise NetworkError(f"{self._endpoint}: {what}: {text}")
 
     def _get(self, kind: str, version: str, headers: "dict[str, str]", method: "str" = "GET") -> Response:
         """Send a request, authenticate when asked to, follow redirects; raise Unavailable for what may pass."""

@@ -10,7 +10,7 @@ docker-archive:FILE[:TAG]            what `docker save` writes
 import os
 import sys
 
-from pyfetch.errors import NotFound, UsageError
+from pyfetch.errors import NotFound, UsageError, VerificationError
 from pyfetch.reference import Reference, parse_reference
 
 TYPE_CHECKING = False
@@ -50,7 +50,10 @@ class Place:
             file = open(self.path, "rb", buffering=0) if self.path else sys.stdin.buffer
         except FileNotFoundError:
             raise NotFound(f"{self.path}: no such file") from None
-        files = open_archive(file, os.path.join(store.path, "partial"))
+        try:
+            files = open_archive(file, os.path.join(store.path, "partial"))
+        except VerificationError as error:
+            raise VerificationError(f"{place}: not a tar archive, or a damaged one: {error}") from error
         # docker save has written both kinds in one archive since docker 25.
         is_oci = self.kind == "oci-archive" or (not self.path and files.has("index.json"))
         return Layout(files, place, self.wanted) if is_oci else DockerArchive(files, place, self.wanted)

@@ -22,21 +22,21 @@ class User:
 
 
 def needs_files(text: str) -> bool:
-    """Tell whether `text` can only be understood with the image's files at hand."""
-    user, _, group = text.partition(":")
+    """Tell whether `text` can only be understood with the image's files at hand; refuse what is no user at all."""
+    user, colon, group = text.partition(":")
+    if text and (not user or (colon and not group) or ":" in group):
+        raise UsageError(f"invalid user {text[:80]!r}")
     return bool(text) and not (_number(user) is not None and _number(group) is not None)
 
 
 def find_user(text: str, root: int) -> User:
-    """Return the user that `text` names: user, uid, user:group, uid:gid and so on; "" is root.
+    """Return the user that `text`, seen by needs_files, names: user, uid, user:group, uid:gid and so on; "" is root.
 
     `root` is a descriptor of the image's root directory; it is not used where needs_files says no.
     """
-    name, colon, group = text.partition(":")
+    name, _, group = text.partition(":")
     if not text:
         return User()
-    if not name or (colon and not group) or ":" in group:
-        raise UsageError(f"invalid user {text[:80]!r}")
     uid, gid = _number(name), _number(group) if group else None
     if uid is not None and gid is not None:
         return User(uid, gid)

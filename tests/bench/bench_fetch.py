@@ -4,10 +4,9 @@
 
 A docker-registry on loopback serves two images: the files of DIR (a debootstrap minbase tree, say; without it, small
 files of this machine) and one large file. Each tool pulls each image cold, with nothing in its store, `rounds` times;
-the tools take turns, so that a busy machine is busy for all. Then pyfetch alone, warm: by digest, all in the store.
-Prints medians.
-
-docker pull is measured if a daemon answers at DOCKER_HOST, or at the default socket, and may use the registry.
+the tools take turns, so that a busy machine is busy for all. docker pull asks a dockerd of our own, whose memory is
+what counts. Then pyfetch alone, warm: by digest, all in the store; beside it a start of the interpreter that does
+nothing. Prints medians. Run build_zipapp.py before, or name the command in PYFETCH.
 """
 
 import argparse
@@ -27,8 +26,8 @@ sys.path[:0] = [os.path.join(os.path.dirname(HERE), "registry")]
 
 from images import Image, entry, tar  # noqa: E402
 
-PYFETCH = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.path.join(ROOT, "runtime")}
+PYFETCH = shlex.split(os.environ.get("PYFETCH", os.path.join(ROOT, "dist/pyfetch")))
+PYTHON = "/usr/bin/python3"
 PORT = 50997
 
 
@@ -40,13 +39,15 @@ def main():
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR"))
     registry = start_registry(folder)
+    docker = start_docker(folder)
     try:
         for name, image, files, size in make_images(folder, options):
             push(folder, name, image)
-            compare(folder, name, image, files, size, options.rounds)
+            compare(folder, name, image, files, size, options.rounds, docker)
     finally:
-        registry.kill()
-        registry.wait()
+        for daemon in filter(None, (registry, docker)):
+            daemon.terminate()
+            daemon.wait()
         for command in (["podman", *podman_storage(folder), "rmi", "-fa"], ["umount", "-l", *mounts_below(folder)]):
             subprocess.run(command, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,6 +65,25 @@ def start_registry(folder):
     )
     time.sleep(1)
     return process
+
+
+def start_docker(folder):
+    """Start a dockerd without a network of its own, or return None."""
+    if not shutil.which("dockerd"):
+        return None
+    places = ["--data-root", f"{folder}/docker", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/docker.pid"]
+    network = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
+    command = ["dockerd", "--host", f"unix://{folder}/docker.sock", *places, *network]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if subprocess.run([*docker_client(folder), "version"], capture_output=True).returncode == 0:
+            break
+        time.sleep(0.1)
+    return process
+
+
+def docker_client(folder):
+    return ["docker", "--host", f"unix://{folder}/docker.sock"]
 
 
 def make_images(folder, options):
@@ -140,12 +160,13 @@ def tools(folder, name):
         ),
         "podman pull": ([[*podman, "rmi", "-fa"]], [[*podman, "pull", "-q", "--tls-verify=false", reference]]),
     }
-    if shutil.which("docker") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0:
-        found["docker pull"] = ([["docker", "rmi", "-f", reference]], [["docker", "pull", "-q", reference]])
+    if os.path.exists(f"{folder}/docker.sock"):
+        docker = docker_client(folder)
+        found["docker pull"] = ([[*docker, "rmi", "-f", reference]], [[*docker, "pull", "-q", reference]])
     return found
 
 
-def compare(folder, name, image, files, size, rounds):
+def compare(folder, name, image, files, size, rounds, docker):
     times = {tool: [] for tool in tools(folder, name)}
     memory = dict.fromkeys(times, 0)
     for _ in range(rounds):
@@ -156,6 +177,8 @@ def compare(folder, name, image, files, size, rounds):
             measured = [measure(command) for command in commands]
             times[tool].append(sum(seconds for seconds, _ in measured))
             memory[tool] = max(memory[tool], *(kilobytes for _, kilobytes in measured))
+    if docker is not None:
+        memory["docker pull"] = peak_of(docker.pid)
     print(f"\n{name}, cold: {files} files, {size >> 20} MiB unpacked, {len(image.layers[0]) >> 20} MiB compressed")
     print(f"{'':20} {'median s':>9} {'min s':>7} {'MiB':>6} {'files/s':>8} {'MB/s':>6}")
     for tool, seconds in times.items():
@@ -168,9 +191,14 @@ def compare(folder, name, image, files, size, rounds):
 def warm(folder, name, image, rounds):
     reference = f"127.0.0.1:{PORT}/{name}@{image.digest}"
     command = [*PYFETCH, "-q", "--store", f"{folder}/store", reference]
-    subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
-    seconds = [measure(command)[0] for _ in range(4 * rounds)]
-    print(f"{'pyfetch, warm':20} {statistics.median(seconds) * 1000:7.1f} ms {min(seconds) * 1000:5.1f} ms")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    commands = {"pyfetch, warm": command, "python, nothing": [PYTHON, "-IS", "-c", "pass"]}
+    times = {name: [] for name in commands}
+    for _ in range(10 * rounds):
+        for name, command in commands.items():
+            times[name].append(measure(command)[0])
+    for name, seconds in times.items():
+        print(f"{name:20} {statistics.median(seconds) * 1000:7.1f} ms {min(seconds) * 1000:5.1f} ms")
 
 
 # In a small process, whose child starts small: after a fork, ru_maxrss begins with what the parent has.
@@ -186,11 +214,17 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 def measure(command):
     """Return (wall seconds, peak kilobytes) of a command."""
-    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{command}: {done.stderr}")
     seconds, kilobytes = done.stdout.split()
     return float(seconds), int(kilobytes)
+
+
+def peak_of(pid):
+    """Return the kilobytes that a daemon had at the most."""
+    with open(f"/proc/{pid}/status") as file:
+        return int(next(line for line in file if line.startswith("VmHWM")).split()[1])
 
 
 def mounts_below(folder):

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 
+import pytest
 from conftest import COMMAND
 from images import Image, tar
 
@@ -97,9 +98,69 @@ def test_a_hostile_error_text_cannot_steer_the_terminal(pyfetch, registry):
     assert "\x1b" not in error and "\u202e" not in error and "\x07" not in error
 
 
-def test_a_wrong_option_is_a_usage_error(pyfetch):
-    assert pyfetch.fails("--no-such-option", "x")[0] == 2
-    assert pyfetch.fails()[0] == 2
+WRONG = [
+    "",
+    "--no-such-option x",
+    "--platform a/b/c/d x",
+    "--pull sometimes x",
+    "--overlay=1 x",
+    "-q=1 x",
+    "--env =x x",
+    "--user 4294967295 x",
+    "--user : x",
+    "--workdir relative x",
+    "--network bridge x",
+    "--authfile missing x",
+    "--username me x",
+    "--password-stdin x",
+    "--retries many x",
+    "--timeout 0 x",
+    "--jobs 0 x",
+    "--max-size 1Q x",
+    "--max-files -3 x",
+    "--entrypoint x",
+    "a b c",
+    "images x",
+    "rm",
+    "save a b",
+]
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_typed_wrong_is_a_usage_error_in_one_line_and_makes_nothing(pyfetch, registry, busybox, words):
+    name = registry.add(busybox)
+    words = [name if word == "x" and at else word for at, word in enumerate(words.split())]
+    status, _ = pyfetch.fails(*words)
+
+    assert status == 2
+    assert registry.count("GET", "/blobs/") <= 1  # the config, which may say who the user is
+    assert not (pyfetch.store / "bundles").exists() or os.listdir(pyfetch.store / "bundles") == []
+
+
+@pytest.mark.parametrize("command", ["{name}", "images", "save {name}", "--help"])
+def test_a_full_standard_output_is_a_disk_error(pyfetch, registry, busybox, command):
+    name = registry.add(busybox)
+    pyfetch.ok(name)
+    with open("/dev/full", "w") as full:
+        command = [*pyfetch.command, *command.format(name=name).split()]
+        done = subprocess.run(command, env=pyfetch.environment, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1] == "pyfetch: error: standard output: No space left on device"
+
+
+@pytest.mark.needs("root")
+def test_a_read_only_file_system_is_a_disk_error_that_names_the_place(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    pyfetch.ok(name)
+    frozen = pyfetch.folder / "frozen"
+    frozen.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "frozen", frozen], check=True)
+    tries = [[name, frozen / "b"], ["save", name, "-o", frozen / "x"], ["--store", frozen / "store", name]]
+    failures = [pyfetch.fails(*words) for words in tries]
+
+    assert [status for status, _ in failures] == [7, 7, 7]
+    assert [error.split(": ")[2] for _, error in failures] == [f"{frozen}/{part}" for part in ("b", "x", "store")]
 
 
 def test_help_and_version_are_printed(pyfetch):

@@ -164,8 +164,9 @@ def test_rm_refuses_a_bundle_whose_container_runs(pyfetch, registry, busybox):
     try:
         assert process.stdin is not None
         for _ in range(100):
-            if subprocess.run(["runc", "state", "pyfetch-busy"], capture_output=True).returncode == 0:
+            if b'"running"' in subprocess.run(["runc", "state", "pyfetch-busy"], capture_output=True).stdout:
                 break
+            time.sleep(0.05)
         status, error = pyfetch.fails("rm", "bundle")
 
         assert status == 2

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
+    if bool(arguments.username) != arguments.password_stdin:
+        raise UsageError("--username and --password-stdin go together: the password is read from standard input")
     progress = open_progress(arguments.quiet, arguments.json)
     try:
         print(_Pull(arguments, store, mappings, progress).run())
@@ -133,8 +135,7 @@ class _Pull:
         options.timeout = self._arguments.timeout
         options.retries = self._arguments.retries
         if self._arguments.username:
-            password = sys.stdin.readline().rstrip("\n") if self._arguments.password_stdin else ""
-            options.login = Credentials(self._arguments.username, password)
+            options.login = Credentials(self._arguments.username, sys.stdin.readline().rstrip("\n"))
         return options
 
     def _resolver(self, source: "Source | None") -> Resolver:

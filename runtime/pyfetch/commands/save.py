@@ -9,7 +9,7 @@ import sys
 
 from pyfetch.archives import CONTAINERD_NAME
 from pyfetch.commands.inspect import find_image
-from pyfetch.errors import NotFound, UsageError
+from pyfetch.errors import NotFound, UsageError, translate
 from pyfetch.image import Image, stored_image
 from pyfetch.manifest import OCI_INDEX, Descriptor
 from pyfetch.store import REF_NAME, Store
@@ -41,6 +41,8 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
         with open(temporary, "xb") as file:
             _write(file, store, image, name)
         os.rename(temporary, arguments.output)
+    except OSError as error:
+        raise translate(f"{arguments.output}: {error.strerror}", error) from error
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)
