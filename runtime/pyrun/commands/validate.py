@@ -24,7 +24,7 @@ def run(settings: "Settings", bundle: str = ".", format: str = "text") -> int:
     """
     if format not in ("text", "json"):
         raise UsageError(f'invalid format "{format}": text or json')
-    errors, cautions = _check(f"{bundle}/config.json")
+    errors, cautions = check(f"{bundle}/config.json")
     if format == "json":
         found = [_entry("error", one) for one in errors] + [_entry("warning", one) for one in cautions]
         print(encode({"valid": not errors, "findings": found}, indent="  "))
@@ -35,7 +35,7 @@ def run(settings: "Settings", bundle: str = ".", format: str = "text") -> int:
     return 1 if errors else 0
 
 
-def _check(path: str) -> "tuple[list[str], list[str]]":
+def check(path: str) -> "tuple[list[str], list[str]]":
     """Return the errors and the warnings. Of wrong types only the first is found: what comes after depends on them."""
     try:
         watched = Watched(load(path, "config.json").properties, "config.json: ")
