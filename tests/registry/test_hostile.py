@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 from images import Image, digest_of, directory, entry, hard_link, index_of, symlink, tar, zstd
+from misbehaving import Server
 
 
 @pytest.fixture
@@ -510,7 +511,58 @@ def test_labels_become_annotations_except_those_that_runtimes_act_on(pyfetch):
     }
 
 
+def test_every_row_of_the_conversion_is_an_annotation(pyfetch):
+    image = Image(tar("x"))
+    image.config.update({"os.version": "1.2", "os.features": ["a", "b"], "variant": "v3"})
+    image.config.update({"author": "me", "created": "2026-01-01T00:00:00Z"})
+    image.seal()
+    image.write_layout(pyfetch.folder / "layout", "x")
+    config = json.loads(open(pyfetch.ok("oci:layout:x") + "/config.json").read())
+
+    assert config["annotations"] == {
+        "org.opencontainers.image.os": "linux",
+        "org.opencontainers.image.os.version": "1.2",
+        "org.opencontainers.image.os.features": "a,b",
+        "org.opencontainers.image.architecture": "amd64",
+        "org.opencontainers.image.variant": "v3",
+        "org.opencontainers.image.author": "me",
+        "org.opencontainers.image.created": "2026-01-01T00:00:00Z",
+    }
+
+
+# F14
+
+
+@pytest.mark.parametrize("kind", ["nondistributable.v1.tar+gzip", "v1.tar+gzip"])
+def test_the_addresses_of_a_foreign_layer_are_never_asked(pyfetch, registry, kind):
+    elsewhere = Server()
+    image = Image(tar("x"), media_type=f"application/vnd.oci.image.layer.{kind}")
+    layer = image.manifest["layers"][0]
+    layer["urls"] = [f"http://{elsewhere.host}/layer"]
+    image.descriptor = image.add(json.dumps(image.manifest).encode(), image.manifest["mediaType"])
+    name = registry.add(image)
+    served = pyfetch.run(name)
+    del registry.blobs[layer["digest"]]
+    status, _ = pyfetch.fails(name, "--store", pyfetch.folder / "other")
+    elsewhere.close()
+
+    assert served.returncode == 0
+    assert ("only the registry is asked" in served.stderr) == ("nondistributable" in kind)
+    assert (status, elsewhere.requests) == (3, [])
+
+
 # F25, F26
+
+
+def test_two_pulls_of_one_bundle_at_once_make_it_once(pyfetch, registry):
+    registry.delay = 0.05
+    name = registry.add(Image(tar(*(f"file{n}" for n in range(50)))))
+    processes = [pyfetch.start(name, "bundle", "--copy") for _ in range(3)]
+    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+    assert sorted(process.returncode for process in processes) == [0, 2, 2], errors
+    assert sum("exists already" in error for error in errors) == 2
+    assert len(os.listdir(pyfetch.folder / "bundle/rootfs")) == 50
 
 
 def test_no_space_is_told_before_the_download(pyfetch, registry):

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
@@ -111,6 +112,29 @@ def test_extended_attributes_are_kept_except_those_that_steer_the_host(pyfetch, 
     assert os.getxattr(f"{root}/f", "user.note") == b"a\x00b\xff"
     assert os.getxattr(f"{root}/f", "security.capability") == capability
     assert not {n for n in os.listxattr(f"{root}/f") if "overlay" in n or "selinux" in n}
+
+
+@BOTH
+def test_access_control_lists_are_kept(pyfetch, mode):
+    # posix_acl_xattr.h: version 2, then tag, permissions and id: the owner, user 1000, the group, the mask, others.
+    entries = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 4, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in entries)
+    info = tarfile.TarInfo("f")
+    root = applied(pyfetch, raw_pax(record(b"SCHILY.xattr.system.posix_acl_access=" + acl), info), mode=mode)
+
+    assert os.getxattr(f"{root}/f", "system.posix_acl_access") == acl
+
+
+def test_a_global_header_is_that_of_all_entries_behind_it(pyfetch):
+    buffer = io.BytesIO()
+    headers = {"comment": "0123456789abcdef0123456789abcdef01234567", "mtime": "7"}  # git archive writes the first
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=headers) as archive:
+        for name in ("a", "b"):
+            archive.addfile(tarfile.TarInfo(name))
+    root = applied(pyfetch, buffer.getvalue())
+
+    assert names(root) == ["a", "b"]
+    assert [os.stat(f"{root}/{name}").st_mtime for name in names(root)] == [7, 7]
 
 
 def record(text):

@@ -101,6 +101,27 @@ def test_hosts_toml_is_understood(pyfetch, registry, mirror):
     assert all(f"ns={registry.host}" in r.path for r in mirror.requests)
 
 
+def test_hosts_toml_of_the_default_is_for_every_other_registry(pyfetch, registry, mirror):
+    hosts_toml(pyfetch, "_default", f'[host."http://{mirror.host}"]\n')
+    mirror.add(Image(tar("x")))
+
+    assert pyfetch.ok("registry.invalid/test:1")
+    assert any("ns=registry.invalid" in r.path for r in mirror.requests)
+
+
+@pytest.mark.needs("root")
+def test_dockers_mirrors_are_for_docker_hub(pyfetch, mirror):
+    folder = pyfetch.folder / "etc/docker"
+    folder.mkdir(parents=True)
+    (folder / "daemon.json").write_text(json.dumps({"registry-mirrors": [f"http://{mirror.host}"]}))
+    over_etc(pyfetch)
+    mirror.before = lambda h: setattr(h, "path", h.path.replace("/library/test", "/test")) and False
+    mirror.add(Image(tar("x")))
+
+    assert pyfetch.ok("test:1")
+    assert any("/v2/library/test/" in r.path for r in mirror.requests)
+
+
 def test_a_mirror_gets_its_own_credentials_only(pyfetch, registry, mirror):
     secret = base64.b64encode(b"me:secret").decode()
     (pyfetch.home / ".docker").mkdir()

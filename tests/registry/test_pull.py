@@ -154,6 +154,8 @@ def test_the_platform_of_this_machine_is_chosen_from_an_index(pyfetch, registry)
     assert os.listdir(pyfetch.copy(name)) == ["intel"]
     pyfetch.ok("rm", "bundle")
     assert os.listdir(pyfetch.copy(name, "--platform", "linux/arm64")) == ["arm"]
+    pyfetch.ok("rm", "bundle")
+    assert os.listdir(pyfetch.copy(name, env={"DOCKER_DEFAULT_PLATFORM": "linux/arm64"})) == ["arm"]
 
 
 def test_a_platform_that_is_not_there_is_an_error_that_lists_those_that_are(pyfetch, registry):

@@ -1,6 +1,8 @@
 """What may pass is tried again, as the server asks; what will not pass is not."""
 
+import gzip
 import json
+import os
 import time
 from email.utils import formatdate
 
@@ -126,6 +128,36 @@ def test_chunked_bodies_lower_case_headers_and_closed_connections_are_understood
     registry.before = before
 
     assert pyfetch.ok(registry.add(image))
+
+
+@pytest.mark.parametrize("kind", ["/manifests/1", "/blobs/"])
+def test_what_a_proxy_has_compressed_on_its_way_is_refused(pyfetch, registry, kind):
+    """We ask for `identity`: what is compressed all the same has another digest than what was pushed."""
+    image = Image(tar("x"))
+    registry.no_digest = True
+
+    def compress(handler):
+        if kind not in handler.path or handler.command == "HEAD":
+            return False
+        version = handler.path.rpartition("/")[2]
+        data = image.blobs[image.digest if version == "1" else version]
+        handler.reply(200, gzip.compress(data), Content_Encoding="gzip")
+        return True
+
+    registry.head = False
+    registry.before = compress
+    status, _ = pyfetch.fails(registry.add(image), "bundle")
+
+    assert status == 6
+    assert not os.path.exists(pyfetch.folder / "bundle")
+
+
+def test_an_answer_of_a_thousand_headers_is_refused(pyfetch, registry):
+    headers = {f"X-{number}": "x" for number in range(1000)}
+    registry.before = lambda h: "/manifests/" in h.path and (h.reply(200, b"{}", **headers), True)[1]
+    status, _ = pyfetch.fails(registry.add(Image(tar("x"))), "--retries", "0")
+
+    assert status == 5
 
 
 def test_a_warning_of_the_registry_is_shown_once(pyfetch, registry):
