@@ -101,7 +101,9 @@ def to_json(value: object) -> str:
         return f"[{', '.join(map(to_json, value))}]"
     if isinstance(value, str):
         return str(quote(value))
-    return {"True": "true", "False": "false", "None": "null"}.get(str(value), str(value))
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
 
 
 def _load(text: str) -> "Any":
@@ -113,13 +115,7 @@ def _load(text: str) -> "Any":
         pass  # the scanner cannot say what is wrong (in 3.11 a syntax error is a SystemError); json can
     import json
 
-    context = _Context
-    return json.loads(
-        text,
-        object_pairs_hook=context.object_pairs_hook,
-        parse_int=context.parse_int,
-        parse_constant=context.parse_constant,
-    )
+    return json.loads(text, object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse)
 
 
 def _unique(pairs: "list[tuple[str, Any]]") -> "dict[str, Any]":

@@ -144,6 +144,8 @@ class _Line:
         self._from = 0
 
     def update(self, state: str, position: int) -> None:
+        if state == "Extracting" and self._state in ("Downloading", "Verifying Checksum"):
+            return  # both go on at the same time: shown is the one that the other waits for
         if state != self._state:
             self._since, self._from = time.monotonic(), position
         self._state, self._position = state, position

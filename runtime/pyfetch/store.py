@@ -167,15 +167,6 @@ class Store:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return lock
 
-    def check_space(self, size: int) -> None:
-        """Refuse what cannot fit, before it is downloaded."""
-        status = os.statvfs(self.path)
-        free = status.f_bavail * status.f_frsize
-        if size > free:
-            raise DiskError(
-                f"{self.path}: no space left on device: {size} bytes needed, {free} free; try `pyfetch prune`"
-            )
-
     def _file(self, name: str) -> str:
         return os.path.join(self.path, name)
 
@@ -187,6 +178,20 @@ class Store:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
         os.rename(temporary, self._file(name))
+
+
+def check_space(needs: "list[tuple[str, int]]") -> None:
+    """Refuse what cannot fit, before it is downloaded. `needs` says how much goes into which folder."""
+    by_device: dict[int, tuple[str, int]] = {}
+    for folder, size in needs:
+        device = os.stat(folder).st_dev
+        first, total = by_device.get(device, (folder, 0))
+        by_device[device] = first, total + size
+    for folder, size in by_device.values():
+        status = os.statvfs(folder)
+        free = status.f_bavail * status.f_frsize
+        if size > free:
+            raise DiskError(f"{folder}: no space left on device: {size} bytes needed, {free} free; try `pyfetch prune`")
 
 
 class StoredBlob:

@@ -4,6 +4,8 @@ import gzip
 import itertools
 import json
 import os
+import random
+import subprocess
 import tarfile
 
 import pytest
@@ -575,9 +577,18 @@ def test_no_space_is_told_before_the_download(pyfetch, registry):
     assert registry.count("GET", image.manifest["layers"][0]["digest"]) == 0
 
 
-def test_a_full_file_system_leaves_no_bundle(pyfetch, registry):
-    import subprocess
+def test_no_space_for_the_bundle_is_told_before_the_download(pyfetch, registry):
+    (pyfetch.folder / "small").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", pyfetch.folder / "small"], check=True)
+    image = Image(tar(entry("x", data=random.Random(1).randbytes(2 << 20))))
+    status, error = pyfetch.fails(registry.add(image), "small/bundle", "--copy")
 
+    assert status == 7
+    assert f"{pyfetch.folder}/small: no space left on device" in error
+    assert registry.count("GET", image.manifest["layers"][0]["digest"]) == 0
+
+
+def test_a_full_file_system_leaves_no_bundle(pyfetch, registry):
     small = pyfetch.folder / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=True)

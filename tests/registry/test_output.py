@@ -1,13 +1,19 @@
 """What is printed, and where: scripts read it."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
+import random
+import re
+import struct
 import subprocess
+import termios
 
 import pytest
 from conftest import COMMAND
-from images import Image, tar
+from images import Image, entry, tar
 
 
 def test_standard_output_is_the_path_and_the_rest_is_dockers_lines(pyfetch, registry):
@@ -87,6 +93,23 @@ def test_a_terminal_gets_bars(pyfetch, registry):
     assert process.wait() == 0
     assert b"\x1b[1A\x1b[J" in text
     assert text.rstrip().endswith(f"Status: Downloaded newer image for {name}".encode())
+
+
+def test_a_wide_terminal_shows_how_far_how_fast_and_how_long(pyfetch, registry):
+    registry.delay = 0.05
+    name = registry.add(Image(tar(entry("x", data=random.Random(1).randbytes(1 << 20)))))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    process = subprocess.Popen([*COMMAND, name], env={**pyfetch.environment, "TERM": "xterm"}, stderr=theirs, stdout=-3)
+    os.close(theirs)
+    text = ""
+    with contextlib.suppress(OSError):  # at the end, when the other side is closed
+        while piece := os.read(ours, 65536):
+            text += piece.decode()
+
+    assert process.wait() == 0
+    bar = r"[0-9a-f]{12}: Downloading \[=*> *\]  [0-9.]+kB/1.049MB  [0-9.]+[kM]?B/s  0:0\d left"
+    assert re.search(bar, text), text[-2000:]
 
 
 def test_a_hostile_error_text_cannot_steer_the_terminal(pyfetch, registry):

@@ -13,7 +13,7 @@ from pyfetch.platforms import parse_platform
 from pyfetch.progress import Progress, open_progress
 from pyfetch.runtime_config import IdMappings, Settings
 from pyfetch.sources import Place
-from pyfetch.store import Store
+from pyfetch.store import Store, check_space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class _Pull:
             try:
                 if missing:
                     maker.check()
-                    unpack_layers(self._store, image, self._fetch(missing), limits, self._progress)
+                    downloads = self._fetch(missing, self._store.layers)
+                    unpack_layers(self._store, image, downloads, limits, self._progress)
                 self._store.tag(self._name, image.top)
                 maker.make_overlay(path)
                 return
@@ -161,19 +162,19 @@ class _Pull:
                     raise
                 self._progress.warn(f"{error}: making a copy (--copy says so, and is silent)")
         maker.check()
-        downloads = self._fetch(image.layers)
+        downloads = self._fetch(image.layers, os.path.dirname(path))
         maker.make_copy(path, downloads, limits)
         downloads.wait()
         self._store.tag(self._name, image.top)
 
-    def _fetch(self, layers: "list[Layer]") -> "Downloads":
-        """Start to fetch what the store does not have of `layers`."""
+    def _fetch(self, layers: "list[Layer]", unpacked: str) -> "Downloads":
+        """Start to fetch what the store does not have of `layers`, which will be unpacked in the folder `unpacked`."""
         from pyfetch.downloads import Downloads
 
-        absent = {layer.descriptor.digest for layer in layers if not self._store.has(layer.descriptor)}
+        absent = {d.digest: d.size for d in (layer.descriptor for layer in layers) if not self._store.has(d)}
         # An unpacked tree is at least as large as its archive.
-        size = sum(layer.descriptor.size * (2 if layer.descriptor.digest in absent else 1) for layer in layers)
-        self._store.check_space(size)
+        unpacked_size = sum(layer.descriptor.size for layer in layers)
+        check_space([(self._store.path, sum(absent.values())), (unpacked, unpacked_size)])
         if any(layer.descriptor.media_type.endswith("zstd") for layer in layers):
             from pyfetch.compression import find_zstd
 
