@@ -39,7 +39,7 @@ def main() -> None:
             print_table(runtimes, bundle, options.runs)
         finally:
             if hugetlb:
-                subprocess.run(["umount", hugetlb], check=True)
+                subprocess.run(["umount", "--lazy", hugetlb], check=True)
                 os.rmdir(hugetlb)
 
 
@@ -71,15 +71,21 @@ def load(bundle: Path) -> dict:
 def show_crun_a_hugetlb_hierarchy() -> str:
     """Mount cgroup v1's hugetlb, without which crun refuses a hybrid layout; return the mount point, or ""."""
     point = "/sys/fs/cgroup/hugetlb"
-    if os.path.exists("/sys/fs/cgroup/cgroup.controllers") or os.path.exists(point):
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers") or os.path.ismount(point):
         return ""
-    os.mkdir(point)
-    if subprocess.run(
-        ["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", point], stderr=subprocess.DEVNULL
-    ).returncode:
-        os.rmdir(point)
-        return ""
-    return point
+    os.makedirs(point, exist_ok=True)
+    for _ in range(30):
+        # v1 can have no controller that v2 shares out, as pyrun lets it do; to take it back is not done at once.
+        controls = Path("/sys/fs/cgroup/unified").rglob("cgroup.subtree_control")
+        for control in sorted(controls, key=lambda path: -len(path.parts)):
+            control.write_text("-hugetlb")
+        if not subprocess.run(
+            ["mount", "-t", "cgroup", "-o", "hugetlb", "cgroup", point], capture_output=True
+        ).returncode:
+            return point
+        time.sleep(0.1)
+    os.rmdir(point)
+    return ""
 
 
 def timed(*command: str) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from accounts import AS_USER, UID, with_account
-from conftest import PODMAN_CONFIG
-from tools import PYRUN, Engine, needs, remove_pod, unmount_below
+from podman import podman_on
+from tools import PYRUN, needs, remove_pod, unmount_below
 
 pytestmark = needs("podman", "conmon", "catatonit", "runc", "newuidmap")
 
@@ -24,19 +24,17 @@ def podmen(request, image):
     directory.chmod(0o755)
     shutil.copy(PYRUN, directory / "pyrun")
     shutil.copy(image, directory / "image.tar")
-    (directory / "containers.conf").write_text(PODMAN_CONFIG.format(directory / "pyrun"))
     user = with_account(directory / "etc", "podman", request.param)
     for name in ("home", "run"):
         (directory / name).mkdir(0o700)
         os.chown(directory / name, UID, UID)
-    variables = {"HOME": "home", "XDG_RUNTIME_DIR": "run", "TMPDIR": "home", "CONTAINERS_CONF": "containers.conf"}
-    environment = {name: str(directory / place) for name, place in variables.items()}
-    options = ("--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--log-level", "panic")
+    variables = {"HOME": "home", "XDG_RUNTIME_DIR": "run", "TMPDIR": "home"}
+    environment = {"USER": "podman", **{name: str(directory / place) for name, place in variables.items()}}
     podmen = {
-        runtime: Engine(
-            *(*user, *AS_USER, "podman", *options, "--runtime", runtime),
-            environment={**environment, "USER": "podman"},
-            directory=directory,
+        runtime: podman_on(
+            *(directory, directory / "pyrun", runtime, "--storage-driver", "vfs", "--log-level", "panic"),
+            before=(*user, *AS_USER),
+            environment=environment,
         )
         for runtime in ("pyrun", "runc")
     }

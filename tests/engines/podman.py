@@ -1,0 +1,23 @@
+"""podman with a containers.conf of the tests' own, which names the runtimes as its users do."""
+
+from tools import Engine
+
+# A machine without CAP_SYS_RESOURCE cannot raise the limits that podman asks for by itself.
+CONFIG = """\
+[engine]
+runtime_supports_json = ["pyrun", "runc", "crun"]
+[engine.runtimes]
+pyrun = ["{}"]
+[containers]
+netns = "none"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
+
+
+def podman_on(directory, pyrun, runtime, *options, before=(), environment=None):
+    """Return podman on `runtime`; it is called in `directory`, since conmon writes a file `oom` where it is called."""
+    config = directory / "containers.conf"
+    config.write_text(CONFIG.format(pyrun))
+    options = ("--cgroup-manager", "cgroupfs", "--events-backend", "none", *options, "--runtime", runtime)
+    environment = {"CONTAINERS_CONF": str(config), **(environment or {})}
+    return Engine(*before, "podman", *options, environment=environment, directory=directory)
