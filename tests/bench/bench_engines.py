@@ -47,7 +47,7 @@ def measure(directory: Path, runs: int) -> "dict[str, dict[str, list[float]]]":
     stores = ("--root", directory / "podman/root", "--runroot", directory / "podman/run")
     podmen = {name: podman_on(directory / "podman", PYRUN, name, *stores) for name in RUNTIMES}
     podmen["runc"]("import", archive, "busybox", check=True)
-    dockerd = Dockerd(directory / "docker", "--add-runtime", "crun=/usr/bin/crun")
+    dockerd = Dockerd(directory / "docker", runtimes=("crun",))
     try:
         dockers = {name: dockerd.on(name) for name in RUNTIMES}
         dockerd.docker("import", archive, "busybox", check=True)

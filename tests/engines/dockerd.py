@@ -1,23 +1,29 @@
-"""A dockerd of the tests' own: in a network namespace, so that its bridges and its iptables are nobody else's."""
+"""A dockerd with the daemon.json of README.md, in a network namespace: its bridges and iptables are nobody else's."""
 
-from tools import PYRUN, Daemon, Engine, Tool, unmount_below
+import json
+import shutil
+
+from tools import Daemon, Engine, Tool, readme, unmount_below
 
 # With a loopback device; the daemon makes docker0 by itself.
 NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
 
 class Dockerd:
-    """The daemon in `directory`, with pyrun as its default runtime, until `stop`."""
+    """The daemon in `directory`, with pyrun as its default runtime and with `runtimes`, until `stop`."""
 
-    def __init__(self, directory, *options, before=()):
+    def __init__(self, directory, *options, before=(), runtimes=()):
         self.directory = directory
         self.command = ("docker", "--host", f"unix://{directory}/s")
         self.docker = Tool(*self.command)
         places = ("--data-root", directory / "data", "--exec-root", directory / "exec", "--pidfile", directory / "pid")
-        runtimes = ("--add-runtime", f"pyrun={PYRUN}", "--default-runtime", "pyrun")
+        config = json.loads(readme("docker/daemon.json"))
+        config["runtimes"].update({name: {"path": shutil.which(name)} for name in runtimes})
+        (directory / "daemon.json").write_text(json.dumps(config))
+        places += ("--config-file", directory / "daemon.json")
         self._daemon = Daemon(
             directory / "log",
-            *(*NETWORK, *before, "dockerd", "--host", f"unix://{directory}/s", *places, *runtimes, *options),
+            *(*NETWORK, *before, "dockerd", "--host", f"unix://{directory}/s", *places, *options),
             ready=lambda: (directory / "s").exists() and self.docker("version").status == 0,
         )
         self.inside = Tool("nsenter", "--net", "--target", self._daemon.pid)

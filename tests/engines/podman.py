@@ -1,13 +1,9 @@
-"""podman with a containers.conf of the tests' own, which names the runtimes as its users do."""
+"""podman with the containers.conf of README.md."""
 
-from tools import Engine
+from tools import Engine, readme
 
 # A machine without CAP_SYS_RESOURCE cannot raise the limits that podman asks for by itself.
-CONFIG = """\
-[engine]
-runtime_supports_json = ["pyrun", "runc", "crun"]
-[engine.runtimes]
-pyrun = ["{}"]
+_CONTAINERS = """
 [containers]
 netns = "none"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
@@ -17,7 +13,7 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 def podman_on(directory, pyrun, runtime, *options, before=(), environment=None):
     """Return podman on `runtime`; it is called in `directory`, since conmon writes a file `oom` where it is called."""
     config = directory / "containers.conf"
-    config.write_text(CONFIG.format(pyrun))
+    config.write_text(readme("containers/containers.conf", pyrun) + _CONTAINERS)
     options = ("--cgroup-manager", "cgroupfs", "--events-backend", "none", *options, "--runtime", runtime)
     environment = {"CONTAINERS_CONF": str(config), **(environment or {})}
     return Engine(*before, "podman", *options, environment=environment, directory=directory)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from generated import findings, output_without_its_engine
 from harness import cgroups_named, mounts_below
-from tools import PYRUN, Daemon, Tool, needs, unmount_below, wait_until
+from tools import PYRUN, Daemon, Tool, needs, readme, unmount_below, wait_until
 
 pytestmark = needs("containerd", "ctr", "buildah")
 
@@ -105,6 +105,14 @@ def running(ctr):
 
 def status(ctr):
     return ctr("task", "ls").output.split()[-1]
+
+
+def test_the_readme_s_configuration_for_kubernetes_is_taken(tmp_path):
+    (tmp_path / "config.toml").write_text(readme("containerd/config.toml"))
+    result = Tool("containerd", "--config", tmp_path / "config.toml")("config", "dump")
+
+    assert result.status == 0
+    assert "BinaryName = RUNTIME" in result.output
 
 
 def test_run_returns_output_and_status(ctr):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from machine import effective_capabilities
-from tools import needs
+from tools import needs, run_on_both
 
 pytestmark = needs("dockerd", "docker", "containerd", "podman", "conmon", "catatonit", "runc", "ip")
 
@@ -72,7 +72,7 @@ def running(engine):
 
 @pytest.mark.parametrize("options, command", [pytest.param(*row[1:], id=row[0].replace(" ", "-")) for row in RUNS])
 def test_a_container_does_the_same_as_on_runc(engines, options, command):
-    ours, theirs = (engines[name].run("--rm", *options, "busybox", "sh", "-c", command) for name in ("pyrun", "runc"))
+    ours, theirs = run_on_both(engines, *options, "busybox", "sh", "-c", command)
 
     assert ours == theirs
 

@@ -3,7 +3,7 @@
 import pytest
 from accounts import SUBORDINATE, with_account
 from dockerd import Dockerd
-from tools import needs
+from tools import needs, run_on_both
 
 pytestmark = needs("dockerd", "docker", "containerd", "runc", "ip")
 
@@ -34,7 +34,7 @@ def dockers(tmp_path_factory, image):
     ],
 )
 def test_a_container_does_the_same_as_on_runc(dockers, options, command):
-    ours, theirs = (dockers[name].run("--rm", *options, "busybox", "sh", "-c", command) for name in ("pyrun", "runc"))
+    ours, theirs = run_on_both(dockers, *options, "busybox", "sh", "-c", command)
 
     assert ours == theirs
 

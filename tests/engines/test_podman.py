@@ -1,7 +1,7 @@
 """What only podman has, by conmon on pyrun."""
 
 import pytest
-from tools import needs, remove_pod
+from tools import needs, remove_pod, run_on_both
 
 pytestmark = needs("podman", "conmon", "catatonit", "runc")
 
@@ -34,7 +34,7 @@ def test_a_pod_shares_its_namespaces(podman):
 )
 def test_a_container_has_ids_of_its_own_as_on_runc(podmen, options):
     command = ("busybox", "sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map; id; stat -c %u /bin; touch /tmp/x")
-    ours, theirs = (podmen[name].run("--rm", *options, *command) for name in ("pyrun", "runc"))
+    ours, theirs = run_on_both(podmen, *options, *command)
 
     assert ours == theirs
     assert "100000" in ours.output

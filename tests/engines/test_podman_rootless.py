@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from accounts import AS_USER, UID, with_account
 from podman import podman_on
-from tools import PYRUN, needs, remove_pod, unmount_below
+from tools import PYRUN, needs, remove_pod, run_on_both, unmount_below
 
 pytestmark = needs("podman", "conmon", "catatonit", "runc", "newuidmap")
 
@@ -67,7 +67,7 @@ def podman(podmen):
     ],
 )
 def test_a_container_does_the_same_as_on_runc(podmen, options, command):
-    ours, theirs = (podmen[name].run("--rm", *options, "busybox", "sh", "-c", command) for name in ("pyrun", "runc"))
+    ours, theirs = run_on_both(podmen, *options, "busybox", "sh", "-c", command)
 
     assert ours == theirs
 
@@ -82,7 +82,7 @@ def test_a_container_does_the_same_as_on_runc(podmen, options, command):
     ],
 )
 def test_a_container_has_the_subordinate_ids_that_it_has_on_runc(podmen, options, command):
-    ours, theirs = (podmen[name].run("--rm", *options, "busybox", "sh", "-c", command) for name in ("pyrun", "runc"))
+    ours, theirs = run_on_both(podmen, *options, "busybox", "sh", "-c", command)
 
     assert ours.status == 0
     assert ours == theirs

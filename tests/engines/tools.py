@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ class Engine(Tool):
         """Remove `containers`, without the time that podman gives them to end by themselves."""
         self("kill", *containers)
         self("rm", "--force", *containers)
+
+
+def run_on_both(engines, *words):
+    """Return the results of `run --rm` with `words` on pyrun and on runc, at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        return pool.map(lambda runtime: engines[runtime].run("--rm", *words), ("pyrun", "runc"))
+
+
+def readme(file, pyrun=PYRUN):
+    """Return what README.md says that `file` of /etc must hold, with `pyrun` as the path of the runtime."""
+    after = (REPOSITORY / "README.md").read_text().partition(f"`/etc/{file}`")[2]
+    block = re.search(r"\n\n((?:    .*\n)+)", after)
+    return block[1].replace("/usr/local/bin/pyrun", str(pyrun))
 
 
 def wait_until(condition):
