@@ -307,7 +307,7 @@ def test_start_reports_a_program_that_vanished(container):
 
     message = container.fails("start", container.id)
 
-    assert message == "error: exec /bin/true: No such file or directory"
+    assert message.startswith("error: exec /bin/true: No such file or directory: ")
     container.wait_until("stopped")
 
 

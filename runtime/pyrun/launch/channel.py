@@ -55,11 +55,12 @@ class Channel:
             packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
         except ConnectionResetError:  # told once, where a word of ours was left unheard; the other's own are next
             packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
+        # Before the reports: a reason can have their size, and none of them begins so, which would be errno 223.
+        if packet.startswith(_FAILURE):
+            raise Error(packet[1:].decode("utf-8", "surrogateescape"))
         report = read_report(packet)
         if report is not None:
             raise report
-        if packet.startswith(_FAILURE):
-            raise Error(packet[1:].decode("utf-8", "surrogateescape"))
         if packet.decode("utf-8", "replace") != expected:
             raise Error(f'container init ended before it said "{expected}"')
         return Heard(ancillary)

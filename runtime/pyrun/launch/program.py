@@ -22,6 +22,7 @@ HEAD_SIZE = 4096
 _ELF_MACHINES = {3: "i386", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv64", 22: "s390x", 21: "ppc64le"}
 _RUNS_ALSO = {"x86_64": ("i386",), "aarch64": ("arm",)}
 _PT_INTERP = 3
+_IS_DIRECTORY = "it is a directory, name a program in it"
 
 
 class Program:
@@ -82,7 +83,9 @@ def find(process: "Process", host: Host, extra_environment: "list[str]", program
         path = _look_up(name, _search_path(process))
     finally:
         set_filesystem_ids(0, 0)
-    _explain_unrunnable(path, name, host.runs_foreign)
+    found = problem(path, host.runs_foreign)
+    if found:
+        raise Error(f'exec: "{name}": {": ".join(found)}')
     return Program(path, [_encode(argument) for argument in process.args], environment)
 
 
@@ -182,61 +185,101 @@ def _check_executable(path: str, name: str) -> None:
     if stat.S_ISDIR(mode):
         if searched:
             raise FileNotFoundError
-        raise Error(f'exec: "{name}": permission denied: it is a directory, name a program in it')
+        raise Error(f'exec: "{name}": permission denied: {_IS_DIRECTORY}')
     if not os.access(path, os.X_OK, effective_ids=True):
-        raise Error(
-            f'exec: "{name}": permission denied: {path} is not executable for this user: chmod +x, or another user'
-        )
+        raise Error(f'exec: "{name}": permission denied: {path} {_why_not_executable(path, mode)}')
 
 
-def _explain_unrunnable(path: bytes, name: str, binfmt: bool) -> None:
-    """Raise Error for what execve(2) would refuse with a bare ENOEXEC or ENOENT, naming the cause."""
+def _why_not_executable(path: "str | bytes", mode: int) -> str:
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return 'is on a mount with the option "noexec": mount it without, or take a program from elsewhere'
+    if not mode & 0o111:
+        return "has no x bit: chmod +x"
+    return "is not executable for this user: chmod +x, or another user"
+
+
+def problem(path: bytes, binfmt: bool, subject: str = "it", links: int = 0) -> "tuple[str, str] | None":
+    """Return the sentence and the cause of what execve(2) would refuse with a bare errno, None where it may work.
+
+    `subject` is "it", or the interpreter of a script; the kernel follows five of those (fs/exec.c).
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return  # executable but not readable: execve(2) will tell
+        return None  # executable but not readable: execve(2) will tell
     try:
         head = os.read(fd, HEAD_SIZE)
         if head.startswith(b"#!"):
-            _check_script(head, name)
-        elif head.startswith(b"\x7fELF"):
-            _check_elf(fd, head, name, binfmt)
-        elif not binfmt:
-            kind = "is empty" if not head else "is neither an ELF program nor a script: begin it with #!/bin/sh"
-            raise Error(f'exec: "{name}": exec format error: it {kind}')
+            return _script_problem(head, binfmt, subject, links)
+        if head.startswith(b"\x7fELF"):
+            return _elf_problem(fd, head, binfmt, subject)
+    except IsADirectoryError:
+        return "permission denied", _IS_DIRECTORY
     finally:
         os.close(fd)
+    if binfmt:
+        return None
+    kind = "is empty" if not head else "is neither an ELF program nor a script: begin it with #!/bin/sh"
+    return "exec format error", f"{subject} {kind}"
 
 
-def _check_script(head: bytes, name: str) -> None:
+def _script_problem(head: bytes, binfmt: bool, subject: str, links: int) -> "tuple[str, str] | None":
     line = head[2:].split(b"\n", 1)[0]
     # Only these two separate words for the kernel (fs/binfmt_script.c): a carriage return is a part of the name.
     interpreter = line.replace(b"\t", b" ").strip(b" ").split(b" ", 1)[0]
     if not interpreter:
-        raise Error(f'exec: "{name}": exec format error: its #! line names no interpreter')
+        return "exec format error", f"{_possessive(subject)} #! line names no interpreter"
+    its = f"{_possessive(subject)} interpreter {interpreter.decode('utf-8', 'replace')!r}"
     if not os.path.exists(interpreter):
-        shown = interpreter.decode("utf-8", "replace")
         cause = ": the line ends in a carriage return, save it with Unix line ends" if line.endswith(b"\r") else ""
-        raise Error(f'exec: "{name}": no such file or directory: its interpreter {shown!r} is missing{cause}')
+        return "no such file or directory", f"{its} is missing{cause}"
+    return not_executable(interpreter, its) or (problem(interpreter, binfmt, its, links + 1) if links < 4 else None)
 
 
-def _check_elf(fd: int, head: bytes, name: str, binfmt: bool) -> None:
+def not_executable(path: bytes, its: str) -> "tuple[str, str] | None":
+    """Return the problem of a file that a program needs executable, as root sees it: any x bit will do."""
+    if os.path.isdir(path):
+        return "permission denied", f"{its} is a directory"
+    if os.access(path, os.X_OK, effective_ids=True):
+        return None
+    return "permission denied", f"{its} {_why_not_executable(path, os.stat(path).st_mode)}"
+
+
+def _possessive(subject: str) -> str:
+    return "its" if subject == "it" else f"{subject}'s"
+
+
+def _elf_problem(fd: int, head: bytes, binfmt: bool, subject: str) -> "tuple[str, str] | None":
     wide = head[4:5] == b"\x02"
     machine = _ELF_MACHINES.get(_little(head, 18, 2), f"machine {_little(head, 18, 2)}")
     if machine != MACHINE and machine not in _RUNS_ALSO.get(MACHINE, ()):
         if binfmt or MACHINE not in _ELF_MACHINES.values():
-            return
-        raise Error(
-            f'exec: "{name}": exec format error: it is a program for {machine}, and this machine is {MACHINE}: '
-            "take an image for this platform, or register an emulator (binfmt_misc)"
-        )
+            return None
+        cause = f"{subject} is a program for {machine}, and this machine is {MACHINE}: "
+        return "exec format error", cause + "take an image for this platform, or register an emulator (binfmt_misc)"
     loader = _elf_interpreter(fd, head, wide)
-    if loader and not os.path.exists(loader):
-        shown = loader.decode("utf-8", "replace")
-        raise Error(
-            f'exec: "{name}": no such file or directory: its ELF interpreter {shown} is missing: '
-            "the program was built for another distribution (glibc or musl), or link it statically"
+    if not loader:
+        return None
+    its = f"{_possessive(subject)} ELF interpreter {loader.decode('utf-8', 'replace')}"
+    if not os.path.exists(loader):
+        return "no such file or directory", f"{its} is missing: {_why_no_loader(loader, wide)}"
+    return not_executable(loader, its)
+
+
+def _why_no_loader(loader: bytes, wide: bool) -> str:
+    """Return the usual cause, which the name of the loader tells: each C library has its own."""
+    static = ", or link it statically"
+    if b"ld-musl" in loader:
+        return f"it was built for musl (Alpine), and this is no image of that: build it for glibc{static}"
+    if not wide and MACHINE in _RUNS_ALSO:
+        return (
+            f"it is a 32-bit program, whose libraries are not in the image (Debian: libc6:i386 or libc6:armhf){static}"
         )
+    if b"ld-linux" in loader:
+        return (
+            f"it was built for glibc, which Alpine and the smallest images lack: apk add gcompat, another image{static}"
+        )
+    return f"the program was built for another distribution: take an image of that{static}"
 
 
 def _elf_interpreter(fd: int, head: bytes, wide: bool) -> bytes:

@@ -28,18 +28,38 @@ def start(container: Container, foreground: bool = False) -> None:
 
             notifications = Notifications(container)
         log.debug(f"start init {container.pid} of {container.id}")
+        files = _open_files(container.pid)
         connection = gate.open_(container)
         os.unlink(f"{container.directory}/{GATE}")
         if container.listener[0]:
             from pyrun.launch import listener
 
             listener.deliver(connection.fileno(), container.pid, *container.listener, container, "created")
-        gate.wait_for_program(connection)
+        try:
+            gate.wait_for_program(connection)
+        except OSError as error:
+            if not files:
+                raise
+            from pyrun.launch.failure import explain
+
+            raise explain(error, *files) from error
+        finally:
+            for fd in files:
+                os.close(fd)
         _run_hooks(container, "poststart")
     finally:
         os.close(lock)
     if notifications:
         notifications.pass_on(manager, background=foreground)
+
+
+def _open_files(pid: int) -> "list[int]":
+    """Return the mount namespace and the root of the init, by which they can be seen when it has ended."""
+    try:
+        mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        return [mounts, os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+    except PermissionError:
+        return []  # not root's: the init may be one that only its own user namespace may look into
 
 
 def _check(status: str) -> None:
