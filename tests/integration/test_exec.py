@@ -1,6 +1,7 @@
 """exec and ps: another process in a container that runs."""
 
 import json
+import os
 import signal
 import subprocess
 
@@ -184,3 +185,37 @@ def test_ps_passes_options_on(running):
 
 def test_ps_without_a_pid_column_is_refused(running):
     assert "PID" in running.fails("ps", running.id, "-o", "comm")
+
+
+def test_exec_can_have_no_new_privileges(container, bundle):
+    bundle.process["noNewPrivileges"] = False
+    container.sleeping()
+
+    assert "NoNewPrivs:\t0" in container.exec("cat", "/proc/self/status")
+    assert "NoNewPrivs:\t1" in container.exec("cat", "/proc/self/status", options=["--no-new-privs"])
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 wait, or refuse")
+def test_exec_that_ignores_the_pause_runs_when_it_is_over(running):
+    running.works("pause", running.id)
+    command = running.command("exec", "--ignore-paused", running.id, "echo", "resumed")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as runner:
+        with pytest.raises(subprocess.TimeoutExpired):
+            runner.wait(0.5)
+        running.works("resume", running.id)
+
+        assert runner.stdout.read() == b"resumed\n"
+
+
+def test_exec_can_go_to_a_cgroup_below_the_containers(running):
+    below = [f"{directory}/below" for directory in running.cgroups()]
+    for directory in below:
+        os.mkdir(directory)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if os.path.exists(f"{directory}/{name}"):
+                with open(f"{directory}/../{name}") as above, open(f"{directory}/{name}", "w") as file:
+                    file.write(above.read())
+    paths = running.exec("cat", "/proc/self/cgroup", options=["--cgroup", "below"]).splitlines()
+
+    assert paths
+    assert all(line.endswith((f"/{running.id}/below", ":/")) for line in paths)

@@ -124,7 +124,7 @@ def _size(option: str, text: str) -> int:
         return -1
     number = text.rstrip("bBiIkKmMgGtTpP ")
     unit = text[len(number) :].strip().lower()
-    exponent = _UNITS.find(unit[:1]) + 1 if unit[:1] != "b" else 0
+    exponent = _UNITS.index(unit[0]) + 1 if unit and unit[0] in _UNITS else 0
     whole, _, fraction = number.partition(".")
     digits = whole + fraction
     known = unit in ("", "b") or unit[:1] in _UNITS and unit[1:] in ("", "b", "ib")

@@ -1,0 +1,153 @@
+"""update: each option on a container that runs; what it does not mention stays as it is."""
+
+import os
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.needs("root", "/bin/busybox")
+
+V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
+# option, value, controller, (file, content) on v1, (file, content) on v2
+OPTIONS = [
+    ("--cpu-period", "50000", "cpu", ("cpu.cfs_period_us", "50000"), ("cpu.max", "max 50000")),
+    ("--cpu-quota", "40000", "cpu", ("cpu.cfs_quota_us", "40000"), ("cpu.max", "40000 100000")),
+    ("--cpu-share", "2048", "cpu", ("cpu.shares", "2048"), ("cpu.weight", "174")),
+    ("--cpu-idle", "1", "cpu", ("cpu.idle", "1"), ("cpu.idle", "1")),
+    ("--cpuset-cpus", "0", "cpuset", ("cpuset.cpus", "0"), ("cpuset.cpus", "0")),
+    ("--cpuset-mems", "0", "cpuset", ("cpuset.mems", "0"), ("cpuset.mems", "0")),
+    ("--memory", "64m", "memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864")),
+    ("--memory", "1073741824", "memory", ("memory.limit_in_bytes", "1073741824"), ("memory.max", "1073741824")),
+    (
+        "--memory-reservation",
+        "1.5GiB",
+        "memory",
+        ("memory.soft_limit_in_bytes", "1610612736"),
+        ("memory.low", "1610612736"),
+    ),
+    ("--pids-limit", "77", "pids", ("pids.max", "77"), ("pids.max", "77")),
+    ("--pids-limit", "-1", "pids", ("pids.max", "max"), ("pids.max", "max")),
+]
+
+
+def needs(controller):
+    return pytest.mark.needs(f"cgroup {controller}")
+
+
+def cgroup_file(container, controller, name):
+    if not V2:
+        return container.cgroup_file(controller, name)
+    path = container.proc("cgroup").strip().partition("::")[2]
+    with open(f"/sys/fs/cgroup{path}/{name}") as file:
+        return file.read().strip()
+
+
+@pytest.mark.parametrize(
+    "option, value, controller, v1, v2", [pytest.param(*one, marks=needs(one[2])) for one in OPTIONS]
+)
+def test_an_option_changes_its_file(container, option, value, controller, v1, v2):
+    container.sleeping()
+    container.works("update", option, value, container.id)
+    file, content = v2 if V2 else v1
+
+    assert cgroup_file(container, controller, file) == content
+
+
+@needs("cpu")
+def test_a_quota_keeps_the_period_and_a_period_the_quota(container, bundle):
+    bundle.resources["cpu"] = {"quota": 20000, "period": 50000}
+    container.sleeping()
+    files = ["cpu.max"] if V2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+    container.works("update", "--cpu-quota", "30000", container.id)
+    first = " ".join(cgroup_file(container, "cpu", file) for file in files)
+    container.works("update", "--cpu-period", "60000", container.id)
+    second = " ".join(cgroup_file(container, "cpu", file) for file in files)
+
+    assert (first, second) == ("30000 50000", "30000 60000")
+
+
+@needs("memory")
+def test_memory_keeps_what_was_set_of_swap_before(container, bundle):
+    bundle.resources["memory"] = {"limit": 64 << 20, "swap": 128 << 20}
+    container.sleeping()
+    file = "memory.swap.max" if V2 else "memory.memsw.limit_in_bytes"
+    before = cgroup_file(container, "memory", file)
+    container.works("update", "--memory", "32m", container.id)
+
+    assert cgroup_file(container, "memory", file) == before
+
+
+@needs("memory")
+def test_memory_without_a_limit_has_none_of_swap_either(container, bundle):
+    bundle.resources["memory"] = {"limit": 64 << 20, "swap": 128 << 20}
+    container.sleeping()
+    container.works("update", "--memory", "-1", container.id)
+    files = ["memory.max", "memory.swap.max"] if V2 else ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+
+    assert {cgroup_file(container, "memory", file) for file in files} <= {"max", "9223372036854771712"}
+
+
+@needs("pids")
+def test_with_resources_the_other_options_are_ignored(container):
+    container.sleeping()
+    container.works("update", "--pids-limit", "5", "--resources", "-", container.id, input=b'{"pids": {"limit": 55}}')
+
+    assert cgroup_file(container, "pids", "pids.max") == "55"
+
+
+@needs("pids")
+def test_a_created_container_can_be_updated(container):
+    container.create()
+    container.works("update", "--pids-limit", "55", container.id)
+
+    assert cgroup_file(container, "pids", "pids.max") == "55"
+
+
+@pytest.mark.parametrize("option", ["--kernel-memory", "--kernel-memory-tcp"])
+def test_obsolete_options_are_accepted(container, option):
+    container.sleeping()
+
+    assert container.works("update", option, "64m", container.id) == ""
+
+
+@pytest.mark.only_pyrun("the wording is ours")
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--cpu-quota", "lots"], 'invalid value "lots" for flag -cpu-quota'),
+        (["--cpuset-cpus", "first"], "cpu.cpus"),
+        (["--blkio-weight", "5000"], "blockIO.weight"),
+        (["--memory", "64m", "--memory-swap", "32m"], "memory.swap"),
+        (["--resources", "/nowhere.json"], "/nowhere.json: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_changes_nothing(container, options, complaint):
+    container.sleeping()
+    before = cgroup_file(container, "pids", "pids.max")
+
+    assert complaint in container.fails("update", "--pids-limit", "5", *options, container.id)
+    assert cgroup_file(container, "pids", "pids.max") == before
+
+
+@pytest.mark.only_pyrun("the wording is ours")
+def test_resources_that_are_no_json_are_refused(container):
+    container.sleeping()
+
+    assert "standard input" in container.fails("update", "-r", "-", container.id, input=b"{")
+
+
+@needs("memory")
+@pytest.mark.only_pyrun("crun 1.8 waits for the kernel, runc words it so on v1 alone")
+def test_less_memory_than_is_in_use_is_refused_with_the_usage(container, bundle):
+    bundle.process["args"] = ["sh", "-c", "head -c 20000000 /dev/zero > /tmp/fill; echo; sleep 1000"]
+    bundle.mount("/tmp", "tmpfs", "tmpfs")
+    bundle.resources["memory"] = {"limit": 64 << 20, "checkBeforeUpdate": True}
+    container.run_detached()
+    while not container.output():
+        subprocess.run(["sleep", "0.1"])
+    resources = b'{"memory": {"limit": 4194304, "checkBeforeUpdate": true}}'
+
+    message = container.fails("update", "-r", "-", container.id, input=resources)
+
+    assert ("in use" if V2 else "current usage") in message
