@@ -20,6 +20,7 @@ the last mile, a program of a few hundred bytes.
 """
 
 import os
+from errno import EACCES
 
 from pyrun.confine import oom
 from pyrun.container import hooks
@@ -61,7 +62,11 @@ class Target:
         if self.types & CLONE_NEWCGROUP and not by_file:
             namespace = os.open(f"{proc}/ns/cgroup", os.O_RDONLY | os.O_CLOEXEC)
             self.types ^= CLONE_NEWCGROUP
-        self.entry = Entry(True, into, _rdt_files(container) + cgroup.open_files(v2=by_file), False, namespace)
+        # Without root one may move only within what was delegated, which where we are need not be part of: as with
+        # runc, the process is then in the container, but not in its cgroup.
+        excused = EACCES if os.geteuid() != 0 else 0
+        joins = _rdt_files(container) + cgroup.open_files(v2=by_file)
+        self.entry = Entry(True, into, joins, False, namespace, excused)
 
 
 def _rdt_files(container: Container) -> "list[int]":

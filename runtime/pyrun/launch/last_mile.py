@@ -30,14 +30,18 @@ class Entry:
     joins         files of the hierarchies that it still has to join (Cgroup.open_files)
     new_cgroup    whether it then makes a cgroup namespace
     cgroup        the cgroup namespace that it then joins, or -1
+    excused       the errno of a join that need not succeed, or 0
     """
 
-    def __init__(self, by_child: bool, into: int, joins: "list[int]", new_cgroup: bool, cgroup: int) -> None:
+    def __init__(
+        self, by_child: bool, into: int, joins: "list[int]", new_cgroup: bool, cgroup: int, excused: int = 0
+    ) -> None:
         self.by_child = by_child
         self.into = into if by_child else -1
         self.joins = joins
         self.new_cgroup = new_cgroup
         self.cgroup = cgroup
+        self.excused = excused
 
     def descriptors(self) -> "list[int]":
         return [fd for fd in (self.into, *self.joins, self.cgroup) if fd >= 0]
@@ -47,7 +51,7 @@ class Entry:
         numbers = list(descriptors)
         into = numbers.pop(0) if self.into >= 0 else -1
         cgroup = numbers.pop() if self.cgroup >= 0 else -1
-        return Entry(self.by_child, into, numbers, self.new_cgroup, cgroup)
+        return Entry(self.by_child, into, numbers, self.new_cgroup, cgroup, self.excused)
 
 
 def detach(directory: int) -> int:
@@ -155,7 +159,7 @@ def _enter(table: Table, entry: Entry) -> "Row | None":
         if entry.into >= 0:
             table.call("close", entry.into)
     for fd in entry.joins:
-        table.call("write", fd, table.string(b"0"), 1, label="join cgroup")
+        table.call("write", fd, table.string(b"0"), 1, label="join cgroup", excused=entry.excused)
         table.call("close", fd)
     if entry.new_cgroup:
         table.call("unshare", CLONE_NEWCGROUP, label="unshare cgroup namespace")
