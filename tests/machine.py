@@ -4,6 +4,7 @@ A test that needs something says so with `@pytest.mark.needs("CAP_SYS_RESOURCE")
 by name. With CI=true it fails instead: only what KNOWN_TO_LACK lists may go untested there.
 """
 
+import ctypes
 import functools
 import os
 import shutil
@@ -14,6 +15,9 @@ from pathlib import Path
 # what: why
 KNOWN_TO_LACK = {
     "CAP_SYS_RESOURCE": "taken from the machine's root: no limit can be raised, no oom_score_adj lowered",
+    "Landlock 1": "not in the virtual machine's kernel",
+    "Landlock 4": "not in the virtual machine's kernel",
+    "Landlock 6": "not in the virtual machine's kernel",
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
@@ -44,6 +48,8 @@ def lacks(what: str) -> bool:
         return not answers("http://deb.debian.org/debian/dists/bookworm/Release")
     if what.startswith("/"):
         return not os.path.exists(what)
+    if what.startswith("Landlock "):
+        return landlock_version() < int(what.removeprefix("Landlock "))
     if what in ("AppArmor", "SELinux"):
         names = Path("/sys/kernel/security/lsm")
         return not names.exists() or what.lower() not in names.read_text()
@@ -85,6 +91,12 @@ def effective_capabilities() -> int:
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
+
+
+def landlock_version() -> int:
+    """landlock_create_ruleset(2) with LANDLOCK_CREATE_RULESET_VERSION: -1 where the kernel has no Landlock."""
+    version: int = ctypes.CDLL(None).syscall(444, None, 0, 1)
+    return version
 
 
 def controller_is_there(name: str) -> bool:

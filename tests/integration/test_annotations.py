@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 
+import machine
 import pytest
 
 pytestmark = [
@@ -73,6 +74,7 @@ def test_a_file_for_hooks_that_cannot_be_opened_is_named(container, bundle):
     assert not container.exists()
 
 
+@pytest.mark.needs("Landlock 1")
 def test_landlock_denies_what_no_rule_allows(container, bundle):
     landlock(bundle, below(READING, "/bin", "/proc"), handledAccessFS=ALL_FILES)
     (bundle.rootfs / "etc/secret").write_text("secret")
@@ -82,6 +84,7 @@ def test_landlock_denies_what_no_rule_allows(container, bundle):
     assert not (bundle.rootfs / "tmp/x").exists()
 
 
+@pytest.mark.needs("Landlock 1")
 def test_landlock_holds_for_exec_too_and_for_another_user(container, bundle):
     landlock(bundle, below(READING, "/bin"), handledAccessFS=ALL_FILES)
     container.sleeping()
@@ -91,6 +94,7 @@ def test_landlock_holds_for_exec_too_and_for_another_user(container, bundle):
     container.fails("exec", "--user", "1000:1000", container.id, "cat", "/etc/passwd", status=1)
 
 
+@pytest.mark.needs("Landlock 1")
 def test_landlock_needs_no_new_privileges_no_more_than_a_user_namespace(container, bundle):
     bundle.process["noNewPrivileges"] = False
     bundle.user_namespace()
@@ -99,6 +103,7 @@ def test_landlock_needs_no_new_privileges_no_more_than_a_user_namespace(containe
     assert container.sh("touch /tmp/x; echo $?") == "1"
 
 
+@pytest.mark.needs("Landlock 1")
 def test_landlock_allows_a_single_file(container, bundle):
     (bundle.rootfs / "etc/one").write_text("one")
     (bundle.rootfs / "etc/two").write_text("two")
@@ -107,6 +112,7 @@ def test_landlock_allows_a_single_file(container, bundle):
     assert container.sh("cat /etc/one; cat /etc/two; true") == "one"
 
 
+@pytest.mark.needs("Landlock 4")
 def test_landlock_allows_and_denies_ports(container, bundle):
     rules = {"netPort": [{"allowedAccess": ["bind_tcp"], "ports": [8080]}]}
     landlock(bundle, rules, handledAccessNetwork=["bind_tcp", "connect_tcp"])
@@ -115,6 +121,7 @@ def test_landlock_allows_and_denies_ports(container, bundle):
     assert container.sh(script).split() == ["143", "1"]
 
 
+@pytest.mark.needs("Landlock 6")
 def test_landlock_confines_signals(container, bundle):
     landlock(bundle, {}, scoped=["signal"])
     container.sleeping()
@@ -122,12 +129,14 @@ def test_landlock_confines_signals(container, bundle):
     container.fails("exec", container.id, "kill", "-CONT", "1", status=1)
 
 
+@pytest.mark.needs("Landlock 1")
 def test_a_landlock_rule_for_what_the_image_lacks_is_an_error(container, bundle):
     landlock(bundle, below(READING, "/missing"), handledAccessFS=READING)
 
     assert container.run_fails("true") == "error: landlock: /missing: No such file or directory"
 
 
+@pytest.mark.needs("Landlock 1")
 def test_a_program_that_landlock_does_not_let_run_is_an_error_of_start(container, bundle):
     landlock(bundle, below(READING, "/etc"), handledAccessFS=READING)
 
@@ -207,3 +216,11 @@ def test_options_of_symlinks_are_for_binds(container, bundle, option):
     bundle.mount("/tmp", "tmpfs", "tmpfs", option)
 
     assert f'"{option}" is for a bind mount' in container.run_fails("true")
+
+
+def test_landlock_is_refused_by_name_where_the_kernel_has_none(container, bundle):
+    if machine.landlock_version() > 0:
+        pytest.skip("this machine has Landlock")
+    landlock(bundle, {}, handledAccessFS=READING)
+
+    assert "Landlock is not enabled on this machine" in container.run_fails("true")
