@@ -138,10 +138,7 @@ def test_run_detach_has_a_monitor_unless_it_is_asked_for_the_pid(new_container):
     plain, supervised = new_container(), new_container()
     supervised.sleeping()
     plain.bundle.process["args"] = ["sh", "-c", "exit 7"]
-    plain.bundle.save()
-    with open(plain.output_file, "w") as output:
-        command = plain.command("run", "-d", "--bundle", plain.bundle.path, plain.id)
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, check=True, timeout=TIMEOUT)
+    plain.works("run", "-d", "--bundle", plain.bundle.path, plain.id)
 
     assert plain.call("wait", plain.id).returncode == 7
     assert monitor_of(supervised) == 0
@@ -279,9 +276,7 @@ def test_hundreds_that_are_waited_for_take_little_memory(container, full):
     processes = []
     try:
         for id_ in ids:
-            command = container.command("run", "-d", "--bundle", container.bundle.path, id_)
-            with open(os.devnull, "r+") as null:
-                subprocess.run(command, stdin=null, stdout=null, check=True, timeout=TIMEOUT)
+            container.works("run", "-d", "--bundle", container.bundle.path, id_)
             processes.append(waiting(container, id_))
         monitors = [json.loads((container.root / id_ / "state.json").read_text())["monitor"][0] for id_ in ids]
         total = sum(resident(pid) for pid in [*monitors, *(one.pid for one in processes)])

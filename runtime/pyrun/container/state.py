@@ -324,8 +324,8 @@ def process_stat(pid: int) -> "tuple[str, str, int] | None":
     """Return (name, state, start time) of /proc/PID/stat (proc(5)), None where there is no such process."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, ProcessLookupError):
+        return None  # ESRCH: it ended between the look-up of the name and the opening
     try:
         text = os.read(fd, 4096).decode("utf-8", "replace")
     except ProcessLookupError:

@@ -51,7 +51,7 @@ def _leads_to_caller(fd: int) -> bool:
             if any(_is_end(f"/proc/{pid}/fd/{name}", pipe, other_end) for name in os.listdir(f"/proc/{pid}/fd")):
                 return True
             pid = _parent(pid)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False  # it ended: then it does not listen
     except PermissionError:
         return pid != 1  # another user's, as with sudo; but pid 1, where nobody may look into it, calls no runtime
@@ -62,7 +62,7 @@ def _is_end(link: str, pipe: str, end: int) -> bool:
     """The mode of a link in /proc/PID/fd says for what the descriptor was opened, proc(5)."""
     try:
         return os.readlink(link) == pipe and bool(os.lstat(link).st_mode & end)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False  # closed since we have listed it
 
 
