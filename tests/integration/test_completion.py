@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.only_pyrun("has no completion")
 
-PATIENCE = 10
+PATIENCE = 30
 START = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], "bind 'set enable-bracketed-paste off'"),
     "zsh": (["zsh", "-f", "-i"], "bindkey -e; autoload -U compinit; compinit -u -D"),

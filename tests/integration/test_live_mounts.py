@@ -116,6 +116,19 @@ def test_symlinks_of_the_container_lead_nowhere_but_into_it(web, data, tmp_path)
     assert mounted(web, str(victim)) is not None
 
 
+def test_a_path_that_changes_all_the_time_leads_nowhere_but_into_it(container, data, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    swap = f"mv /d /e; ln -s {victim} /d; rm /d; mv /e /d"
+    container.bundle.process["args"] = ["sh", "-c", f"mkdir /d; while :; do {swap}; done 2>/dev/null"]
+    container.run_detached()
+    results = [container.call("mount", container.id, data, f"/d/{n}/x") for n in range(20)]
+
+    assert os.listdir(victim) == []
+    assert mounts_below(tmp_path) == []
+    assert all(len(one.stderr.splitlines()) == (one.returncode != 0) for one in results)
+
+
 def test_a_symlink_into_proc_is_refused(web, data):
     web.exec("ln", "-s", "/proc/sys", "/p")
 
