@@ -343,6 +343,19 @@ def test_insecure_takes_any_certificate(pyfetch, tls_registry):
     assert pyfetch.ok(f"{tls_registry[0]}/test:1", "--insecure")
 
 
+def test_tls_goes_through_a_proxy_by_connect_and_only_the_proxy_gets_its_credentials(pyfetch, tls_registry):
+    host, _ = tls_registry
+    proxy = Proxy(int(host.rpartition(":")[2]))
+    hosts_toml(pyfetch, "registry.invalid", 'server = "https://registry.invalid"\nskip_verify = true\n')
+    pyfetch.ok("registry.invalid/test:1", env={"HTTPS_PROXY": f"http://user:pass@{proxy.host}"})
+    proxy.close()
+
+    assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "registry.invalid:443")}
+    expected = "Basic " + base64.b64encode(b"user:pass").decode()
+    assert {r.headers.get("proxy-authorization") for r in proxy.requests} == {expected}
+    assert set(proxy.authorizations()) == {None}
+
+
 def test_hosts_toml_may_name_an_authority(pyfetch, tls_registry):
     host, files = tls_registry
     hosts_toml(pyfetch, host, f'server = "https://{host}"\nca = "{files}/ca.crt"\n')

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 
 from conftest import COMMAND, ROOT, push
@@ -229,6 +230,22 @@ def test_a_bundle_whose_mount_was_lost_is_mounted_again(pyfetch, registry, busyb
     pyfetch.ok(name, "bundle")
 
     assert os.path.exists(f"{bundle}/rootfs/bin/sh")
+
+
+def test_layers_are_fetched_side_by_side(pyfetch, registry):
+    image = Image(*(tar(f"file{n}") for n in range(3)))
+    together = threading.Barrier(3)
+    digests = {layer["digest"] for layer in image.manifest["layers"]}
+
+    def wait_for_the_others(handler):
+        if handler.path.rpartition("/")[2] in digests:
+            together.wait(timeout=20)
+        return False
+
+    registry.before = wait_for_the_others
+
+    assert len(os.listdir(pyfetch.copy(registry.add(image)))) == 3
+    assert not together.broken
 
 
 def test_two_pulls_at_once_fetch_a_layer_once(pyfetch, registry):
