@@ -219,3 +219,25 @@ def test_exec_can_go_to_a_cgroup_below_the_containers(running):
 
     assert paths
     assert all(line.endswith((f"/{running.id}/below", ":/")) for line in paths)
+
+
+@pytest.mark.only_pyrun("the others read the bundle's config anew")
+def test_exec_and_hooks_know_the_config_as_it_was_when_the_container_was_made(container, bundle):
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "id -u > /tmp/hook"]}]}
+    bundle.process["args"] = ["sleep", "1000"]
+    container.create()
+    bundle.process["env"] += ["CHANGED=yes"]
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    container.bundle.save()
+    container.start()
+
+    assert container.exec("sh", "-c", "echo $CHANGED; id -u") == "\n0\n"
+    assert (bundle.rootfs / "tmp/hook").read_text() == "0\n"
+
+
+def test_exec_works_when_the_config_of_the_bundle_has_gone(container, bundle):
+    container.sleeping()
+    (bundle.path / "config.json").unlink()
+    command = container.command("exec", container.id, "echo", "still")
+
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout == "still\n"

@@ -42,7 +42,7 @@ def run(
     try:
         container = load(settings.root, id_)
         _check_status(container, ignore_paused)
-        config = load_config(f"{container.bundle}/config.json")
+        config = load_config(container.config_file)
         wanted = _wanted(config, list(command), process, changes)
         console = Console(wanted, detach, console_socket)
         preserved = descriptors.receive(preserve_fds)

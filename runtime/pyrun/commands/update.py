@@ -83,7 +83,7 @@ def _change_devices(container: Container, new: "list[dict[str, Any]]") -> None:
     try:
         container = load(os.path.dirname(container.directory), container.id)
         after = device_changes.merge(container.device_changes, new)
-        resources = load_config(f"{container.bundle}/config.json").linux.resources
+        resources = load_config(container.config_file).linux.resources
         device_changes.apply(container.cgroup(), resources, container.device_changes, after)
         container.device_changes = after
         container.save()

@@ -1,6 +1,7 @@
 """The state directory of a container, /run/pyrun/ID.
 
     state.json   what later commands need to know; written to a temporary name and renamed
+    config.json  the bundle's, as it was when the container was made: what is changed there later has no effect
     gate         the socket on which the waiting init is told to start (launch/create.py)
     notify       where the container tells that it is ready (launch/notify.py)
     exit         how the container ended, where it has a monitor (exit.py)
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OCI_VERSION = "1.3.0"
 STATE_FILE = "state.json"
+CONFIG = "config.json"
 GATE = "gate"
 NOTIFY = "notify"
 EXIT = "exit"
@@ -75,6 +77,18 @@ class Container:
         self.intel_rdt: dict[str, Any] = {}
         self.unit = ""
         self.hooks: dict[str, Any] = {}
+
+    @property
+    def config_file(self) -> str:
+        return f"{self.directory}/{CONFIG}"
+
+    def keep_config(self, data: bytes) -> None:
+        """runtime.md#lifecycle: "Any changes made to config.json after this step MUST NOT affect the container"."""
+        fd = os.open(self.config_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
 
     def cgroup(self) -> "Cgroup":
         if self.unit:
@@ -184,7 +198,7 @@ class Container:
 
     def remove(self) -> None:
         """Remove the state directory. What is in it that is not ours makes rmdir(2) fail, and say so."""
-        for name in (GATE, EXIT, f"{NOTIFY}/notify.sock", f"{STATE_FILE}.tmp", STATE_FILE):
+        for name in (GATE, EXIT, CONFIG, f"{NOTIFY}/notify.sock", f"{STATE_FILE}.tmp", STATE_FILE):
             try:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:

@@ -110,7 +110,6 @@ def _ids() -> "list[Finding]":
 def _programs() -> "list[Finding]":
     return [
         _program("ps", "`pyrun ps` shows no table, only --format json", "procps"),
-        _program("criu", "checkpoint and restore are refused", "criu"),
     ]
 
 

@@ -55,7 +55,8 @@ from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
 from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.rootfs.setup import PlannedRoot
 from pyrun.rootless import rootless
-from pyrun.spec.config import Config, Process, load_config
+from pyrun.spec.config import Config, Process
+from pyrun.spec.node import decode, read
 from pyrun.spec.validate import validate, warnings
 
 TYPE_CHECKING = False
@@ -118,7 +119,8 @@ class Plan:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.config = load_config("config.json")
+        self.data = read("config.json", "config.json")
+        self.config = Config(decode(self.data, "config.json"))
         if request.arguments:
             if self.config.process is None:
                 raise ConfigError("config.json: process is required")
@@ -196,6 +198,7 @@ def create(request: Request) -> "tuple[Container, int]":
         undo.by(container.remove)
         _describe(container, plan)
         container.save()
+        container.keep_config(plan.data)
         if os.environ.get("NOTIFY_SOCKET"):
             from pyrun.launch.notify import offer  # few callers are services that tell when they are ready
 

@@ -198,7 +198,7 @@ def _join(target: Target, joining: Joining, channel: Channel, memfd: int) -> Non
 def run_hooks(container: Container, kind: str, wanted: "list[Hook]") -> None:
     """Run hooks that belong inside the container: each is executed as `exec` would execute it."""
     target = Target(container, container.cgroup())
-    config = load_config(f"{container.bundle}/config.json")
+    config = load_config(container.config_file)
 
     def spawn(hook: "Hook", streams: "list[int]") -> int:
         process_ = _hook_process(hook, config)

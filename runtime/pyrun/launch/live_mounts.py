@@ -82,7 +82,7 @@ def _open(container: Container, planned: PlannedMount) -> int:
         from pyrun.launch.idmap import open_mapped
         from pyrun.spec.config import load_config
 
-        fd = open_mapped(planned, load_config(f"{container.bundle}/config.json").linux)
+        fd = open_mapped(planned, load_config(container.config_file).linux)
     else:
         fd = open_source(planned)
         # A copy of a shared mount is its peer: what is mounted below it in the container would appear on the host.

@@ -82,12 +82,21 @@ def load(path: "str | bytes", source: str) -> "Node":
 
     A file that is missing or unreadable raises the OSError of open(2).
     """
+    return decode(read(path, source), source)
+
+
+def read(path: "str | bytes", source: str) -> bytes:
     with open(path, "rb") as file:
         data = file.read(_USUAL_SIZE)  # a buffer of MAXIMUM_SIZE alone would take longer than all the rest
         if len(data) == _USUAL_SIZE:
             data += file.read(MAXIMUM_SIZE + 1 - _USUAL_SIZE)
     if len(data) > MAXIMUM_SIZE:
         raise ConfigError(f"{source}: larger than {MAXIMUM_SIZE >> 20} MiB")
+    return data
+
+
+def decode(data: bytes, source: str) -> "Node":
+    """Return the JSON object `data`."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
