@@ -9,6 +9,7 @@ from pathlib import Path
 
 import machine
 import pytest
+from harness import TIMEOUT, without_executable_memfds
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -160,6 +161,18 @@ def test_a_profile_does_not_depend_on_the_containers_own_proc(new_container, how
 
     assert label_of(container.pid()) == "pyrun-test (enforce)"
     container.exec("true")
+
+
+@apparmor
+@pytest.mark.needs("/proc/sys/vm/memfd_noexec")
+def test_python_writes_the_profile_where_it_stands_for_the_last_mile(container, bundle):
+    bundle.process["apparmorProfile"] = "pyrun-test"
+    bundle.process["args"] = ["cat", "/proc/self/attr/current"]
+    bundle.save()
+    command = without_executable_memfds(*container.command("run", "--bundle", bundle.path, container.id))
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+
+    assert (result.stdout, result.stderr) == ("pyrun-test (enforce)\n", "")
 
 
 @apparmor

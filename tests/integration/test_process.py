@@ -5,6 +5,7 @@ import resource
 import subprocess
 
 import pytest
+from harness import TIMEOUT, without_executable_memfds
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -234,6 +235,18 @@ def test_signals_have_their_defaults(container):
 
 def test_only_the_standard_streams_are_open(container):
     assert container.sh("ls /proc/self/fd").split() == ["0", "1", "2", "3"]  # and that of ls itself
+
+
+@pytest.mark.needs("/proc/sys/vm/memfd_noexec")
+@pytest.mark.only_pyrun("its own fallback")
+def test_only_the_standard_streams_are_open_where_python_is_the_last_mile(container, bundle):
+    bundle.process["args"] = ["sh", "-c", "ls /proc/$$/fd; true"]
+    bundle.save()
+    command = without_executable_memfds(*container.command("run", "--bundle", bundle.path, container.id))
+    leak = ["sh", "-c", 'exec 3</ 4</ 5</ 6</ 7</ 8</ 9</; exec "$@"', "sh", *command]
+    result = subprocess.run(leak, capture_output=True, text=True, timeout=TIMEOUT)
+
+    assert (result.stdout.split(), result.stderr) == (["0", "1", "2"], "")
 
 
 def test_descriptors_of_the_caller_do_not_leak(container):

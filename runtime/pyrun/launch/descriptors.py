@@ -80,5 +80,5 @@ def place(
         memfd = os.dup2(memfd, last, inheritable=False)
     for fd in range(_FIRST, first):
         os.set_inheritable(fd, True)
-    close_range(last + 1)
+    close_range(last if memfd < 0 else last + 1)
     return memfd, list(range(first, last))
