@@ -286,3 +286,35 @@ def test_a_service_that_is_ready_when_its_container_is_tells_systemd(container, 
         assert int(answer.stdout) == container.pid()
     finally:
         subprocess.run(["systemctl", "stop", name], check=True)
+
+
+@pytest.mark.needs("podman")
+@pytest.mark.timeout(120)
+def test_podman_makes_its_containers_in_scopes(container, bundle, tmp_path):
+    podman = [
+        "podman",
+        "--runtime",
+        str(container.runtime),
+        "--cgroup-manager",
+        "systemd",
+        "--root",
+        str(tmp_path / "storage"),
+    ]
+    podman += ["--runroot", "/run/podman-test", "--storage-driver", "vfs", "--events-backend", "file"]
+
+    def call(*arguments):
+        return subprocess.run([*podman, *arguments], stdout=subprocess.PIPE, text=True, check=True, timeout=60).stdout
+
+    id_ = call(
+        "run", "-d", "--network", "none", "--pids-limit", "50", "--rootfs", str(bundle.rootfs), "sleep", "1000"
+    ).strip()
+    try:
+        scope = f"libpod-{id_}.scope"
+        limit = subprocess.run(["systemctl", "show", "-PTasksMax", scope], capture_output=True, text=True, check=True)
+
+        assert limit.stdout == "50\n"
+        assert call("exec", id_, "cat", "/sys/fs/cgroup/pids.max") == "50\n"
+    finally:
+        call("rm", "--force", "--time", "0", id_)
+
+    assert not is_known(scope)

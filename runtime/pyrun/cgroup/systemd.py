@@ -55,7 +55,8 @@ def locate(cgroups_path: str, id_: str, annotations: "dict[str, str]") -> "Scope
     slice_ = slice_ or ("user.slice" if user else "system.slice")
     unit = f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
     scope = Scope({}, unit, started=False)
-    scope.properties = [("Slice", ("s", slice_)), *from_annotations(annotations)]
+    described = ("Description", ("s", f"pyrun container {id_}"))
+    scope.properties = [described, ("Slice", ("s", slice_)), *from_annotations(annotations)]
     top = scope.manager.control_group() if user else ""
     scope.paths[""] = f"{mounts['']}{top}{expand(slice_)}/{unit}"
     return scope
@@ -96,16 +97,13 @@ class Scope(Cgroup):
         """There is none, see locate()."""
 
     def adopt(self, pid: int) -> None:
-        description = ("Description", ("s", f"pyrun container {self.unit}"))
         own: list[Property] = [
             ("PIDs", ("au", [pid])),
             ("Delegate", ("b", True)),
             ("DefaultDependencies", ("b", False)),  # else systemd ends it before what depends on it, at shutdown
             *((f"{what}Accounting", ("b", True)) for what in ("CPU", "Memory", "IO", "Tasks")),
         ]
-        given = {name for name, _ in self.properties}
-        defaults = [one for one in (description, *own) if one[0] not in given]
-        self.manager.start(self.unit, [*defaults, *self.properties])
+        self.manager.start(self.unit, own + self.properties)  # of two that have a name, the last one counts
         self.started = True
 
     def open_v2(self) -> int:
