@@ -202,11 +202,11 @@ def test_control_d_ends_the_input_of_the_container(screen):
 
 def test_control_z_is_for_the_container(screen):
     with screen("set -m; echo ready; cat; echo stopped: $?; fg; echo ended") as shown:
-        shown.wait_for(b"ready")
+        shown.wait_for(b"ready\r\n")
         shown.type(b"one\n")
         shown.wait_for(b"one\r\none\r\n")
         shown.type(b"\x1a")
-        shown.wait_for(b"stopped: 148")
+        shown.wait_for(b"stopped: 148\r\ncat\r\n")
         shown.type(b"two\n\x04")
         status, text = shown.end()
 
