@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -146,3 +147,21 @@ def test_the_rest_is_told_by_its_names(container, bundle):
         "effective capabilities: KILL NET_BIND_SERVICE AUDIT_WRITE",
     ):
         assert line in text
+
+
+def test_an_unprivileged_user_is_told_what_goes_without_privileges(container, bundle, tmp_path):
+    bundle.user_namespace(host_id=65534, size=1)
+    bundle.save()
+    for directory in (tmp_path, bundle.path):
+        directory.chmod(0o755)
+    own = shutil.copy(container.runtime, "/var/tmp")
+    try:
+        nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        command = [*nobody, own, "explain", "--bundle", bundle.path]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    finally:
+        os.unlink(own)
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "if this user may" in told.stdout
+    assert "deny" not in told.stdout

@@ -94,14 +94,19 @@ def check(cgroup: Cgroup, resources: Resources) -> None:
         raise resources.json.error("devices", "cgroup controller devices is not available")
 
 
+def in_force(resources: Resources) -> "list[Rule]":
+    """Return the rules that a container gets; none for a rootless one: it has nothing that they would take away."""
+    return [] if rootless() else rules(resources)
+
+
 def apply(cgroup: Cgroup, resources: Resources) -> None:
-    """Put the rules in force, but not for a rootless container: it has nothing that they would take away."""
-    if rootless():
+    found = in_force(resources)
+    if not found:
         return
     if "devices" in cgroup.paths:
-        write(Controller(cgroup.paths["devices"], v2=False), *exceptions(rules(resources)))
+        write(Controller(cgroup.paths["devices"], v2=False), *exceptions(found))
     elif "" in cgroup.paths:
-        attach(cgroup.paths[""], rules(resources))
+        attach(cgroup.paths[""], found)
 
 
 def exceptions(found: "list[Rule]") -> "Exceptions":

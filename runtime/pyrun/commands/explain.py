@@ -41,7 +41,8 @@ def run(settings: "Settings", bundle: str = ".") -> None:
 
 
 def _cgroups(plan: Plan) -> "Iterator[str]":
-    yield from plan.cgroup.directories
+    where = " if this user may" if plan.cgroup_is_optional else ""
+    yield from (f"{directory}{where}" for directory in plan.cgroup.directories)
 
 
 def _namespaces(plan: Plan) -> "Iterator[str]":
@@ -91,7 +92,7 @@ def _limits(plan: Plan) -> "Iterator[str]":
     for _, controller, settings in planned_limits(plan.cgroup, resources):
         for setting in settings:
             yield f"{controller.path(setting.file)} = {setting.value}"
-    for rule in device_rules.rules(resources):
+    for rule in device_rules.in_force(resources):
         yield f"{'allow' if rule.allow else 'deny '} device {rule}"
 
 
