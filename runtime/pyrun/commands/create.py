@@ -1,6 +1,7 @@
 """pyrun create"""
 
-from pyrun.launch.create import Request, create
+from pyrun.launch.create import create
+from pyrun.launch.plan import Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pyrun.cgroup import devices as device_rules
 from pyrun.cgroup.resources import plan as planned_limits
 from pyrun.confine.capabilities import CAPABILITIES
 from pyrun.launch import last_mile
-from pyrun.launch.create import Plan, Request
 from pyrun.launch.last_mile import Entry
 from pyrun.launch.namespaces import FLAGS
+from pyrun.launch.plan import Plan, Request
 from pyrun.launch.process import capability_sets
 from pyrun.launch.program import Program
 from pyrun.rootfs import devices

@@ -6,7 +6,8 @@ from pyrun.container.end import delete
 from pyrun.container.state import Container, check_id
 from pyrun.errors import UsageError
 from pyrun.launch import foreground
-from pyrun.launch.create import Request, create
+from pyrun.launch.create import create
+from pyrun.launch.plan import Request
 from pyrun.launch.start import start
 from pyrun.linux.prctl import PR_SET_CHILD_SUBREAPER, prctl
 
