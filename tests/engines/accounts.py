@@ -1,8 +1,10 @@
 """Accounts that only the tests' own processes see: they have an /etc of their own."""
 
+import os
 from pathlib import Path
 
-UID = 61234
+# Another one each time: podman's locks of a user are the machine's.
+UID = 60000 + os.getpid() % 5000
 SUBORDINATE = 3_000_000
 # Without an upper directory: each command mounts it again, and one may not be in use twice. dockerd writes a key.
 _OWN_ETC = """

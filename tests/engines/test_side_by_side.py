@@ -31,7 +31,7 @@ exec -w /nosuch one pwd
 exec -u nosuch one true
 exec -t -e A=b one sh -c 'tty; echo $A'
 exec one sh -c 'kill -15 $$'
-top one -o comm
+top nosuch
 pause one
 exec one true
 unpause one
@@ -57,7 +57,8 @@ rm two
 # What a runtime calls itself, which of its steps it was at, and what pyrun adds to a sentence of runc's.
 WORDING = re.compile(
     r"runc create failed: |exec failed: |unable to start container process: |\b(?:runc|pyrun)(?=: )"
-    r"|(?<=permission denied): (?:it is a directory, name a program in it|\S+ is not executable [^\n:]*: [^\n:]*)"
+    r"|(?<=permission denied)(?!: unknown|: OCI): .*?(?=: unknown|: OCI|$)",
+    re.MULTILINE,
 )
 
 
