@@ -22,6 +22,7 @@ KNOWN_TO_LACK = {
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
     "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
+    "Debian mirror": "the machine may be cut off from the network once its packages are installed",
     "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
 }
 
