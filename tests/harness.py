@@ -1,8 +1,10 @@
 """A real bundle, a real container, and the runtime under test: what the integration tests are made of."""
 
+import array
 import copy
 import json
 import os
+import socket
 import subprocess
 import time
 import uuid
@@ -251,6 +253,32 @@ def without_executable_memfds(*command):
     """Return `command` made to run where no memfd can be executed, so that Python itself carries out the last mile."""
     script = 'echo 2 > /proc/sys/vm/memfd_noexec && exec "$@"'
     return ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh", *map(str, command)]
+
+
+class DescriptorSocket:
+    """A socket that receives descriptors, each sender's once."""
+
+    def __init__(self, path):
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.settimeout(TIMEOUT)
+        self._listener.bind(str(path))
+        self._listener.listen()
+
+    def receive(self):
+        """Return (what was sent with them, the descriptors)."""
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(TIMEOUT)
+            descriptors = array.array("i")
+            data, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(16))
+            for level, kind, content in ancillary:
+                assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+                descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+        return data, list(descriptors)
+
+    def close(self):
+        self._listener.close()
 
 
 def wait_until(condition, what, seconds=10):

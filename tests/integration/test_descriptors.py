@@ -1,11 +1,10 @@
 """What a process gets of its caller, and the caller of it: LISTEN_FDS, --preserve-fds, --pidfd-socket."""
 
 import os
-import socket
 import subprocess
 
 import pytest
-from harness import TIMEOUT
+from harness import TIMEOUT, DescriptorSocket
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -82,31 +81,20 @@ def test_a_descriptor_to_preserve_that_is_not_open_is_named(container, given, ve
     assert "5" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
-class PidfdSocket:
-    """A socket that receives a pidfd."""
-
-    def __init__(self, path):
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.settimeout(TIMEOUT)
-        self._listener.bind(str(path))
-        self._listener.listen()
-
-    def receive_pid(self):
-        """Return the pid of the process that the one received descriptor refers to."""
-        connection, _ = self._listener.accept()
-        with connection, self._listener:
-            connection.settimeout(TIMEOUT)
-            _, (pidfd,), _, _ = socket.recv_fds(connection, 4096, 1)
-        with open(f"/proc/self/fdinfo/{pidfd}") as file:
-            pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
-        os.close(pidfd)
-        return pid
-
-
 @pytest.fixture
 def pidfd_socket(tmp_path):
-    return PidfdSocket(tmp_path / "pidfd.sock")
+    made = DescriptorSocket(tmp_path / "pidfd.sock")
+    yield made
+    made.close()
+
+
+def received_pid(pidfd_socket):
+    """Return the pid of the process that the one received descriptor refers to."""
+    _, (pidfd,) = pidfd_socket.receive()
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    os.close(pidfd)
+    return pid
 
 
 @pytest.mark.only_pyrun("runc before 1.2 and crun have no --pidfd-socket")
@@ -115,7 +103,7 @@ def test_a_pidfd_of_the_init_is_sent(container, bundle, pidfd_socket, verb):
     bundle.process["args"] = ["sleep", "1000"]
     (container.create if verb == "create" else container.run_detached)("--pidfd-socket", pidfd_socket.path)
 
-    assert pidfd_socket.receive_pid() == container.pid()
+    assert received_pid(pidfd_socket) == container.pid()
 
 
 @pytest.mark.only_pyrun("runc before 1.2 and crun have no --pidfd-socket")
@@ -125,4 +113,4 @@ def test_a_pidfd_of_the_process_that_joins_is_sent(container, pidfd_socket, tmp_
     command = container.command("exec", *options, container.id, "sleep", "1000")
     subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=TIMEOUT)
 
-    assert pidfd_socket.receive_pid() == int((tmp_path / "pid").read_text())
+    assert received_pid(pidfd_socket) == int((tmp_path / "pid").read_text())

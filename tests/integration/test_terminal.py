@@ -1,11 +1,9 @@
 """process.terminal: relayed to the caller's own terminal, or handed over to the holder of a console socket."""
 
-import array
 import fcntl
 import hashlib
 import os
 import select
-import socket
 import struct
 import subprocess
 import termios
@@ -13,7 +11,7 @@ import threading
 import time
 
 import pytest
-from harness import TIMEOUT, wait_until
+from harness import TIMEOUT, DescriptorSocket, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -97,35 +95,9 @@ def screen(container, bundle):
     return screen
 
 
-class ConsoleSocket:
-    """A socket that receives the master end of a terminal."""
-
-    def __init__(self, path):
-        self.path = path
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.settimeout(TIMEOUT)
-        self._listener.bind(str(path))
-        self._listener.listen()
-
-    def receive(self):
-        """Return (the name that was sent, the descriptors)."""
-        connection, _ = self._listener.accept()
-        with connection:
-            connection.settimeout(TIMEOUT)
-            descriptors = array.array("i")
-            name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(16))
-            for level, kind, data in ancillary:
-                assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-        return name, list(descriptors)
-
-    def close(self):
-        self._listener.close()
-
-
 @pytest.fixture
 def console_socket(tmp_path):
-    made = ConsoleSocket(tmp_path / "console.sock")
+    made = DescriptorSocket(tmp_path / "console.sock")
     yield made
     made.close()
 

@@ -15,7 +15,7 @@ tells it or the kernel itself (Linux 6.15).
 import os
 import select
 
-from pyrun.container.state import EXIT, Container, open_process, timestamp
+from pyrun.container.state import EXIT, Container, exit_code, open_process, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ def outcome(container: Container) -> "dict[str, Any]":
         "finished": timestamp(seconds * 1_000_000_000 + nanoseconds),
         "oomKilled": container.cgroup().oom_kills() > 0,
     }
-
-
-def exit_code(status: int) -> int:
-    """Return the status of wait(2) as a shell shows it."""
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
 
 
 def _integer(record: bytes, offset: int, size: int) -> int:

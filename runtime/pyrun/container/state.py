@@ -334,8 +334,8 @@ def open_process(pid: int, start_time: int) -> int:
     return -1
 
 
-def process_stat(pid: int) -> "tuple[str, str, int] | None":
-    """Return (name, state, start time) of /proc/PID/stat (proc(5)), None where there is no such process."""
+def process_stat(pid: int) -> "tuple[str, str, int, int] | None":
+    """Return (name, state, start time, parent) of /proc/PID/stat (proc(5)), None where there is no such process."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
@@ -348,7 +348,13 @@ def process_stat(pid: int) -> "tuple[str, str, int] | None":
         os.close(fd)
     name_end = text.rindex(")")  # the name itself may hold anything
     fields = text[name_end + 2 :].split(" ")
-    return text[text.index("(") + 1 : name_end], fields[0], int(fields[19])
+    return text[text.index("(") + 1 : name_end], fields[0], int(fields[19]), int(fields[1])
+
+
+def exit_code(status: int) -> int:
+    """Return the status of wait(2) as a shell shows it: 128 and the number of the signal that ended the process."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def timestamp(nanoseconds: int) -> str:

@@ -8,7 +8,8 @@ import os
 import sys
 from fcntl import fcntl
 
-from pyrun.container.exit import PIDFD_INFO_EXIT, STATUS_OFFSET, exit_code
+from pyrun.container.exit import PIDFD_INFO_EXIT, STATUS_OFFSET
+from pyrun.container.state import exit_code
 from pyrun.launch.table import HEADER_SIZE, ROW_SIZE, WORD, Table
 from pyrun.linux.libc import addressof, buffer, raw_syscall
 from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree

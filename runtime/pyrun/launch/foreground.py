@@ -3,6 +3,8 @@
 import _signal
 import os
 
+from pyrun.container.state import exit_code
+
 # What the runtime gets on its own account, and what nobody can pass on.
 NOT_FORWARDED = {_signal.SIGCHLD, _signal.SIGWINCH, _signal.SIGURG, _signal.SIGKILL, _signal.SIGSTOP}
 
@@ -48,7 +50,6 @@ def collect(pid: int) -> "int | None":
     while True:
         ended, status = os.waitpid(-1, os.WNOHANG)
         if ended == pid:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return exit_code(status)
         if ended == 0:
             return None

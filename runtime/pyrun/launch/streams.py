@@ -12,6 +12,7 @@ All else, files, terminals, sockets and named pipes, is the caller's choice and 
 import os
 import stat
 
+from pyrun.container.state import process_stat
 from pyrun.errors import UsageError
 
 NAMES = ("stdin", "stdout", "stderr")
@@ -50,7 +51,8 @@ def _leads_to_caller(fd: int) -> bool:
         while pid:
             if any(_is_end(f"/proc/{pid}/fd/{name}", pipe, other_end) for name in os.listdir(f"/proc/{pid}/fd")):
                 return True
-            pid = _parent(pid)
+            found = process_stat(pid)
+            pid = found[3] if found else 0  # it ended: then it does not listen
     except (FileNotFoundError, ProcessLookupError):
         return False  # it ended: then it does not listen
     except PermissionError:
@@ -64,8 +66,3 @@ def _is_end(link: str, pipe: str, end: int) -> bool:
         return os.readlink(link) == pipe and bool(os.lstat(link).st_mode & end)
     except (FileNotFoundError, ProcessLookupError):
         return False  # closed since we have listed it
-
-
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b") ")[2].split()[1])
