@@ -22,12 +22,18 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(what): skip by name what this machine lacks; see machine.py")
     config.addinivalue_line("markers", "only_pyrun(why): not for RUNTIME=runc or crun, with the difference")
+    config.addinivalue_line("markers", "differs(peer, why): fails with RUNTIME=peer, with the difference")
+    config.addinivalue_line("markers", "proves(property): shows that property of config.json; see unit/test_proofs.py")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PER_TEST_SECONDS))
+        for mark in item.iter_markers("differs"):
+            peer, why = mark.args
+            if under_test().name == peer:
+                item.add_marker(pytest.mark.xfail(reason=f"{peer}: {why}", strict=True))
 
 
 def pytest_runtest_setup(item):
