@@ -13,6 +13,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUSYBOX = "/bin/busybox"
 TIMEOUT = 30
+V2_ROOT = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
 
 DEFAULT_CONFIG = {
     "ociVersion": "1.0.2",
@@ -214,6 +215,14 @@ class Container:
         self.bundle.process["args"] = ["sleep", "1000"]
         return self.run_detached()
 
+    def look(self, script):
+        """Run, in the background, a shell script, which then sleeps as sleeping() does; return what it has written."""
+        self.bundle.process["args"] = ["sh", "-c", f"{{ {script}\n}} 2>&1; echo .; exec sleep 1000"]
+        self.run_detached()
+        wait_until(lambda: self.output().endswith(".\n"), "the script has ended")
+        wait_until(lambda: self.proc("cmdline").startswith("sleep"), "it sleeps")
+        return self.output()[: -len(".\n")].rstrip("\n")
+
     def pid(self):
         return int(self.pid_file.read_text())
 
@@ -240,13 +249,20 @@ class Container:
         """Return the directories of this container's cgroups that there are."""
         return cgroups_named(self.id)
 
-    def cgroup_file(self, controller, name):
-        """Return the content of a file of the container's cgroup."""
+    def cgroup(self, controller):
+        """Return the directory of the container's cgroup that has the controller: that of v1, or else of v2."""
+        paths = {}
         for line in self.proc("cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
-            if controller in controllers.split(","):
-                return Path(f"/sys/fs/cgroup/{controller}{path}", name).read_text().strip()
-        raise AssertionError(f"not in a cgroup of {controller}: {self.proc('cgroup')}")
+            paths.update(dict.fromkeys(controllers.split(","), path))
+        if controller in paths:
+            return Path(f"/sys/fs/cgroup/{controller}{paths[controller]}")
+        assert "" in paths, f"not in a cgroup of {controller}: {self.proc('cgroup')}"
+        return Path(f"{V2_ROOT}{paths['']}")
+
+    def cgroup_file(self, controller, name):
+        """Return the content of a file of the container's cgroup."""
+        return (self.cgroup(controller) / name).read_text().strip()
 
 
 def without_executable_memfds(*command):

@@ -1,10 +1,9 @@
 """Mounts: file systems, binds, every option name of the spec, propagation."""
 
-import os
 import subprocess
 
 import pytest
-from harness import TIMEOUT, mounts_below
+from harness import mounts_below
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -222,55 +221,6 @@ def test_the_propagation_of_a_mount_is_the_configs(container, bundle, source, op
     assert mount_options(container, "/mnt") & {"shared", "unbindable"} == shown
 
 
-@pytest.mark.parametrize(
-    "propagation, shown",
-    [
-        ("private", set()),
-        ("rprivate", set()),
-        ("shared", {"shared"}),
-        ("rshared", {"shared"}),
-        ("unbindable", {"unbindable"}),
-    ],
-)
-def test_the_propagation_of_the_root_is_the_configs(container, bundle, propagation, shown):
-    if container.name == "runc" and propagation == "rshared":
-        pytest.skip("runc 1.1 knows no recursive names")
-    bundle.linux["rootfsPropagation"] = propagation
-
-    assert mount_options(container, "/") & {"shared", "unbindable"} == shown
-
-
-@pytest.mark.parametrize("propagation", ["", "shared", "rshared", "slave", "private"])
-def test_no_mount_of_the_container_reaches_the_host(container, bundle, tmp_path, propagation):
-    if container.name == "runc" and propagation == "rshared":
-        pytest.skip("runc 1.1 knows no recursive names")
-    if propagation:
-        bundle.linux["rootfsPropagation"] = propagation
-    bundle.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), ["CAP_SYS_ADMIN"])
-    bundle.process["args"] = ["sh", "-c", "mount -t tmpfs tmpfs /tmp; sleep 1000"]
-    container.run_detached()
-
-    assert mounts_below(tmp_path) == []
-
-
-@pytest.mark.parametrize("propagation", ["", "private", "slave", "rprivate", "shared"])
-def test_a_shared_mount_of_the_host_is_still_there(container, bundle, tmp_path, propagation):
-    """The container's way out of the host's root must not be propagated back to it."""
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    subprocess.run(["mount", "--make-shared", "-t", "tmpfs", "tmpfs", shared], check=True)
-    try:
-        (shared / "inner").mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", shared / "inner"], check=True)
-        if propagation:
-            bundle.linux["rootfsPropagation"] = propagation
-        container.run("true")
-
-        assert mounts_below(shared) == [str(shared / "inner")]
-    finally:
-        subprocess.run(["umount", "-R", shared], check=True)
-
-
 def test_a_read_only_root(container, bundle):
     bundle.config["root"]["readonly"] = True
 
@@ -326,105 +276,6 @@ def test_a_long_option_string_is_passed_whole(container, bundle, tmp_path):
     bundle.mount("/mnt", "overlay", "overlay", f"lowerdir={':'.join(lower)}")
 
     assert len(container.run("ls", "/mnt").split()) == 40
-
-
-def test_masked_paths_show_nothing(container, bundle):
-    (bundle.rootfs / "secret").mkdir()
-    (bundle.rootfs / "secret/file").write_text("secret")
-    (bundle.rootfs / "password").write_text("secret")
-    bundle.linux["maskedPaths"] = ["/secret", "/password", "/nonexistent/at/all"]
-
-    assert container.sh("ls /secret; cat /password; touch /secret/x 2>/dev/null || echo no") == "no"
-
-
-def test_masked_paths_stay_masked_for_root_with_capabilities(container, bundle):
-    (bundle.rootfs / "password").write_text("secret")
-    bundle.linux["maskedPaths"] = ["/password"]
-
-    assert "secret" not in container.sh("cat /password; cp /password /tmp/copy; cat /tmp/copy")
-
-
-def test_read_only_paths_cannot_be_written(container, bundle):
-    (bundle.rootfs / "fixed").mkdir()
-    bundle.linux["readonlyPaths"] = ["/fixed", "/proc/sys", "/nonexistent/at/all"]
-
-    output = container.sh("touch /fixed/x 2>&1; echo 1 2>&1 > /proc/sys/net/ipv4/ip_forward; touch /tmp/x && echo tmp")
-    assert output.count("Read-only file system") == 2
-    assert output.endswith("tmp")
-
-
-def test_the_default_devices_are_there(container):
-    listed = container.sh("cd /dev; stat -c '%n %a %t:%T' null zero full random urandom tty")
-
-    assert listed.split("\n") == [
-        "null 666 1:3",
-        "zero 666 1:5",
-        "full 666 1:7",
-        "random 666 1:8",
-        "urandom 666 1:9",
-        "tty 666 5:0",
-    ]
-
-
-def test_the_default_links_are_there(container):
-    listed = container.sh("cd /dev; for one in fd stdin stdout stderr ptmx; do readlink $one; done")
-
-    assert listed.split() == [
-        "/proc/self/fd",
-        "/proc/self/fd/0",
-        "/proc/self/fd/1",
-        "/proc/self/fd/2",
-        "pts/ptmx",
-    ]
-
-
-def test_the_devices_work_and_no_others(container):
-    script = "head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null; echo x > /dev/full || echo full"
-
-    assert container.sh(f"{{ {script}; head -c4 /dev/urandom | wc -c; }} 2>/dev/null").split() == [
-        "00",
-        "00",
-        "00",
-        "full",
-        "4",
-    ]
-
-
-@pytest.mark.parametrize("kind, shown", [("c", "character special file"), ("b", "block special file"), ("p", "fifo")])
-def test_a_device_of_the_config_is_made(container, bundle, kind, shown):
-    device = {"path": "/dev/sub/mine", "type": kind, "fileMode": 0o640, "uid": 7, "gid": 8}
-    if kind != "p":
-        device |= {"major": 7, "minor": 200}
-    bundle.linux["devices"] = [device]
-
-    assert container.sh("stat -c '%F,%a,%u,%g' /dev/sub/mine") == f"{shown},640,7,8"
-
-
-def test_a_device_of_the_config_needs_a_rule(container, bundle):
-    bundle.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
-
-    assert "not permitted" in container.sh("head -c1 /dev/mine 2>&1 || true")
-
-
-def test_a_device_with_a_rule_can_be_opened(container, bundle):
-    bundle.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 4, "fileMode": 0o666}]
-    rule = {"allow": True, "type": "c", "major": 1, "minor": 4, "access": "r"}
-    bundle.resources["devices"] = [{"allow": False, "access": "rwm"}, rule]
-
-    output = container.sh("head -c1 /dev/mine 2>&1 >/dev/null; { echo x > /dev/mine; } 2>&1 || true")
-    assert [line.rpartition(": ")[2] for line in output.splitlines()] == [
-        "No such device or address",  # the rule lets it pass; the kernel has no /dev/port
-        "Operation not permitted",
-    ]
-
-
-def test_dev_of_the_host_gets_no_new_devices(container, bundle):
-    before = sorted(os.listdir("/dev"))
-    bundle.config["mounts"] = [one for one in bundle.config["mounts"] if not one["destination"].startswith("/dev")]
-    bundle.mount("/dev", "bind", "/dev", "rbind", "ro")
-    container.run("true", timeout=TIMEOUT)
-
-    assert sorted(os.listdir("/dev")) == before
 
 
 def test_remount_changes_the_mount_that_is_there(container, bundle):

@@ -17,35 +17,42 @@ def mapped(container):
     return container
 
 
+@pytest.mark.proves("linux.namespaces[].type=user")
+def test_a_new_user_namespace_is_another_than_the_hosts(mapped):
+    inside = mapped.look("readlink /proc/self/ns/user")
+
+    assert inside == os.readlink(f"/proc/{mapped.pid()}/ns/user")
+    assert inside != os.readlink("/proc/self/ns/user")
+
+
+@pytest.mark.proves(
+    *(f"linux.{kind}[].{name}" for kind in ("uidMappings", "gidMappings") for name in ("containerID", "hostID", "size"))
+)
 def test_the_maps_are_the_configs(mapped):
-    assert mapped.run("cat", "/proc/self/uid_map", "/proc/self/gid_map").split() == ["0", str(HOST_ID), "65536"] * 2
-
-
-def test_several_mappings_are_written(mapped):
-    for kind in ("uidMappings", "gidMappings"):
+    for kind, second in (("uidMappings", 200000), ("gidMappings", 300000)):
         mapped.bundle.linux[kind] = [
             {"containerID": 0, "hostID": HOST_ID, "size": 1000},
-            {"containerID": 1000, "hostID": 200000, "size": 10},
+            {"containerID": 1000, "hostID": second, "size": 10},
         ]
+    inside = mapped.look("cat /proc/self/uid_map /proc/self/gid_map").split()
+    first = ["0", str(HOST_ID), "1000"]
 
-    assert mapped.run("cat", "/proc/self/uid_map").split() == ["0", str(HOST_ID), "1000", "1000", "200000", "10"]
-
-
-def test_root_inside_is_another_user_outside(mapped):
-    mapped.sleeping()
-    status = mapped.proc("status")
-
-    assert status.split("Uid:")[1].split()[:4] == [str(HOST_ID)] * 4
-    assert mapped.exec("id", "-u") == "0\n"
+    assert inside == [*first, "1000", "200000", "10", *first, "1000", "300000", "10"]
+    assert inside == mapped.proc("uid_map").split() + mapped.proc("gid_map").split()
 
 
-def test_another_user_inside_is_mapped_too(mapped):
-    mapped.bundle.process["user"] = {"uid": 1000, "gid": 1000, "additionalGids": [2000]}
-    mapped.sleeping()
-    status = mapped.proc("status")
+@pytest.mark.parametrize("user", [{"uid": 0, "gid": 0}, {"uid": 1000, "gid": 1001, "additionalGids": [2000]}])
+def test_who_one_is_inside_is_another_outside(mapped, user):
+    mapped.bundle.process["user"] = user
+    inside = mapped.look("id -u; id -g; id -G").split()
+    outside = dict(line.split(":", 1) for line in mapped.proc("status").splitlines())
 
-    assert status.split("Uid:")[1].split()[0] == str(HOST_ID + 1000)
-    assert status.split("Groups:")[1].splitlines()[0].split() == [str(HOST_ID + 2000)]
+    assert inside[:2] == [str(user["uid"]), str(user["gid"])]
+    assert outside["Uid"].split() == [str(HOST_ID + user["uid"])] * 4
+    assert outside["Gid"].split() == [str(HOST_ID + user["gid"])] * 4
+    for gid in user.get("additionalGids", ()):
+        assert str(gid) in inside
+        assert outside["Groups"].split() == [str(HOST_ID + gid)]
 
 
 def test_files_of_the_container_belong_to_its_root(mapped):
@@ -78,7 +85,11 @@ def test_capabilities_inside_are_none_outside(mapped):
     assert "not permitted" in mapped.sh("date -s 2000-01-01 2>&1 || true")
 
 
+@pytest.mark.proves(
+    "linux.namespaces[].path", "linux.namespaces[].path: of each type", "linux.uidMappings: of a joined namespace"
+)
 def test_a_user_namespace_is_joined_by_its_path(mapped):
+    """With the mappings that it has already, as engines write them."""
     holder = subprocess.Popen(["unshare", "--user", "sleep", "1000"])
     try:
         wait_until(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n", "it sleeps")
@@ -87,10 +98,10 @@ def test_a_user_namespace_is_joined_by_its_path(mapped):
                 file.write(f"0 {HOST_ID} 65536\n")
         path = f"/proc/{holder.pid}/ns/user"
         mapped.bundle.namespace("user", path)
-        mapped.sleeping()
+        inside = mapped.look("readlink /proc/self/ns/user; cat /proc/self/uid_map; id -u").splitlines()[-3:]
 
+        assert " ".join(inside).split() == [os.readlink(path), "0", str(HOST_ID), "65536", "0"]
         assert os.readlink(f"/proc/{mapped.pid()}/ns/user") == os.readlink(path)
-        assert mapped.exec("id", "-u") == "0\n"
     finally:
         holder.kill()
         holder.wait(TIMEOUT)

@@ -28,40 +28,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.rootfs.overlay import Overlay
 
-_DEFAULT_PROPAGATION = MS_SLAVE | MS_REC
+_FOLLOWS_THE_HOST = ("", "slave", "rslave")  # as in runc, what is mounted there later arrives, unless told otherwise
 
 
 def prepare(path: str, propagation: str, overlay: "Overlay | None" = None) -> Tree:
     """Make the root file system at `path` (absolute, without symlinks) a mount of its own and return it as a Tree,
     below the writable layer `overlay` if there is to be one.
 
-    Must run in the new mount namespace. Nothing that is mounted from here on reaches the host's namespace.
+    Must run in the new mount namespace. Nothing that is mounted from here on reaches the host's namespace; and
+    pivot_root(2) refuses a new root whose parent mount is shared.
     """
-    flags = PROPAGATION[propagation] if propagation else _DEFAULT_PROPAGATION
-    if flags & (MS_SHARED | MS_UNBINDABLE):
-        flags = _DEFAULT_PROPAGATION  # "/" itself gets its own at the end; until then mounts must stay in here
-    mount(None, b"/", None, flags)
-    _make_parent_private(path)
+    mount(None, b"/", None, MS_SLAVE | MS_REC)
     try:
         fd = overlay.mount(path) if overlay else open_tree(os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE)
         target = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise Error(f"invalid rootfs: {path}: {error.strerror}") from error
+    if propagation not in _FOLLOWS_THE_HOST:
+        mount_setattr(fd, propagation=MS_PRIVATE, recursive=propagation == "rprivate")
     move_mount(fd, target)
     os.close(target)
     return Tree(fd)
-
-
-def _make_parent_private(path: str) -> None:
-    """pivot_root(2) refuses a new root whose parent mount is shared: it would move in every peer namespace too."""
-    parent = os.path.dirname(path)
-    while True:
-        try:
-            return mount(None, os.fsencode(parent), None, MS_PRIVATE)
-        except OSError:
-            if parent == "/":
-                raise
-            parent = os.path.dirname(parent)  # not a mount point: EINVAL
 
 
 def make_read_only(tree: Tree) -> None:
@@ -91,7 +78,7 @@ def enter(tree: Tree, pivot: bool = True) -> None:
 
 
 def set_propagation(propagation: str) -> None:
-    """Give "/" the propagation that prepare() had to leave for the end."""
+    """Give "/" the propagation that would have let the container's mounts out, or kept them from being bound."""
     flags = PROPAGATION[propagation] if propagation else 0
     if flags & (MS_SHARED | MS_UNBINDABLE):
         mount(None, b"/", None, flags)
