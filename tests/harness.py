@@ -12,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUSYBOX = "/bin/busybox"
+V2_ALONE = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 TIMEOUT = 30
 V2_ROOT = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
 

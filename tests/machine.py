@@ -36,11 +36,13 @@ def lacks(what: str) -> bool:
     if what in CAPABILITIES:
         return not effective_capabilities() >> CAPABILITIES[what] & 1
     if what == "cgroup v1":
-        return not Path("/sys/fs/cgroup/memory").is_dir()
+        return not Path("/sys/fs/cgroup/cpu").is_dir()
     if what == "cgroup v2 alone":
         return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
     if what == "systemd":
         return not Path("/run/systemd/private").exists()
+    if what.startswith("cgroup v1 "):
+        return not is_mounted(what.removeprefix("cgroup v1 "))
     if what.startswith("cgroup "):
         return not controller_is_there(what.removeprefix("cgroup "))
     if what.startswith("namespace "):
@@ -102,8 +104,12 @@ def landlock_version() -> int:
     return version
 
 
+def is_mounted(controller: str) -> bool:
+    return os.path.ismount(os.path.realpath(f"/sys/fs/cgroup/{controller}"))  # cpu may be a link to cpu,cpuacct
+
+
 def controller_is_there(name: str) -> bool:
-    if os.path.ismount(f"/sys/fs/cgroup/{name}"):
+    if is_mounted(name):
         return True
     v2 = Path("/sys/fs/cgroup/cgroup.controllers")
     return v2.exists() and name in v2.read_text().split()

@@ -1,15 +1,19 @@
 """The systemd cgroup driver, --systemd-cgroup, with a real systemd; test_virtual_machine.py boots one."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
-from harness import wait_until
+from harness import V2_ALONE, wait_until
 
 pytestmark = [
-    pytest.mark.needs("root", "/bin/busybox", "systemd", "cgroup v2 alone"),
+    pytest.mark.needs("root", "/bin/busybox", "systemd"),
     pytest.mark.only_pyrun("the wording, and the prefix of the default, are ours"),
 ]
+on_v1 = pytest.mark.needs("cgroup v1")
+on_v2 = pytest.mark.needs("cgroup v2 alone")
+with_memory = pytest.mark.needs("cgroup memory")
 
 
 @pytest.fixture
@@ -27,27 +31,26 @@ def unit(container):
 def shown(container, *names):
     """Return what systemd says that properties of the container's unit are."""
     arguments = [f"--property={name}" for name in names]
-    output = subprocess.run(
-        ["systemctl", "show", *arguments, unit(container)], capture_output=True, text=True, check=True
-    )
-    return dict(line.split("=", 1) for line in output.stdout.splitlines())
+    return dict(line.split("=", 1) for line in systemctl("show", *arguments, unit(container)).splitlines())
+
+
+def systemctl(*arguments):
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=True, timeout=30).stdout
 
 
 def is_known(name):
-    listed = subprocess.run(["systemctl", "list-units", "--all", "--plain", name], capture_output=True, text=True)
-    return name in listed.stdout
+    return name in systemctl("list-units", "--all", "--plain", name)
 
 
-def cgroup_file(container, name):
-    path = container.proc("cgroup").strip().partition("::")[2]
-    with open(f"/sys/fs/cgroup{path}/{name}") as file:
-        return file.read().strip()
+def places(container):
+    """Return the paths of the container's cgroups in all hierarchies."""
+    return {line.split(":", 2)[2] for line in container.proc("cgroup").splitlines()}
 
 
 def test_a_container_is_in_a_scope_of_its_slice(managed):
     managed.sleeping()
 
-    assert managed.proc("cgroup") == f"0::/test.slice/test-deep.slice/{unit(managed)}\n"
+    assert places(managed) == {f"/test.slice/test-deep.slice/{unit(managed)}"}
     assert shown(managed, "ActiveState", "Delegate", "Slice") == {
         "ActiveState": "active",
         "Delegate": "yes",
@@ -58,15 +61,88 @@ def test_a_container_is_in_a_scope_of_its_slice(managed):
 def test_without_a_path_the_scope_is_in_the_slice_of_the_system(managed):
     del managed.bundle.linux["cgroupsPath"]
 
-    assert managed.sleeping().proc("cgroup") == f"0::/system.slice/{unit(managed)}\n"
+    assert places(managed.sleeping()) == {f"/system.slice/{unit(managed)}"}
 
 
 def test_a_scope_without_a_prefix_has_the_name_alone(managed):
     managed.bundle.linux["cgroupsPath"] = f"::{managed.id}"
 
-    assert managed.sleeping().proc("cgroup") == f"0::/system.slice/{managed.id}.scope\n"
+    assert places(managed.sleeping()) == {f"/system.slice/{managed.id}.scope"}
 
 
+@on_v1
+def test_on_v1_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
+    bundle.resources["cpu"] = {"quota": 25000, "period": 50000, "shares": 512}
+    bundle.resources["pids"] = {"limit": 20}
+    managed.sleeping()
+
+    files = ("cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares")
+    assert [managed.cgroup_file("cpu", file) for file in files] == ["25000", "50000", "512"]
+    assert managed.cgroup_file("pids", "pids.max") == "20"
+    assert shown(managed, "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec", "CPUShares", "TasksMax") == {
+        "CPUQuotaPerSecUSec": "500ms",
+        "CPUQuotaPeriodUSec": "50ms",
+        "CPUShares": "512",
+        "TasksMax": "20",
+    }
+
+
+@pytest.mark.needs("cgroup v1 memory")
+def test_on_v1_memory_is_limited_in_both_ways(managed, bundle):
+    bundle.resources["memory"] = {"limit": 64 << 20, "reservation": 32 << 20}
+    managed.sleeping()
+    before = managed.cgroup_file("memory", "memory.limit_in_bytes"), shown(managed, "MemoryLimit")["MemoryLimit"]
+    managed.works("update", "--memory", "-1", managed.id)
+
+    assert before == (str(64 << 20), str(64 << 20))
+    assert managed.cgroup_file("memory", "memory.soft_limit_in_bytes") == str(32 << 20)
+    assert shown(managed, "MemoryLimit") == {"MemoryLimit": "infinity"}
+
+
+@on_v1
+def test_a_weight_of_block_io_is_known_to_systemd(managed, bundle):
+    bundle.resources["blockIO"] = {"weight": 100}
+    if managed.call("run", "--detach", "--bundle", bundle.path, "--pid-file", managed.pid_file, managed.id).returncode:
+        pytest.skip("no I/O scheduler of this kernel has weights")
+
+    assert managed.cgroup_file("blkio", "blkio.bfq.weight") == "100"
+    assert shown(managed, "BlockIOWeight") == {"BlockIOWeight": "100"}
+
+
+def seen_of(container):
+    """Return what the kernel and systemd say about the container's cgroup."""
+    allowed = systemctl("show", "--property=DeviceAllow", "--value", unit(container))
+    limits = ("CPUShares", "CPUQuotaPerSecUSec", "TasksMax", "DevicePolicy", "Slice", "Delegate", "DefaultDependencies")
+    accounting = [f"{kind}Accounting" for kind in ("CPU", "Memory", "BlockIO", "IO", "Tasks")]
+    return {
+        **shown(container, *limits, *accounting),
+        "DeviceAllow": set(allowed.replace("char-pts", "char-136").splitlines()),  # so runc 1.1, for systemd before 240
+        "devices.list": set(container.cgroup_file("devices", "devices.list").splitlines()),
+        "cpu": [container.cgroup_file("cpu", f"cpu.{name}") for name in ("cfs_quota_us", "cfs_period_us", "shares")],
+        "pids.max": container.cgroup_file("pids", "pids.max"),
+        "cgroups": container.proc("cgroup").replace(container.id, "ID"),
+    }
+
+
+@on_v1
+@pytest.mark.needs("runc")
+def test_the_unit_and_the_cgroups_are_those_that_runc_makes(managed, new_container):
+    other = new_container()
+    other.runtime = shutil.which("runc")
+    seen = []
+    for one in (managed, other):
+        one.global_options = ["--systemd-cgroup"]
+        one.bundle.linux["cgroupsPath"] = f"test-deep.slice:pyrun:{one.id}"
+        one.bundle.resources["cpu"] = {"quota": 33000, "shares": 512}
+        one.bundle.resources["pids"] = {"limit": 20}
+        one.bundle.resources["devices"].append({"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"})
+        seen.append(seen_of(one.sleeping()))
+    other.delete("--force")
+
+    assert seen[0] == seen[1]
+
+
+@on_v2
 def test_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
     bundle.resources["memory"] = {"limit": 64 << 20, "reservation": 32 << 20}
     bundle.resources["cpu"] = {"quota": 25000, "period": 50000, "shares": 512}
@@ -74,9 +150,9 @@ def test_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
     bundle.resources["unified"] = {"memory.high": str(48 << 20)}
     managed.sleeping()
 
-    assert cgroup_file(managed, "memory.max") == str(64 << 20)
-    assert cgroup_file(managed, "cpu.max") == "25000 50000"
-    assert cgroup_file(managed, "pids.max") == "20"
+    assert managed.cgroup_file("memory", "memory.max") == str(64 << 20)
+    assert managed.cgroup_file("cpu", "cpu.max") == "25000 50000"
+    assert managed.cgroup_file("pids", "pids.max") == "20"
     names = (
         "MemoryMax",
         "MemoryLow",
@@ -92,7 +168,7 @@ def test_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
         "MemoryHigh": str(48 << 20),
         "CPUQuotaPerSecUSec": "500ms",
         "CPUQuotaPeriodUSec": "50ms",
-        "CPUWeight": cgroup_file(managed, "cpu.weight"),
+        "CPUWeight": managed.cgroup_file("cpu", "cpu.weight"),
         "TasksMax": "20",
     }
 
@@ -100,37 +176,46 @@ def test_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
 def test_a_quota_that_is_no_whole_percent_is_in_force_exactly(managed, bundle):
     bundle.resources["cpu"] = {"quota": 33333, "period": 100000}
 
-    assert cgroup_file(managed.sleeping(), "cpu.max") == "33333 100000"
+    file = "cpu.max" if V2_ALONE else "cpu.cfs_quota_us"
+    assert managed.sleeping().cgroup_file("cpu", file).split()[0] == "33333"
 
 
 def test_update_changes_the_limits_and_tells_systemd(managed, bundle):
     bundle.resources["pids"] = {"limit": 20}
     managed.sleeping()
-    managed.works("update", "--pids-limit", "30", "--memory", "100m", "--cpu-quota", "20000", managed.id)
+    managed.works("update", "--pids-limit", "30", "--cpu-quota", "20000", managed.id)
+    first = shown(managed, "TasksMax", "CPUQuotaPerSecUSec")
+    managed.works("update", "--cpu-period", "50000", managed.id)
 
-    assert cgroup_file(managed, "pids.max") == "30"
-    assert shown(managed, "TasksMax", "MemoryMax", "CPUQuotaPerSecUSec") == {
-        "TasksMax": "30",
-        "MemoryMax": str(100 << 20),
-        "CPUQuotaPerSecUSec": "200ms",
+    assert managed.cgroup_file("pids", "pids.max") == "30"
+    assert first == {"TasksMax": "30", "CPUQuotaPerSecUSec": "200ms"}
+    assert shown(managed, "CPUQuotaPerSecUSec", "CPUQuotaPeriodUSec") == {
+        "CPUQuotaPerSecUSec": "400ms",
+        "CPUQuotaPeriodUSec": "50ms",
     }
 
 
-def test_limits_and_device_rules_survive_that_systemd_reloads(managed, bundle):
-    bundle.resources["pids"] = {"limit": 20}
-    bundle.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
-    managed.sleeping()
-    subprocess.run(["systemctl", "daemon-reload"], check=True)
+@on_v2
+def test_update_tells_systemd_of_memory(managed):
+    managed.sleeping().works("update", "--memory", "100m", managed.id)
 
-    assert cgroup_file(managed, "pids.max") == "20"
-    assert managed.call("exec", managed.id, "head", "-c1", "/dev/kmsg").stderr.endswith("Operation not permitted\n")
+    assert managed.cgroup_file("memory", "memory.max") == str(100 << 20)
+    assert shown(managed, "MemoryMax") == {"MemoryMax": str(100 << 20)}
+
+
+def test_limits_survive_that_systemd_reloads(managed, bundle):
+    bundle.resources["pids"] = {"limit": 20}
+    managed.sleeping()
+    systemctl("daemon-reload")
+
+    assert managed.cgroup_file("pids", "pids.max") == "20"
 
 
 def test_exec_joins_the_scope(managed):
     assert managed.sleeping().exec("cat", "/proc/self/cgroup") == managed.proc("cgroup")
 
 
-@pytest.mark.parametrize("memory", [None, 256 << 10], ids=["", "hardly any memory"])
+@pytest.mark.parametrize("memory", [None, pytest.param(256 << 10, marks=with_memory)], ids=["", "hardly any memory"])
 def test_a_container_runs_to_its_end_and_nothing_is_left(managed, bundle, memory):
     if memory:
         bundle.resources["memory"] = {"limit": memory}
@@ -155,7 +240,7 @@ def test_a_container_that_joins_namespaces_of_another_has_a_scope_of_its_own(new
     second.bundle.namespace(type_, f"/proc/{first.pid()}/ns/{type_}")
     second.sleeping()
 
-    assert second.proc("cgroup") == f"0::/system.slice/{unit(second)}\n"
+    assert places(second) == {f"/system.slice/{unit(second)}"}
     second.delete("--force")
 
 
@@ -169,9 +254,10 @@ def test_a_container_with_a_user_namespace_is_in_its_scope(managed, bundle):
 def test_a_container_with_a_cgroup_namespace_sees_its_scope_as_the_root(managed, bundle):
     bundle.namespace("cgroup")
 
-    assert managed.run("cat", "/proc/self/cgroup") == "0::/\n"
+    assert {line.split(":")[2] for line in managed.run("cat", "/proc/self/cgroup").splitlines()} == {"/"}
 
 
+@on_v2
 def test_delete_of_a_container_that_made_cgroups_itself_leaves_none(managed, bundle):
     bundle.namespace("cgroup")
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
@@ -197,6 +283,7 @@ def test_pause_and_resume_work_in_a_scope(managed):
     assert (paused, managed.status()) == ("paused", "running")
 
 
+@with_memory
 def test_a_container_that_memory_ran_out_of_can_be_made_again(managed, bundle):
     bundle.resources["memory"] = {"limit": 8 << 20, "swap": 8 << 20}
     bundle.process["args"] = ["sh", "-c", "head -c 100000000 /dev/zero | tail"]
@@ -313,7 +400,7 @@ def test_podman_makes_its_containers_in_scopes(container, bundle, tmp_path):
         limit = subprocess.run(["systemctl", "show", "-PTasksMax", scope], capture_output=True, text=True, check=True)
 
         assert limit.stdout == "50\n"
-        assert call("exec", id_, "cat", "/sys/fs/cgroup/pids.max") == "50\n"
+        assert call("exec", id_, "cat", f"/sys/fs/cgroup{'' if V2_ALONE else '/pids'}/pids.max") == "50\n"
     finally:
         call("rm", "--force", "--time", "0", id_)
 

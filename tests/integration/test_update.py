@@ -1,13 +1,11 @@
 """update: each option on a container that runs; what it does not mention stays as it is."""
 
-import os
 import subprocess
 
 import pytest
+from harness import V2_ALONE as V2
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
-
-V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
 # option, value, controller, (file, content) on v1, (file, content) on v2
 OPTIONS = [
@@ -35,14 +33,6 @@ def needs(controller):
     return pytest.mark.needs(f"cgroup {controller}")
 
 
-def cgroup_file(container, controller, name):
-    if not V2:
-        return container.cgroup_file(controller, name)
-    path = container.proc("cgroup").strip().partition("::")[2]
-    with open(f"/sys/fs/cgroup{path}/{name}") as file:
-        return file.read().strip()
-
-
 @pytest.mark.parametrize(
     "option, value, controller, v1, v2", [pytest.param(*one, marks=needs(one[2])) for one in OPTIONS]
 )
@@ -51,7 +41,7 @@ def test_an_option_changes_its_file(container, option, value, controller, v1, v2
     container.works("update", option, value, container.id)
     file, content = v2 if V2 else v1
 
-    assert cgroup_file(container, controller, file) == content
+    assert container.cgroup_file(controller, file) == content
 
 
 @needs("cpu")
@@ -60,9 +50,9 @@ def test_a_quota_keeps_the_period_and_a_period_the_quota(container, bundle):
     container.sleeping()
     files = ["cpu.max"] if V2 else ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
     container.works("update", "--cpu-quota", "30000", container.id)
-    first = " ".join(cgroup_file(container, "cpu", file) for file in files)
+    first = " ".join(container.cgroup_file("cpu", file) for file in files)
     container.works("update", "--cpu-period", "60000", container.id)
-    second = " ".join(cgroup_file(container, "cpu", file) for file in files)
+    second = " ".join(container.cgroup_file("cpu", file) for file in files)
 
     assert (first, second) == ("30000 50000", "30000 60000")
 
@@ -72,10 +62,10 @@ def test_memory_keeps_what_was_set_of_swap_before(container, bundle):
     bundle.resources["memory"] = {"limit": 64 << 20, "swap": 128 << 20}
     container.sleeping()
     file = "memory.swap.max" if V2 else "memory.memsw.limit_in_bytes"
-    before = cgroup_file(container, "memory", file)
+    before = container.cgroup_file("memory", file)
     container.works("update", "--memory", "32m", container.id)
 
-    assert cgroup_file(container, "memory", file) == before
+    assert container.cgroup_file("memory", file) == before
 
 
 @needs("memory")
@@ -85,7 +75,7 @@ def test_memory_without_a_limit_has_none_of_swap_either(container, bundle):
     container.works("update", "--memory", "-1", container.id)
     files = ["memory.max", "memory.swap.max"] if V2 else ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
 
-    assert {cgroup_file(container, "memory", file) for file in files} <= {"max", "9223372036854771712"}
+    assert {container.cgroup_file("memory", file) for file in files} <= {"max", "9223372036854771712"}
 
 
 @needs("pids")
@@ -93,7 +83,7 @@ def test_with_resources_the_other_options_are_ignored(container):
     container.sleeping()
     container.works("update", "--pids-limit", "5", "--resources", "-", container.id, input=b'{"pids": {"limit": 55}}')
 
-    assert cgroup_file(container, "pids", "pids.max") == "55"
+    assert container.cgroup_file("pids", "pids.max") == "55"
 
 
 @needs("pids")
@@ -101,7 +91,7 @@ def test_a_created_container_can_be_updated(container):
     container.create()
     container.works("update", "--pids-limit", "55", container.id)
 
-    assert cgroup_file(container, "pids", "pids.max") == "55"
+    assert container.cgroup_file("pids", "pids.max") == "55"
 
 
 @pytest.mark.parametrize("option", ["--kernel-memory", "--kernel-memory-tcp"])
@@ -124,10 +114,10 @@ def test_obsolete_options_are_accepted(container, option):
 )
 def test_what_cannot_be_is_refused_by_name_and_changes_nothing(container, options, complaint):
     container.sleeping()
-    before = cgroup_file(container, "pids", "pids.max")
+    before = container.cgroup_file("pids", "pids.max")
 
     assert complaint in container.fails("update", "--pids-limit", "5", *options, container.id)
-    assert cgroup_file(container, "pids", "pids.max") == before
+    assert container.cgroup_file("pids", "pids.max") == before
 
 
 @pytest.mark.only_pyrun("the wording is ours")

@@ -2,8 +2,9 @@
 
 import pytest
 
+from pyrun.cgroup.devices import ALL, MKNOD, READ, WRITE, Rule
 from pyrun.cgroup.systemd import expand
-from pyrun.cgroup.unit_properties import from_annotations, quota_per_second, variant
+from pyrun.cgroup.unit_properties import from_annotations, from_rules, quota_per_second, variant
 from pyrun.errors import ConfigError
 from pyrun.linux import dbus
 
@@ -67,6 +68,52 @@ def test_a_time_in_seconds_is_sent_in_microseconds():
 def test_what_is_no_name_of_a_property_is_refused(name):
     with pytest.raises(ConfigError, match="is not the name of a property"):
         from_annotations({f"org.systemd.property.{name}": "true"})
+
+
+def rules(*texts):
+    """Return device rules that begin with none allowed; "+c 1:3 rwm" is one that allows."""
+    found = [Rule(False, "a", None, None, ALL)]
+    for text in texts:
+        type_, numbers, access = text[1:].split()
+        major, minor = (None if number == "*" else int(number) for number in numbers.split(":"))
+        bits = sum(bit for letter, bit in (("r", READ), ("w", WRITE), ("m", MKNOD)) if letter in access)
+        found.append(Rule(text[0] == "+", type_, major, minor, bits))
+    return found
+
+
+NOTHING = ("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", []))
+EVERYTHING = [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
+
+
+@pytest.mark.parametrize("v1", [False, True])
+def test_device_rules_become_a_list_of_what_is_allowed(v1):
+    found = from_rules(rules("+c 1:3 rwm", "+c 136:* rw", "+b *:* m", "+b 8:0 r", "-b 8:0 r"), v1)
+
+    entries = [("/dev/char/1:3", "rwm"), ("char-136", "rw"), ("block-*", "m")]
+    assert found == [*NOTHING, ("DeviceAllow", ("a(ss)", entries))]
+
+
+@pytest.mark.parametrize("v1, access", [(False, "rw"), (True, "w")])
+def test_only_our_program_adds_up_what_several_rules_allow(v1, access):
+    found = from_rules(rules("+c 1:* rm", "+c 1:3 w"), v1)
+
+    assert found[-1] == ("DeviceAllow", ("a(ss)", [("char-1", "rm"), ("/dev/char/1:3", access)]))
+
+
+@pytest.mark.parametrize("texts, expressible", [(["+a *:* rwm", "-c 1:3 w"], []), (["+c *:3 r", "+c 1:5 r"], ["1:5"])])
+def test_rules_that_are_no_such_list_are_left_to_our_program_or_for_v1_narrowed(texts, expressible):
+    entries = [(f"/dev/char/{numbers}", "r") for numbers in expressible]
+
+    assert from_rules(rules(*texts), v1=False) == EVERYTHING
+    assert from_rules(rules(*texts), v1=True) == [*NOTHING, ("DeviceAllow", ("a(ss)", entries))]
+
+
+def test_rules_that_v1_cannot_hold_are_left_to_our_program():
+    assert from_rules(rules("+c 1:* r", "-c 1:3 r"), v1=False) == EVERYTHING
+
+
+def test_a_container_without_rules_leaves_those_of_the_unit():
+    assert from_rules([], v1=True) == []
 
 
 @pytest.mark.parametrize(

@@ -63,17 +63,19 @@ def apply(cgroup: Cgroup, resources: Resources, before: "list[dict[str, Any]]", 
     """Go from the rules with the changes `before` to those with `after`; `resources` are the config's."""
     if rootless():
         raise Error("a rootless container has no device rules: what it may open is what its user may")
-    new = rules(resources) + _parsed(after)
+    new = rules(resources) + parsed(after)
     if "devices" in cgroup.paths:
-        old = exceptions(rules(resources) + _parsed(before))
-        _rewrite(Controller(cgroup.paths["devices"], v2=False), old, exceptions(new))
+        old, wanted = exceptions(rules(resources) + parsed(before)), exceptions(new)
+        cgroup.announce(new)
+        _rewrite(Controller(cgroup.paths["devices"], v2=False), old, wanted)
     elif "" in cgroup.paths:
+        cgroup.announce(new)
         attach(cgroup.paths[""], new)
     else:
         raise Error("cgroup controller devices is not available")
 
 
-def _parsed(changes: "list[dict[str, Any]]") -> "list[Rule]":
+def parsed(changes: "list[dict[str, Any]]") -> "list[Rule]":
     return [rule for change in changes for rule in parse(DeviceRule(root(change, "device rule")))]
 
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroup.devices import Rule
     from pyrun.spec.linux import Resources
 
 # What resources, statistics and creation import, `state`, `kill` and `delete` can do without: they are imported below.
@@ -116,21 +117,22 @@ class Cgroup:
 
         self._made += creation.create(self.paths, controllers, optional)
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, resources: "Resources") -> None:
         """Take the init in, where it was not born here and does not join by itself."""
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
         """Write the limits.
 
-        On v2 `memory=False` leaves those of memory for limit_memory().  `update` says `devices=False`: the rules of a
-        running container are not in the resources that it is given.
+        `memory=False` leaves those of memory for limit_memory(), unless the init joins late.  `update` says
+        `devices=False`: the rules of a running container are not in the resources that it is given.
         """
         from pyrun.cgroup.resources import apply
 
         apply(self, resources, memory, devices)
 
     def limit_memory(self, resources: "Resources") -> None:
-        """Write what `apply(memory=False)` left out: on v2 the runtime itself is charged until it has gone."""
+        """Write what `apply(memory=False)` left out: who does not join late is charged for the runtime until that has
+        gone."""
         from pyrun.cgroup.resources import limit_memory
 
         limit_memory(self, resources)
@@ -157,7 +159,7 @@ class Cgroup:
 
     @property
     def memory_joins(self) -> int:
-        """How many of joining_files() are memory's."""
+        """How many of joining_files() the init joins late: memory's, if that is v1."""
         return 1 if "memory" in self.paths else 0
 
     def open_v2(self) -> int:
@@ -181,16 +183,19 @@ class Cgroup:
     def kill(self) -> None:
         """Send SIGKILL to every process in the cgroup and below, but to the caller."""
         myself = os.getpid()
-        if self._may_hold_the_caller() and myself in self.processes():
+        if self.may_hold_the_caller() and myself in self.processes():
             self._kill_one_by_one(myself)  # without freezing: it would stop the caller too
         elif not self._kill_at_once():
-            frozen = self._freeze_if_possible()
+            frozen = self.freeze_if_possible()
             try:
                 self._kill_one_by_one(myself)
             finally:
                 if frozen:
                     self.thaw()
         self._thaw_v1()
+
+    def announce(self, rules: "list[Rule]") -> None:
+        """Tell who else applies device rules here which ones are about to be in force."""
 
     def freeze(self) -> None:
         freezers = self._freezers()
@@ -206,7 +211,7 @@ class Cgroup:
         """Tell whether this cgroup itself is frozen, not one above it."""
         return any(freezer.frozen(controller) for controller in self._freezers())
 
-    def _freeze_if_possible(self) -> bool:
+    def freeze_if_possible(self) -> bool:
         """Freeze, unless there is no freezer or a process does not stop; tell whether it worked."""
         try:
             self.freeze()
@@ -273,7 +278,7 @@ class Cgroup:
             found.append(Controller(self.paths["freezer"], v2=False))
         return found
 
-    def _may_hold_the_caller(self) -> bool:
+    def may_hold_the_caller(self) -> bool:
         """Judge by the name of the cgroup: a walk to see for sure might never end, while the container makes more."""
         with open("/proc/self/cgroup", "rb") as file:
             own = os.fsdecode(file.read()).replace("\n", "/").split("/")

@@ -32,7 +32,7 @@ def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> 
     """Write in runc's order: each controller, the devices, then `unified`, which may overrule."""
     parts = plan(cgroup, resources)
     for name, controller, settings in parts:
-        if name == "memory" and (memory or not controller.v2):
+        if name == "memory" and (memory or cgroup.memory_joins):
             _write_memory(controller, settings, resources)
         elif name not in ("memory", "unified"):
             _write(controller, settings)
@@ -48,7 +48,7 @@ def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> 
 def limit_memory(cgroup: Cgroup, resources: Resources) -> None:
     """Write what apply() leaves out for `memory=False`."""
     for name, controller, settings in plan(cgroup, resources):
-        if name == "memory" and controller.v2:
+        if name == "memory" and not cgroup.memory_joins:
             _write_memory(controller, settings, resources)
         elif name == "unified":
             _write(controller, [one for one in settings if _is_of_memory(one)])

@@ -1,12 +1,14 @@
-"""The systemd cgroup driver: a container's cgroup is a scope, a unit that systemd makes and looks after (only on v2).
+"""The systemd cgroup driver: a container's cgroup is a scope, a unit that systemd makes and looks after.
 
-    create   StartTransientUnit, with the init as the process that systemd moves into the new cgroup
+    create   StartTransientUnit with the device rules, and the init as the process that systemd moves into the cgroup
+             on v1, mkdir for the controllers that systemd does not have: cpuset, freezer, net_cls, ...
              SetUnitProperties with the limits, before they are written to the cgroup as well
     update   SetUnitProperties
-    delete   StopUnit, ResetFailedUnit
+    delete   rmdir, StopUnit, ResetFailedUnit
 
-systemd must be told the limits, since it writes its own over them whenever it reloads. Not the devices: our program for
-them is attached beside those of systemd, which leaves it alone.
+systemd must be told the limits, since it writes its own over them whenever it reloads. With any property that it is
+told it applies the device rules as well: on v2 by a program that it attaches beside ours, so that a device must be
+allowed by both; on v1 over ours, and after denying all devices for a moment.
 
 systemd is asked at the socket of its own, or over the message bus; without root it is the user's own systemd. See
 org.freedesktop.systemd1(5), https://systemd.io/CGROUP_DELEGATION/.
@@ -14,6 +16,7 @@ org.freedesktop.systemd1(5), https://systemd.io/CGROUP_DELEGATION/.
 
 import os
 
+from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.group import Cgroup
 from pyrun.errors import ConfigError, Error, UsageError
 from pyrun.linux.dbus import CallError, Connection
@@ -21,8 +24,10 @@ from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from pyrun.cgroup.devices import Rule
     from pyrun.spec.linux import Resources
 
     Property = tuple[str, tuple[str, Any]]  # name, (signature, value)
@@ -38,13 +43,14 @@ _MATCH = f"type='signal',interface='{_MANAGER}',member='JobRemoved'"
 
 def locate(cgroups_path: str, id_: str, annotations: "dict[str, str]") -> "Scope":
     """Return the cgroup that linux.cgroupsPath, SLICE:PREFIX:NAME, names. Creates nothing, but asks systemd."""
-    from pyrun.cgroup.hierarchies import mount_points
+    from pyrun.cgroup import hierarchies
     from pyrun.cgroup.unit_properties import from_annotations
 
-    mounts = mount_points()
-    if list(mounts) != [""]:
-        raise UsageError("--systemd-cgroup needs cgroup v2 alone: use the cgroupfs driver on this machine")
     user = rootless()
+    if user and list(hierarchies.mount_points()) != [""]:
+        # systemd.resource-control(5), Delegate=: "Note that controller delegation to less privileged code is only safe
+        # on the unified control group hierarchy", so that a user's own systemd has none on v1.
+        raise UsageError("--systemd-cgroup without root needs cgroup v2 alone: use the cgroupfs driver on this machine")
     parts = (cgroups_path or f":pyrun:{id_}").split(":")
     if len(parts) != 3 or not parts[2]:
         raise ConfigError(
@@ -58,7 +64,7 @@ def locate(cgroups_path: str, id_: str, annotations: "dict[str, str]") -> "Scope
     described = ("Description", ("s", f"pyrun container {id_}"))
     scope.properties = [described, ("Slice", ("s", slice_)), *from_annotations(annotations)]
     top = scope.manager.control_group() if user else ""
-    scope.paths[""] = f"{mounts['']}{top}{expand(slice_)}/{unit}"
+    scope.paths = hierarchies.locate(f"{top}{expand(slice_)}/{unit}", id_).paths
     return scope
 
 
@@ -74,14 +80,26 @@ def expand(slice_: str) -> str:
 
 
 class Scope(Cgroup):
-    """The cgroup of the scope `unit`, ours if `started`; `properties` are those to make it with, beside our own."""
+    """The cgroup of the scope `unit`, ours if `started`; `properties` are those to make it with, beside our own, and
+    `rules` tells the device rules that are in force."""
 
-    def __init__(self, paths: "dict[str, str]", unit: str, started: bool = True) -> None:
+    def __init__(
+        self,
+        paths: "dict[str, str]",
+        unit: str,
+        started: bool = True,
+        rules: "Callable[[], list[Rule]]" = list,
+    ) -> None:
         super().__init__(paths)
         self.unit = unit
         self.started = started
+        self.rules = rules
         self.properties: list[Property] = []
         self._manager: Manager | None = None
+
+    @property
+    def memory_joins(self) -> int:
+        return 0  # systemd moves the init into that of memory, too
 
     @property
     def manager(self) -> "Manager":
@@ -94,41 +112,68 @@ class Scope(Cgroup):
         self.refuse_in_use()
 
     def create_v1(self, optional: bool = False) -> None:
-        """There is none, see locate()."""
+        """Nor these: systemd would take what it finds for somebody else's."""
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, resources: "Resources") -> None:
+        from pyrun.cgroup.devices import in_force
+        from pyrun.cgroup.unit_properties import from_rules
+
+        self.rules = lambda: in_force(resources)
+        io = "IO" if self.v2_only else "BlockIO"
         own: list[Property] = [
             ("PIDs", ("au", [pid])),
             ("Delegate", ("b", True)),
             ("DefaultDependencies", ("b", False)),  # else systemd ends it before what depends on it, at shutdown
-            *((f"{what}Accounting", ("b", True)) for what in ("CPU", "Memory", "IO", "Tasks")),
+            *((f"{what}Accounting", ("b", True)) for what in ("CPU", "Memory", io, "Tasks")),
+            *from_rules(self.rules(), v1="devices" in self.paths),
         ]
         self.manager.start(self.unit, own + self.properties)  # of two that have a name, the last one counts
         self.started = True
+        if not self.v2_only:
+            self._create(list(self.paths), optional=False)
 
     def open_v2(self) -> int:
-        return super().open_v2() if os.path.isdir(self.paths[""]) else -1
+        return super().open_v2() if os.path.isdir(self.paths.get("", "")) else -1
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
         if memory:
-            self._tell(resources)
+            self._tell_of_running(self._limits(resources))
         super().apply(resources, memory, devices)
 
     def limit_memory(self, resources: "Resources") -> None:
         # All of them, and once: systemd writes what it is told, some of it rounded, so that ours must come after.
-        if self._tell(resources):
-            super().apply(resources, devices=False)
+        properties = self._limits(resources)
+        if properties:
+            self.manager.set_properties(self.unit, properties)
+            super().apply(resources, devices="devices" in self.paths)
         else:
             super().limit_memory(resources)
 
-    def _tell(self, resources: "Resources") -> bool:
-        """Tell systemd the limits; return whether there are any."""
+    def announce(self, rules: "list[Rule]") -> None:
+        from pyrun.cgroup.unit_properties import from_rules
+
+        self._tell_of_running(from_rules(rules, v1="devices" in self.paths), rules)
+
+    def _limits(self, resources: "Resources") -> "list[Property]":
         from pyrun.cgroup.unit_properties import from_resources
 
-        properties = from_resources(self, resources)
-        if properties:
+        return from_resources(self, resources)
+
+    def _tell_of_running(self, properties: "list[Property]", rules: "list[Rule] | None" = None) -> None:
+        """Set properties. On v1 the container stands still, as with runc, until its device rules are there again."""
+        if not properties:
+            return
+        if "devices" not in self.paths:
+            return self.manager.set_properties(self.unit, properties)
+        from pyrun.cgroup.devices import exceptions, write
+
+        frozen = not (self.frozen() or self.may_hold_the_caller()) and self.freeze_if_possible()
+        try:
             self.manager.set_properties(self.unit, properties)
-        return bool(properties)
+            write(Controller(self.paths["devices"], v2=False), *exceptions(rules or self.rules()))
+        finally:
+            if frozen:
+                self.thaw()
 
     def remove(self, timeout: float = 10) -> None:
         if self.started:

@@ -1,6 +1,7 @@
-"""Properties of a systemd unit: limits of cgroup v2, systemd.resource-control(5), and what annotations name."""
+"""Properties of a systemd unit: limits and device rules, systemd.resource-control(5), and what annotations name."""
 
 from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.devices import READ, WRITE, access_text, exceptions
 from pyrun.cgroup.resources import plan
 from pyrun.confine.affinity import bit_mask
 from pyrun.errors import ConfigError
@@ -9,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroup.devices import Device, Rule
     from pyrun.cgroup.group import Cgroup
     from pyrun.cgroup.setting import Setting
     from pyrun.cgroup.systemd import Property
@@ -19,7 +21,7 @@ _INFINITY = (1 << 64) - 1
 _SECOND = 1_000_000  # microseconds
 _PERCENT = 10_000  # of a second, in microseconds: what CPUQuota= is kept in
 
-# file of cgroup v2: property with the same values, "max" for infinity
+# file: property with the same values; "max", and for v1 -1, are infinity
 _NUMBERS = {
     "memory.max": "MemoryMax",
     "memory.high": "MemoryHigh",
@@ -28,6 +30,9 @@ _NUMBERS = {
     "memory.swap.max": "MemorySwapMax",
     "pids.max": "TasksMax",
     "cpu.weight": "CPUWeight",
+    "memory.limit_in_bytes": "MemoryLimit",
+    "cpu.shares": "CPUShares",
+    "blkio.weight": "BlockIOWeight",
 }
 _LISTS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
@@ -53,14 +58,14 @@ def from_resources(cgroup: "Cgroup", resources: "Resources") -> "list[Property]"
     for _, controller, settings in plan(cgroup, resources):
         for setting in settings:
             value = str(setting.value)
-            if setting.file in _NUMBERS and (value == "max" or value.isdigit()):
-                properties[_NUMBERS[setting.file]] = ("t", _INFINITY if value == "max" else int(value))
+            if setting.file in _NUMBERS and (value in ("max", "-1") or value.isdigit()):
+                properties[_NUMBERS[setting.file]] = ("t", int(value) if value.isdigit() else _INFINITY)
             elif setting.file in _LISTS:
                 properties[_LISTS[setting.file]] = ("ay", bit_mask(value))
-            elif setting.file == "cpu.idle" and value == "1":
+            elif setting.file == "cpu.idle" and value == "1" and controller.v2:
                 properties["CPUWeight"] = ("t", 0)  # systemd 252
-            elif setting.file == "cpu.max":
-                quota, period = _cpu_max(controller, setting)
+            elif setting.file in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+                quota, period = _cpu_max(controller, setting) if controller.v2 else _cfs(controller, settings)
                 properties["CPUQuotaPeriodUSec"] = ("t", period)
                 properties["CPUQuotaPerSecUSec"] = ("t", quota_per_second(quota, period))
     return list(properties.items())
@@ -75,11 +80,61 @@ def _cpu_max(controller: Controller, setting: "Setting") -> "tuple[str, int]":
     return words[0], int(words[1] if len(words) > 1 else period)
 
 
+def _cfs(controller: Controller, settings: "list[Setting]") -> "tuple[str, int]":
+    """The same of v1, which has a file for each."""
+    given = {setting.file: str(setting.value) for setting in settings}
+    quota, period = (given.get(name) or controller.read(name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    return quota, int(period)
+
+
 def quota_per_second(quota: str, period: int) -> int:
     """Return the CPU time in a second, in whole percents, rounded up: less would be less than was asked for."""
-    if quota == "max":
+    if quota in ("max", "-1"):
         return _INFINITY
     return -(-int(quota) * _SECOND // (period * _PERCENT)) * _PERCENT
+
+
+def from_rules(rules: "list[Rule]", v1: bool) -> "list[Property]":
+    """Return device rules as systemd keeps them: all devices, or a list of those allowed, whose entries may leave out
+    the minor number or both.
+
+    What such a list cannot say is left to our program on v2. systemd allows everything there, for it is enough that we
+    deny; but its rules for v1 are written over ours, so there it allows what it can, and denies the rest.
+    """
+    if not rules:
+        return []
+    everything: list[Property] = [("DevicePolicy", ("s", "auto")), ("DeviceAllow", ("a(ss)", []))]
+    try:
+        default, access = exceptions(rules)
+    except ConfigError:
+        return everything  # only v2 can have such rules
+    beyond = default and access or any(minor is not None and major is None for _, major, minor in access)
+    if default and not access or beyond and not v1:
+        return everything
+    listed = {} if default else access
+    together = listed if v1 else {device: _together(device, listed) for device in listed}
+    entries = [(node, access_text(bits)) for device, bits in together.items() if (node := _node(device))]
+    # Without the empty list this one would be added to what is there.
+    return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", [])), ("DeviceAllow", ("a(ss)", entries))]
+
+
+def _node(device: "Device") -> str:
+    """systemd.resource-control(5), DeviceAllow=: a node, char-MAJOR, or with a wildcard char-*."""
+    type_, major, minor = device
+    kind = "char" if type_ == "c" else "block"
+    if minor is None:
+        return f"{kind}-{'*' if major is None else major}"
+    return "" if major is None else f"/dev/{kind}/{major}:{minor}"
+
+
+def _together(device: "Device", access: "dict[Device, int]") -> int:
+    """Return the access to `device` that its entry must have: who opens it for both needs both of one entry, while our
+    program, unlike v1, adds up what several allow."""
+    bits = access[device]
+    for other, its in access.items():
+        if all(one is None or one == mine for one, mine in zip(other, device)):
+            bits |= its & (READ | WRITE)
+    return bits
 
 
 def from_annotations(annotations: "dict[str, str]") -> "list[Property]":

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroup.devices import Rule
     from pyrun.cgroup.group import Cgroup
 
 OCI_VERSION = "1.3.0"
@@ -94,10 +95,18 @@ class Container:
         if self.unit:
             from pyrun.cgroup.systemd import Scope
 
-            return Scope(self.cgroup_paths, self.unit)
+            return Scope(self.cgroup_paths, self.unit, rules=self._device_rules)
         from pyrun.cgroup.group import Cgroup  # `list` and `state` of running containers need it rarely
 
         return Cgroup(self.cgroup_paths)
+
+    def _device_rules(self) -> "list[Rule]":
+        from pyrun.cgroup.device_changes import parsed
+        from pyrun.cgroup.devices import in_force
+        from pyrun.spec.config import load_config
+
+        found = in_force(load_config(self.config_file).linux.resources)
+        return found and found + parsed(self.device_changes)
 
     def processes(self) -> "list[int]":
         """Return the pids in the container's cgroups; where it has none, being rootless, that of its init."""

@@ -161,7 +161,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     ours.say("go")
 
     plan.cgroup.create_v1(plan.cgroup_is_optional)
-    plan.cgroup.adopt(child.pid)
+    plan.cgroup.adopt(child.pid, linux.resources)
     plan.cgroup.apply(linux.resources, memory=False)
     if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
         plan.cgroup.own(linux.host_uid(plan.process.user.uid))
