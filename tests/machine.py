@@ -41,6 +41,10 @@ def lacks(what: str) -> bool:
         return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
     if what == "systemd":
         return not Path("/run/systemd/private").exists()
+    if what == "weights of block I/O":
+        return not has_io_weights()
+    if what == "realtime limits of cgroup v1":
+        return not Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists()
     if what.startswith("cgroup v1 "):
         return not is_mounted(what.removeprefix("cgroup v1 "))
     if what.startswith("cgroup "):
@@ -78,6 +82,22 @@ def real_time_is_allowed() -> bool:
         controllers.write_text("+cpu")
         script = f"echo $$ >{cgroup}/cgroup.procs; exec chrt -f 1 true"
         return subprocess.run(["sh", "-c", script], capture_output=True).returncode == 0
+    finally:
+        cgroup.rmdir()
+
+
+@functools.lru_cache
+def has_io_weights() -> bool:
+    """Make a cgroup and look: those of the BFQ scheduler, which may be a module of the kernel."""
+    v2 = Path("/sys/fs/cgroup/cgroup.subtree_control")
+    if not controller_is_there("io" if v2.exists() else "blkio"):
+        return False
+    if v2.exists():
+        v2.write_text("+io")
+    cgroup = Path("/sys/fs/cgroup", "" if v2.exists() else "blkio", f"weights-{os.getpid()}")
+    cgroup.mkdir()
+    try:
+        return (cgroup / ("io.bfq.weight" if v2.exists() else "blkio.bfq.weight")).exists()
     finally:
         cgroup.rmdir()
 

@@ -58,6 +58,15 @@ def test_a_container_is_in_a_scope_of_its_slice(managed):
     }
 
 
+@pytest.mark.parametrize(
+    "options", [["--cgroup-manager", "systemd"], ["--cgroup-manager=cgroupfs", "--systemd-cgroup"]]
+)
+def test_either_option_makes_systemd_the_manager(managed, options):
+    managed.global_options = options
+
+    assert places(managed.sleeping()) == {f"/test.slice/test-deep.slice/{unit(managed)}"}
+
+
 def test_without_a_path_the_scope_is_in_the_slice_of_the_system(managed):
     del managed.bundle.linux["cgroupsPath"]
 
@@ -100,10 +109,10 @@ def test_on_v1_memory_is_limited_in_both_ways(managed, bundle):
 
 
 @on_v1
-def test_a_weight_of_block_io_is_known_to_systemd(managed, bundle):
+@pytest.mark.needs("weights of block I/O")
+def test_on_v1_a_weight_of_block_io_is_known_to_systemd(managed, bundle):
     bundle.resources["blockIO"] = {"weight": 100}
-    if managed.call("run", "--detach", "--bundle", bundle.path, "--pid-file", managed.pid_file, managed.id).returncode:
-        pytest.skip("no I/O scheduler of this kernel has weights")
+    managed.sleeping()
 
     assert managed.cgroup_file("blkio", "blkio.bfq.weight") == "100"
     assert shown(managed, "BlockIOWeight") == {"BlockIOWeight": "100"}

@@ -1,5 +1,6 @@
 """update: each option on a container that runs; what it does not mention stays as it is."""
 
+import json
 import subprocess
 
 import pytest
@@ -13,6 +14,7 @@ OPTIONS = [
     ("--cpu-quota", "40000", "cpu", ("cpu.cfs_quota_us", "40000"), ("cpu.max", "40000 100000")),
     ("--cpu-share", "2048", "cpu", ("cpu.shares", "2048"), ("cpu.weight", "174")),
     ("--cpu-idle", "1", "cpu", ("cpu.idle", "1"), ("cpu.idle", "1")),
+    ("--cpu-burst", "20000", "cpu", ("cpu.cfs_burst_us", "20000"), ("cpu.max.burst", "20000")),
     ("--cpuset-cpus", "0", "cpuset", ("cpuset.cpus", "0"), ("cpuset.cpus", "0")),
     ("--cpuset-mems", "0", "cpuset", ("cpuset.mems", "0"), ("cpuset.mems", "0")),
     ("--memory", "64m", "memory", ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864")),
@@ -29,6 +31,9 @@ OPTIONS = [
 ]
 
 
+V1_MEMORY = {"limit_in_bytes": 64, "soft_limit_in_bytes": 32, "memsw.limit_in_bytes": 128}
+
+
 def needs(controller):
     return pytest.mark.needs(f"cgroup {controller}")
 
@@ -42,6 +47,98 @@ def test_an_option_changes_its_file(container, option, value, controller, v1, v2
     file, content = v2 if V2 else v1
 
     assert container.cgroup_file(controller, file) == content
+
+
+@pytest.mark.needs("weights of block I/O")
+@pytest.mark.parametrize("how", ["an option", "resources"])
+def test_a_weight_of_block_io_is_that_of_the_scheduler(container, how):
+    container.sleeping()
+    if how == "an option":
+        container.works("update", "--blkio-weight", "200", container.id)
+    else:
+        container.works("update", "-r", "-", container.id, input=b'{"blockIO": {"weight": 200}}')
+
+    assert container.cgroup_file(*("io", "io.bfq.weight") if V2 else ("blkio", "blkio.bfq.weight")) in (
+        "200",
+        "default 200",
+    )
+
+
+@pytest.mark.needs("realtime limits of cgroup v1")
+def test_realtime_has_its_time_on_v1(container):
+    container.sleeping()
+    container.works("update", "--cpu-rt-period", "500000", "--cpu-rt-runtime", "40000", container.id)
+
+    assert container.cgroup_file("cpu", "cpu.rt_period_us") == "500000"
+    assert container.cgroup_file("cpu", "cpu.rt_runtime_us") == "40000"
+
+
+@pytest.mark.needs("cgroup v2 alone")
+@pytest.mark.only_pyrun("runc and crun ignore it")
+@pytest.mark.parametrize(
+    "option, name", [("--cpu-rt-period", "realtimePeriod"), ("--cpu-rt-runtime", "realtimeRuntime")]
+)
+def test_realtime_limits_are_refused_by_name_on_v2(container, option, name):
+    container.sleeping()
+
+    assert f"cpu.{name}: cgroup v2 has no realtime limits" in container.fails("update", option, "40000", container.id)
+
+
+@needs("cpu")
+def test_a_burst_is_refused_that_is_more_than_the_quota(container, bundle):
+    bundle.resources["cpu"] = {"quota": 20000}
+    container.sleeping()
+    file = "cpu.max.burst" if V2 else "cpu.cfs_burst_us"
+
+    assert file in container.fails("update", "--cpu-burst", "30000", container.id)
+    assert container.cgroup_file("cpu", file) == "0"
+
+
+@needs("cpu")
+def test_an_idle_container_is_one_no_more(container, bundle):
+    bundle.resources["cpu"] = {"idle": 1}
+    container.sleeping()
+    container.works("update", "--cpu-idle", "0", "--cpu-share", "2048", container.id)
+    weight = ("cpu.weight", "174") if V2 else ("cpu.shares", "2048")
+
+    assert container.cgroup_file("cpu", "cpu.idle") == "0"
+    assert container.cgroup_file("cpu", weight[0]) == weight[1]
+
+
+@needs("memory")
+@pytest.mark.parametrize("swap, v1, v2", [("96m", str(96 << 20), str(32 << 20)), ("-1", "9223372036854771712", "max")])
+def test_memory_and_swap_are_limited_together(container, swap, v1, v2):
+    container.sleeping()
+    container.works("update", "--memory", "64m", "--memory-swap", swap, container.id)
+
+    assert container.cgroup_file("memory", "memory.max" if V2 else "memory.limit_in_bytes") == str(64 << 20)
+    assert container.cgroup_file("memory", "memory.swap.max" if V2 else "memory.memsw.limit_in_bytes") == (
+        v2 if V2 else v1
+    )
+
+
+@needs("memory")
+@needs("pids")
+@needs("cpu")
+def test_resources_on_standard_input_change_their_files(container):
+    container.sleeping()
+    resources = {
+        "memory": {"limit": 64 << 20, "reservation": 32 << 20, "swap": 128 << 20},
+        "cpu": {"shares": 2048, "quota": 40000, "period": 80000, "burst": 10000},
+        "pids": {"limit": 55},
+    }
+    container.works("update", "--resources", "-", container.id, input=json.dumps(resources).encode())
+    if V2:
+        expected = {"memory.max": 64 << 20, "memory.low": 32 << 20, "memory.swap.max": 64 << 20, "cpu.weight": 174}
+        expected.update({"cpu.max": "40000 80000", "cpu.max.burst": 10000, "pids.max": 55})
+    else:
+        expected = {f"memory.{name}": size << 20 for name, size in V1_MEMORY.items()}
+        expected.update({"cpu.shares": 2048, "cpu.cfs_quota_us": 40000, "cpu.cfs_period_us": 80000})
+        expected.update({"cpu.cfs_burst_us": 10000, "pids.max": 55})
+
+    assert {name: container.cgroup_file(name.partition(".")[0], name) for name in expected} == {
+        name: str(value) for name, value in expected.items()
+    }
 
 
 @needs("cpu")

@@ -199,6 +199,8 @@ class Cgroup:
 
     def freeze(self) -> None:
         freezers = self._freezers()
+        if not self.paths:
+            raise Error("cannot pause the container without a cgroup")
         if not freezers:
             raise Error("cannot pause: no freezer cgroup is mounted")
         freezer.freeze(freezers[0])
