@@ -12,6 +12,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
+import criu
+
 # what: why
 KNOWN_TO_LACK = {
     "CAP_SYS_RESOURCE": "taken from the machine's root: no limit can be raised, no oom_score_adj lowered",
@@ -22,6 +24,7 @@ KNOWN_TO_LACK = {
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
     "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
+    "memory tracking": "CONFIG_MEM_SOFT_DIRTY is not in the machine's kernel",
     "Debian mirror": "the machine may be cut off from the network once its packages are installed",
     "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
 }
@@ -64,6 +67,10 @@ def lacks(what: str) -> bool:
         return os.path.exists("/run/vmrun")  # within one of ours there are no others
     if what == "two CPUs":
         return len(os.sched_getaffinity(0)) < 2
+    if what == "criu":
+        return criu.directory() is None
+    if what == "memory tracking":
+        return criu.lacks("mem_dirty_track")
     if what == "ps -f":
         return subprocess.run(["ps", "-f"], capture_output=True).returncode != 0
     if what == "real-time policies in a cgroup":

@@ -59,6 +59,19 @@ _PROCESS: "dict[str, Option]" = {
     "cgroup": ("", "PATH", "[controller:]path of a cgroup below the container's"),
     "ignore-paused": ("", "", "also in a paused container: waits until it is resumed"),
 }
+# What criu is told by both `checkpoint` and `restore`.
+_CRIU: "dict[str, Option]" = {
+    "image-path": ("", "DIR", "directory of the image, default: checkpoint in the current one"),
+    "work-path": ("", "DIR", "directory for criu's log, which is kept there; default: that of the image"),
+    "tcp-established": ("", "", "also established TCP connections"),
+    "ext-unix-sk": ("", "", "also unix sockets whose other end is outside of the container"),
+    "shell-job": ("", "", "also a program that has the terminal of a shell outside of the container"),
+    "file-locks": ("", "", "also locks of files"),
+    "manage-cgroups-mode": ("", "soft|full|strict|ignore", "what criu does about cgroups, default: soft"),
+    "empty-ns": ("", "network...", "leave out what is in the namespace: others will set it up"),
+    "auto-dedup": ("", "", "drop from parent images what is in this one too"),
+    "lazy-pages": ("", "", "memory is fetched by those who need it, from a page server"),
+}
 
 # verb: (arguments, options, summary). "[X]" may be left out; "X..." is all that follows, options included.
 VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
@@ -136,6 +149,40 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "bind a file or directory of the host into a container that runs",
     ),
     "umount": ("ID DEST", {}, "take away what mount has put into a container"),
+    "checkpoint": (
+        "ID",
+        {
+            **_CRIU,
+            "parent-path": ("", "DIR", "an earlier --pre-dump, relative to --image-path: only what differs is written"),
+            "pre-dump": (
+                "",
+                "",
+                "write memory only, to be the parent of a later image, and let the container go on",
+            ),
+            "leave-running": ("", "", "let the container go on, instead of deleting it"),
+            "page-server": ("", "ADDRESS:PORT", "send the memory to a page server; with --lazy-pages, be one"),
+            "status-fd": ("", "N", "descriptor to write a byte to when the page server listens"),
+            "tcp-skip-in-flight": ("", "", "leave out connections that are not established yet"),
+            "link-remap": ("", "", "keep open files that were removed by links in their directory"),
+        },
+        "write a running container to files, and delete it",
+    ),
+    "restore": (
+        "ID",
+        {
+            "bundle": _BUNDLE["bundle"],
+            **_CRIU,
+            "detach": ("d", "", "do not wait"),
+            "pid-file": _BUNDLE["pid-file"],
+            "console-socket": _BUNDLE["console-socket"],
+            "no-subreaper": ("", "", "do not collect the container's orphans"),
+            "no-pivot": ("", "", "refused: criu knows pivot_root only"),
+            "tcp-close": ("", "", "close the TCP connections that were established"),
+            "lsm-profile": ("", "TYPE:NAME", "security profile for its processes, of type apparmor or selinux"),
+            "lsm-mount-context": ("", "LABEL", "SELinux label for its mounts"),
+        },
+        "let a container go on from files that checkpoint has written, and wait for its end",
+    ),
     "list": (
         "",
         {"format": ("f", "table|json", "how to print it"), "quiet": ("q", "", "print the ids only")},
@@ -189,7 +236,7 @@ GLOBAL: "dict[str, Option]" = {
     "systemd-cgroup": ("", "", "have systemd make the cgroups: linux.cgroupsPath is SLICE:PREFIX:NAME"),
     "cgroup-manager": ("", "cgroupfs|systemd|disabled", "who makes the cgroups, if any"),
     "rootless": ("", "MODE", "accepted for compatibility: it is found out"),
-    "criu": ("", "PATH", "accepted for compatibility, and ignored"),
+    "criu": ("", "PATH", "the program criu, default: the one in PATH"),
     "version": ("v", "", "print the version"),
     "help": ("h", "", "print this help"),
 }
@@ -200,12 +247,14 @@ class Settings:
 
     root, root_given    where the states of containers are, and whether that was said
     cgroup_manager      who makes the cgroups: cgroupfs, systemd or disabled
+    criu                the path of criu, "" for the one in PATH
     """
 
-    def __init__(self, root: str, root_given: bool, cgroup_manager: str) -> None:
+    def __init__(self, root: str, root_given: bool, cgroup_manager: str, criu: str = "") -> None:
         self.root = root
         self.root_given = root_given
         self.cgroup_manager = cgroup_manager
+        self.criu = criu
 
 
 def main() -> None:
@@ -336,7 +385,8 @@ def _settings(options: "dict[str, Any]") -> Settings:
     manager = "systemd" if options.get("systemd_cgroup") else options.get("cgroup_manager", "cgroupfs")
     if manager not in ("cgroupfs", "systemd", "disabled"):
         raise UsageError(f'invalid cgroup-manager "{manager}": cgroupfs, systemd or disabled')
-    return Settings(os.path.abspath(root) if not root.startswith("/") else root, "root" in options, manager)
+    root = os.path.abspath(root) if not root.startswith("/") else root
+    return Settings(root, "root" in options, manager, options.get("criu", ""))
 
 
 def _check_count(verb: str, usage: str, positional: "list[str]") -> None:

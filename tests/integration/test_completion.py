@@ -22,7 +22,7 @@ VERBS = [
     ("pyrun run --console-s", "pyrun run --console-socket"),
     ("pyrun list --format j", "pyrun list --format json "),
     ("pyrun completion zs", "pyrun completion zsh "),
-    ("pyrun help res", "pyrun help resume "),
+    ("pyrun help resu", "pyrun help resume "),
     ("pyrun --root {root} state web-o", "pyrun --root {root} state web-one "),
     ("pyrun --root={root} delete -f web-one web-t", "pyrun --root={root} delete -f web-one web-two "),
     ("pyrun --root {root} exec -t web-o", "pyrun --root {root} exec -t web-one "),
@@ -103,7 +103,8 @@ def test_no_id_is_offered_for_a_container_that_is_to_be_made(name, runtime):
     script = subprocess.run([runtime, "completion", name], capture_output=True, text=True, check=True).stdout
 
     assert "create" in script
-    assert not [line for line in script.splitlines() if "create" in line.split() and "_ids" in line]
+    for verb in ("create", "restore"):
+        assert not [line for line in script.splitlines() if verb in line.split() and "_ids" in line]
 
 
 def test_an_unknown_shell_is_refused_with_those_that_there_are(container):

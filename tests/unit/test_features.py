@@ -77,8 +77,11 @@ def test_the_names_of_seccomp_are_passed_on():
     assert document(seccomp=seccomp)["linux"]["seccomp"] == {"enabled": True, "actions": ["SCMP_ACT_ALLOW"]}
 
 
-def test_the_version_is_an_annotation():
-    assert document()["annotations"] == {"org.opencontainers.pyrun.version": pyrun.__version__}
+def test_the_version_and_checkpoints_are_annotations():
+    assert document()["annotations"] == {
+        "org.opencontainers.pyrun.version": pyrun.__version__,
+        "org.opencontainers.pyrun.checkpoint.enabled": "true",
+    }
 
 
 def test_a_capability_has_the_number_of_the_kernel():

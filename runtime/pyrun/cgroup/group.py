@@ -213,6 +213,13 @@ class Cgroup:
         """Tell whether this cgroup itself is frozen, not one above it."""
         return any(freezer.frozen(controller) for controller in self._freezers())
 
+    def freezer_directory(self) -> str:
+        """Return the directory that criu shall freeze, "" where there is none: v1's where that is mounted, unless v2
+        has frozen the container."""
+        freezers = self._freezers()
+        frozen = [controller.directory for controller in freezers if freezer.frozen(controller)]
+        return frozen[0] if frozen else freezers[-1].directory if freezers else ""
+
     def freeze_if_possible(self) -> bool:
         """Freeze, unless there is no freezer or a process does not stop; tell whether it worked."""
         try:

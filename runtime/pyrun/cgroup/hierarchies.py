@@ -71,7 +71,7 @@ def _mounts(mountinfo: str, known: "dict[str, str]") -> "dict[str, tuple[str, st
             continue
         mount, _, file_system = line.partition(" - ")
         fstype, _, options = file_system.split(" ")
-        root, mount_point = map(_unescape, mount.split(" ")[3:5])
+        root, mount_point = map(unescape, mount.split(" ")[3:5])
         # A mount hides what was mounted there before.
         by_mount_point[mount_point] = (root, [""] if fstype == "cgroup2" else options.split(","))
     mounts: dict[str, tuple[str, str]] = {}
@@ -98,7 +98,7 @@ def _own_directory(root: str, mount_point: str, own: str) -> str:
     return mount_point + own[len(root) :].rstrip("/")
 
 
-def _unescape(text: str) -> str:
+def unescape(text: str) -> str:
     """Spaces and the like are octal in mountinfo: "\\040"."""
     first, *rest = text.split("\\")
     return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun import cli
 
-_MADE = ("create", "run")  # their ID is one that there is not yet
+_MADE = ("create", "run", "restore")  # their ID is one that there is not yet
 
 
 def run(settings: "cli.Settings", shell: str) -> None:

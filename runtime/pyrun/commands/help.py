@@ -66,6 +66,17 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         "Only what mount has put there. Who has files open in it keeps them.",
         _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount web data /mnt\npyrun umount web /mnt" + _END,
     ),
+    "checkpoint": (
+        "By criu 3.16 or newer, which must know the kernel: `pyrun doctor` tells. The root file system, and what is "
+        "bound from the host, are no part of the image: they must be the same when it is restored.",
+        _BEGIN + "pyrun checkpoint --image-path image web\npyrun restore -d --image-path image web" + _END,
+    ),
+    "restore": (
+        "Also under another ID, with a copy of the bundle, or on another machine. The standard streams that were the "
+        "caller's of `run` are now those of this one. Without -d the exit status is the program's.",
+        _BEGIN + "pyrun checkpoint --leave-running --image-path image web\npyrun restore -d --image-path image twin\n"
+        "pyrun delete -f twin" + _END,
+    ),
     "list": ("", _BEGIN + "pyrun list" + _END),
     "ps": ("PS-OPTIONS are those of ps(1), which must show a column PID.", _BEGIN + "pyrun ps web -o pid,args" + _END),
     "spec": (

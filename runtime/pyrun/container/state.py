@@ -5,6 +5,7 @@
     gate         the socket on which the waiting init is told to start (launch/create.py)
     notify       where the container tells that it is ready (launch/notify.py)
     exit         how the container ended, where it has a monitor (exit.py)
+    root         where criu finds the root file system while it restores the container (checkpoint/restore.py)
 
 The status is never stored: it is read from the kernel each time, so that it is true whatever was killed when.
 """
@@ -33,6 +34,7 @@ CONFIG = "config.json"
 GATE = "gate"
 NOTIFY = "notify"
 EXIT = "exit"
+RESTORED_ROOT = "root"
 # The name of an init that waits to be started, as the kernel shows it (PR_SET_NAME); execve gives it the program's.
 WAITING = "pyrun:[init]"
 
@@ -212,8 +214,9 @@ class Container:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:
                 pass  # a container that was not quite made, or is already half removed
-        if os.path.isdir(f"{self.directory}/{NOTIFY}"):
-            os.rmdir(f"{self.directory}/{NOTIFY}")
+        for name in (NOTIFY, RESTORED_ROOT):
+            if os.path.isdir(f"{self.directory}/{name}"):
+                os.rmdir(f"{self.directory}/{name}")
         os.rmdir(self.directory)
 
 

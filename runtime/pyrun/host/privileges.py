@@ -110,7 +110,21 @@ def _ids() -> "list[Finding]":
 def _programs() -> "list[Finding]":
     return [
         _program("ps", "`pyrun ps` shows no table, only --format json", "procps"),
+        _criu(),
     ]
+
+
+def _criu() -> Finding:
+    meaning = "`checkpoint` and `restore` are refused"
+    found = _program("criu", meaning, "criu")
+    if found.state != OK or rootless():
+        return found
+    from pyrun.checkpoint import criu
+
+    complaint = criu.check(found.found)
+    if complaint:
+        return Finding("programs", "criu", LIMITED, complaint, meaning, "a criu that knows this kernel, by --criu PATH")
+    return found
 
 
 def _program(name: str, lack: str, package: str) -> Finding:

@@ -67,7 +67,7 @@ def create(request: Request) -> "tuple[Container, int]":
     with Undo() as undo:
         container = state.new(request.root, request.id)
         undo.by(container.remove)
-        _describe(container, plan)
+        describe(container, plan)
         container.save()
         container.keep_config(plan.data)
         if os.environ.get("NOTIFY_SOCKET"):
@@ -88,7 +88,7 @@ def create(request: Request) -> "tuple[Container, int]":
     return container, plan.console.master
 
 
-def _describe(container: Container, plan: Plan) -> None:
+def describe(container: Container, plan: Plan) -> None:
     config: Config = plan.config
     container.bundle = plan.bundle
     container.rootfs = plan.root.path
@@ -173,7 +173,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
 
     if plan.needs_meeting:
         heard = ours.hear("mounted")
-        _run_hooks(plan, container, undo)
+        run_hooks(plan, container, undo)
         plan.console.take(heard.descriptors)
         ours.say("hooks ran")
 
@@ -222,7 +222,7 @@ class Child:
             pass  # it has ended, and was collected
 
 
-def _run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
+def run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
     """The hooks before pivot_root. When one fails, the lifecycle goes on with poststop (runtime.md#lifecycle)."""
     undo.by(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
     for kind in ("prestart", "createRuntime"):

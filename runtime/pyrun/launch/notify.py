@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyrun.rootfs.setup import PlannedRoot
     from pyrun.spec.config import Process
 
-_INSIDE = "/run/notify"
+INSIDE = "/run/notify"
 _SOCKET = "notify.sock"
 _OPTIONS = ["bind", "nosuid", "noexec", "nodev", "ro"]
 _MAXIMUM = 4096
@@ -38,11 +38,11 @@ def offer(container: Container, root_: "PlannedRoot", process: "Process") -> Non
     directory = f"{container.directory}/{NOTIFY}"
     os.mkdir(directory)
     os.chmod(directory, 0o755)  # whatever the umask is: the process need not be root
-    mount = {"destination": _INSIDE, "source": directory, "options": _OPTIONS}
+    mount = {"destination": INSIDE, "source": directory, "options": _OPTIONS}
     planned = PlannedMount(Mount(root(mount, "NOTIFY_SOCKET")), "")
     planned.opened = open_source(planned)  # here: root of another user namespace cannot reach the state directory
     root_.mounts.append(planned)
-    process.env.append(f"NOTIFY_SOCKET={_INSIDE}/{_SOCKET}")
+    process.env.append(f"NOTIFY_SOCKET={INSIDE}/{_SOCKET}")
 
 
 class Notifications:

@@ -40,7 +40,7 @@ def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") ->
     set_, _ = planned.options.attributes
     data = [("mode", "755"), *label_option(planned.label)]
     fd = attach_to(target, new_filesystem("tmpfs", "tmpfs", set_ & ~MOUNT_ATTR_RDONLY, [], data))
-    for directory, controllers in _by_directory(paths).items():
+    for directory, controllers in by_directory(paths).items():
         name = ",".join(controllers)
         os.mkdir(name, 0o755, dir_fd=fd)
         point = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
@@ -52,7 +52,7 @@ def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") ->
     return fd
 
 
-def _by_directory(paths: "dict[str, str]") -> "dict[str, list[str]]":
+def by_directory(paths: "dict[str, str]") -> "dict[str, list[str]]":
     found: dict[str, list[str]] = {}
     for controller, directory in paths.items():
         name = controller.partition("=")[2] or controller or "unified"

@@ -42,7 +42,10 @@ def features(
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"org.opencontainers.pyrun.version": pyrun.__version__},
+        "annotations": {
+            "org.opencontainers.pyrun.version": pyrun.__version__,
+            "org.opencontainers.pyrun.checkpoint.enabled": "true",  # as runc: by criu, which is another program
+        },
         # An engine that lets users write annotations must keep these from them: a prefix ends in a dot.
         "potentiallyUnsafeConfigAnnotations": sorted(["org.criu.config", "org.systemd.property.", *annotations]),
     }

@@ -1,0 +1,235 @@
+"""What in a container is the host's: criu leaves it out of the image, and takes the host's again when it restores.
+
+    bind mounts, and what is mounted below their sources    by the destination in config.json
+    masked files                                            /dev/null
+    cgroups                                                 those of the container that is restored
+    devices, where the host's are bound                     by their path
+    standard streams                                        pipes of the caller of `restore`, the same files
+    namespaces joined by path                               of network and processes; the others are joined again
+
+What `dump` names is looked up in the container, where a destination may lead through symlinks.
+"""
+
+import os
+import stat
+
+from pyrun.cgroup.hierarchies import unescape
+from pyrun.checkpoint.rpc import INHERIT_FD, JOIN_NAMESPACE, encode
+from pyrun.container.state import NOTIFY, Container
+from pyrun.errors import Error
+from pyrun.launch.namespaces import PROC_NAMES
+from pyrun.launch.notify import INSIDE
+from pyrun.rootfs import devices
+from pyrun.rootfs.cgroups import by_directory
+from pyrun.rootfs.mounts import PlannedMount
+from pyrun.rootfs.tree import Tree, descriptor_path
+from pyrun.spec.encode import encode as encode_json
+from pyrun.spec.node import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.checkpoint.rpc import Value
+    from pyrun.spec.config import Config
+    from pyrun.spec.linux import Linux
+
+_DESCRIPTORS = "descriptors.json"
+_MEMORY_DEVICES = 1  # the major number of /dev/null and its kin
+_NULL = "/dev/null"
+_STREAMS = ("standard input", "standard output", "standard error")
+_NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+
+
+def sources(config: "Config", container: Container) -> "dict[str, str]":
+    """Return what on the host is mounted in the container, by the destination."""
+    found: dict[str, str] = {}
+    rootfs = [("", container.rootfs)]
+    binds = [one for one in map(PlannedMount, config.mounts) if one.is_bind and not one.options.remounts]
+    recursive = [(one.destination, _absolute(one.source, container)) for one in binds if one.options.bind]
+    for destination, source in recursive + rootfs:
+        below = source.rstrip("/") + "/"
+        inside = [path for path in _host_mounts() if path.startswith(below)]
+        found.update({f"{destination}/{path[len(below) :]}": path for path in inside})
+    for one in binds:
+        found[one.destination] = _absolute(one.source, container)
+    found[INSIDE] = f"{container.directory}/{NOTIFY}"
+    for node in devices.nodes(config.linux.devices):
+        found.setdefault(node.path, node.path)
+    for planned in map(PlannedMount, config.mounts):
+        if planned.is_cgroup:
+            found.update(_cgroups(planned, container.cgroup_paths))
+    return found
+
+
+def _absolute(source: str, container: Container) -> str:
+    return os.path.realpath(os.path.join(container.bundle, source))
+
+
+def _host_mounts() -> "list[str]":
+    return [mount_point for _, mount_point in _mounts("self")]
+
+
+def _cgroups(planned: PlannedMount, paths: "dict[str, str]") -> "dict[str, str]":
+    """As rootfs/cgroups.py mounts them."""
+    if set(paths) == {""} or (planned.type == "cgroup2" and "" in paths):
+        return {planned.destination: paths[""]}
+    return {
+        f"{planned.destination}/{','.join(controllers)}": directory
+        for directory, controllers in by_directory(paths).items()
+    }
+
+
+def mounts_to_leave_out(config: "Config", container: Container) -> "list[str]":
+    """Return `external` of a dump: "mnt[MOUNT POINT]:KEY"."""
+    mounted = dict(_mounts(str(container.pid)))
+    root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree = Tree(root)
+    keys = {path: path for path in sources(config, container)}
+    files = {path: _NULL for path in config.linux.masked_paths}
+    found: dict[str, str] = {}
+    for path, key in [*keys.items(), *files.items()]:
+        fd = _open(tree, path)
+        if fd < 0:
+            continue  # not there: the container has unmounted it, or it never was
+        place = os.fsdecode(os.readlink(descriptor_path(fd)))
+        is_mask = key == _NULL and path != _NULL
+        if mounted.get(_mount_id(fd)) == place and not (is_mask and stat.S_ISDIR(os.fstat(fd).st_mode)):
+            found.setdefault(place, key)
+        os.close(fd)
+    os.close(root)
+    return [f"mnt[{place}]:{key}" for place, key in found.items()]
+
+
+def _open(tree: Tree, path: str) -> int:
+    try:
+        return tree.open(path)
+    except OSError:
+        return -1
+
+
+def mounts_to_take(config: "Config", container: Container) -> "list[str]":
+    """Return `external` of a restore: "mnt[KEY]:SOURCE"."""
+    found = {**sources(config, container), _NULL: _NULL}
+    return [f"mnt[{key}]:{source}" for key, source in found.items()]
+
+
+def _mounts(pid: str) -> "list[tuple[int, str]]":
+    """Return the number and the mount point of each mount that the process sees, proc(5)."""
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        lines = [os.fsdecode(line).split(" ") for line in file]
+    return [(int(fields[0]), unescape(fields[4])) for fields in lines]
+
+
+def _mount_id(fd: int) -> int:
+    return _number("self", fd, "mnt_id")
+
+
+def _number(pid: "int | str", fd: int, name: str) -> int:
+    """Return a number of /proc/PID/fdinfo/FD."""
+    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+        for line in file:
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    raise Error(f"/proc/{pid}/fdinfo does not tell {name}")
+
+
+class Streams:
+    """The standard streams of a container that are the host's.
+
+    Pipes are given the caller's of `restore`; files, of a mount that the container does not have, are opened again:
+    criu goes on where they were, and checks their size. Kept in the image's directory as runc keeps them, a list of the
+    names that criu gives the three, with the path behind that of a file.
+    """
+
+    def __init__(self, names: "list[str]") -> None:
+        self.names = names
+
+    @staticmethod
+    def of(container: Container) -> "Streams":
+        """Find them: of the init, or where that has none (--init), of another process."""
+        for pid in [container.pid, *container.processes()]:
+            try:
+                links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)]
+            except OSError:
+                continue  # closed, or just ended
+            return Streams([_name(pid, fd, link) for fd, link in enumerate(links)])
+        return Streams([])
+
+    @staticmethod
+    def load(directory: str) -> "Streams":
+        path = f"{directory}/{_DESCRIPTORS}"
+        try:
+            with open(path, "rb") as file:
+                names = parse(os.fsdecode(file.read()), path)
+        except FileNotFoundError:
+            names = []  # not an image of ours
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise Error(f"{path}: is not a list of names")
+        return Streams(names)
+
+    def save(self, directory: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(f"{directory}/{_DESCRIPTORS}", flags, 0o600)
+        try:
+            os.write(fd, encode_json(self.names).encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(fd)
+
+    def to_leave_out(self) -> "list[str]":
+        return list(self._files())
+
+    def to_take(self) -> "tuple[list[Value], list[int]]":
+        """Return `inherit_fd` of a restore, and the descriptors that it names beside our own streams."""
+        opened = {key: _open_again(path) for key, path in self._files().items()}
+        pipes = {name: fd for fd, name in enumerate(self.names) if name.startswith("pipe:")}
+        inherit: list[Value] = [encode(INHERIT_FD, {"key": key, "fd": fd}) for key, fd in {**opened, **pipes}.items()]
+        return inherit, list(opened.values())
+
+    def _files(self) -> "dict[str, str]":
+        """Return the paths of files by criu's names for them."""
+        parts = [name.partition("]:") for name in self.names if name.startswith("file[")]
+        return {f"{key}]": path for key, _, path in parts}
+
+
+def _name(pid: int, fd: int, link: str) -> str:
+    found = os.stat(f"/proc/{pid}/fd/{fd}")
+    is_memory = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _MEMORY_DEVICES
+    if not (stat.S_ISREG(found.st_mode) or is_memory):
+        return link
+    mount_id = _number(pid, fd, "mnt_id")
+    if link.startswith("/memfd:") or mount_id in dict(_mounts(str(pid))):
+        return link
+    if not os.path.exists(link) or not os.path.samestat(os.stat(link), found):
+        raise Error(f"{_STREAMS[fd]} of the container is a file that cannot be opened again: {link}")
+    return f"file[{mount_id:x}:{found.st_ino:x}]:{link}"
+
+
+def _open_again(path: str) -> int:
+    """criu opens what this descriptor is of once more, as the container had it open."""
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise Error(f"{path}: {error.strerror}: it was a standard stream of the container") from error
+
+
+def namespaces_to_leave_out(linux: "Linux") -> "list[str]":
+    """Return `external` of a dump for the namespaces that the container has joined: "net[INODE]:KEY"."""
+    return [
+        f"{_NAMESPACES[one.type][0]}[{os.stat(one.path).st_ino}]:{_NAMESPACES[one.type][1]}"
+        for one in linux.namespaces
+        if one.path and one.type in _NAMESPACES
+    ]
+
+
+def namespaces_to_take(linux: "Linux") -> "tuple[list[Value], list[int], list[Value]]":
+    """Return `inherit_fd`, the descriptors that it names, and `join_ns` of a restore."""
+    inherit: list[Value] = []
+    opened: list[int] = []
+    join: list[Value] = []
+    for one in linux.namespaces:
+        if one.path and one.type in _NAMESPACES:
+            opened.append(os.open(one.path, os.O_RDONLY | os.O_CLOEXEC))
+            inherit.append(encode(INHERIT_FD, {"key": _NAMESPACES[one.type][1], "fd": opened[-1]}))
+        elif one.path:
+            name = PROC_NAMES.get(one.type, one.type)
+            join.append(encode(JOIN_NAMESPACE, {"ns": name, "ns_file": one.path}))
+    return inherit, opened, join

@@ -1,0 +1,52 @@
+"""pyrun checkpoint"""
+
+import fcntl
+
+from pyrun.checkpoint import criu
+from pyrun.checkpoint.dump import checkpoint
+from pyrun.checkpoint.options import Images, requested, server
+from pyrun.container.state import load
+from pyrun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cli import Settings
+
+_LOG = "dump.log"
+
+
+def run(
+    settings: "Settings",
+    id_: str,
+    image_path: str = "",
+    work_path: str = "",
+    parent_path: str = "",
+    pre_dump: bool = False,
+    page_server: str = "",
+    status_fd: str = "",
+    **options: "Any",
+) -> None:
+    container = load(settings.root, id_)
+    wanted = requested(**options)
+    images = Images(image_path, work_path, _LOG)
+    if parent_path:
+        wanted.update(images.parent(parent_path))
+    if pre_dump:
+        wanted["track_mem"] = True
+    if page_server:
+        wanted["ps"] = server(page_server)
+    if options.get("lazy_pages") and not page_server:
+        raise UsageError("--lazy-pages needs --page-server ADDRESS:PORT, where they are asked for")
+    checkpoint(container, images, criu.find(settings.criu), wanted, pre_dump, _descriptor(status_fd))
+
+
+def _descriptor(number: str) -> int:
+    if not number:
+        return -1
+    try:
+        fcntl.fcntl(int(number), fcntl.F_GETFD)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"invalid --status-fd argument {number}: is no open descriptor") from error
+    return int(number)

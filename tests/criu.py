@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""A criu that knows the machine's kernel: its own if that can dump here, else a newer Debian's, unpacked beside it.
+
+Run as a program it gets the latter, by the machine's own apt, and keeps it where vmrun keeps its kernels.
+"""
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+SUITE = "forky"
+_LOADER = SourceFileLoader("vmrun", str(Path(__file__).with_name("vmrun")))
+# It runs by that Debian's C library, in place of which no other can be given to a program.
+_SCRIPT = """#!/bin/sh
+root={root}
+exec $root/usr/lib64/ld-linux-x86-64.so.2 --library-path $root/usr/lib/x86_64-linux-gnu $root/usr/sbin/criu "$@"
+"""
+
+
+@functools.lru_cache
+def directory() -> "str | None":
+    """Return the directory of the program, None where there is none that can dump here."""
+    candidates = [shutil.which("criu"), f"{_vmrun().CACHE}/criu-{SUITE}/bin/criu"]
+    return next((os.path.dirname(path) for path in candidates if path and _can_dump(path)), None)
+
+
+def lacks(feature: str) -> bool:
+    """Tell whether criu, or the kernel, lacks one of what `criu check --feature list` names."""
+    where = directory()
+    return where is None or subprocess.run([f"{where}/criu", "check", "--feature", feature]).returncode != 0
+
+
+def _can_dump(path: str) -> bool:
+    return os.path.exists(path) and subprocess.run([path, "check"], capture_output=True).returncode == 0
+
+
+def _vmrun():
+    spec = importlib.util.spec_from_loader("vmrun", _LOADER)
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    _LOADER.exec_module(module)
+    return module
+
+
+def _unpack(vmrun, target: str) -> None:
+    root = vmrun.Apt(SUITE, f"{target}/apt").unpack("criu", follow="lib")
+    shutil.move(root, f"{target}/root")
+    program = Path(target, "bin/criu")
+    program.parent.mkdir()
+    program.write_text(_SCRIPT.format(root=f"{target.removesuffix('.tmp')}/root"))
+    program.chmod(0o755)
+
+
+if __name__ == "__main__":
+    vmrun = _vmrun()
+    try:
+        if not directory():
+            vmrun.cached(f"criu-{SUITE}", functools.partial(_unpack, vmrun))
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"no criu: {error}")
