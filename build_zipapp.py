@@ -40,18 +40,37 @@ CHOOSE = (
 
 # `f` is the file, at the index; `p` its path. A module and what it imports are executed in the order that an import
 # would execute them in, without importlib's part of it, which is half of the time.
+#
+# All of the pack is in memory before a verb runs: the file may change while that goes on, and its descriptor could be
+# one that the caller should have passed. Four verbs pass none on and end at once: they read the tenth that they need.
 LOADER = """\
 import gc
+program = "{program}"
 gc.set_threshold(20000)
 def load():
     ModuleSpec = sys.modules["_frozen_importlib"].ModuleSpec
     Module = type(sys)
     pack, groups, size = marshal.loads(f.read(int.from_bytes(f.read(4), "little")))
-    everything = memoryview(f.read(size))
-    f.close()  # or it would have the number of a descriptor that the caller could have passed
+    start, everything = f.tell(), None
+    piecemeal = [program + ".commands." + verb for verb in ("state", "start", "kill", "delete")] + [program + ".cli"]
+    def read_all():
+        nonlocal everything
+        f.seek(start)
+        everything = memoryview(f.read(size))
+        f.close()
+    if f.fileno() < 3:  # where the caller has closed a standard stream
+        read_all()
+    codes = dict()  # no braces: this text is a format
     def code(name):
-        _, offset, size = pack[name]
-        return marshal.loads(everything[offset : offset + size])
+        if name not in codes:
+            _, offset, length = pack[name]
+            if everything:
+                piece = everything[offset : offset + length]
+            else:
+                f.seek(start + offset)
+                piece = f.read(length)
+            codes.update(marshal.loads(piece))
+        return codes.pop(name)
     def path(name):
         return p + "/" + name.replace(".", "/") + ".py"
     def execute(name):
@@ -73,6 +92,8 @@ def load():
         @staticmethod
         def find_spec(name, path_=None, target=None):
             if name in pack:
+                if name in groups and name not in piecemeal and not everything:
+                    read_all()
                 for needed in groups.get(name, ()):
                     if needed not in sys.modules:
                         execute(needed)
@@ -86,62 +107,83 @@ def load():
             exec(code(module.__name__), module.__dict__)
     sys.meta_path.insert(0, Pack)
 load()
-from {program}.cli import main
+try:
+    from {program}.cli import main
+except (OSError, ImportError) as error:  # too few descriptors, or no memory
+    sys.exit("error: " + str(error))
 main()
 """
 
 # Run by the interpreter that the file is built for. Reads the loader, then module names, from standard input; writes
 # magic number, loader and index, those two behind their sizes, and the bytecode to standard output. The index is
 #     {module: (is it a package, offset, size)}, {module: the modules that importing it executes before, in order}, size
+# Modules that are always loaded together are one piece, at one offset, for names that many have are then read once:
+# a fifth of the time. Annotations are for type checkers.
 COMPILE = """\
-import marshal, os, sys
+import ast, marshal, os, sys
 from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER
 loader, *names = sys.stdin.read().split("\\0")
-pack, bytecode, order, offset = {}, {}, [], 0
+packages, codes, order = {}, {}, []
+
+class WithoutAnnotations(ast.NodeTransformer):
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.generic_visit(node)
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
 for name in sorted(names):
     module = name[:-len(".py")].replace("/", ".")
     is_package = module.endswith(".__init__")
     module = module[:-len(".__init__")] if is_package else module
     with open(os.path.join(sys.argv[1], name), "rb") as file:
         source = file.read()
-    bytecode[module] = marshal.dumps(compile(source, name, "exec", dont_inherit=True, optimize=2))
-    pack[module] = (is_package, offset, len(bytecode[module]))
-    offset += len(bytecode[module])
+    tree = WithoutAnnotations().visit(ast.parse(source, name))
+    codes[module] = compile(tree, name, "exec", dont_inherit=True, optimize=2)
+    packages[module] = is_package
 
 class Recorder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name in pack:
-            return ModuleSpec(name, Recorder, is_package=pack[name][0])
+        if name in codes:
+            return ModuleSpec(name, Recorder, is_package=packages[name])
     @staticmethod
     def create_module(spec):
         return None
     @staticmethod
     def exec_module(module):
-        if pack[module.__name__][0]:
+        if packages[module.__name__]:
             order.append(module.__name__)
-        exec(marshal.loads(bytecode[module.__name__]), module.__dict__)
-        if not pack[module.__name__][0]:
+        exec(codes[module.__name__], module.__dict__)
+        if not packages[module.__name__]:
             order.append(module.__name__)
 
 def record(target):
     order.clear()
-    for name in [name for name in sys.modules if name in pack]:
+    for name in [name for name in sys.modules if name in codes]:
         del sys.modules[name]
     __import__(target)
     return [name for name in order if name != target]
 
 sys.meta_path.insert(0, Recorder)
 program = sys.argv[2]
-groups = {program + ".cli": record(program + ".cli")}
-for name in sorted(pack):
-    if name.startswith(program + ".commands."):
-        groups[name] = record(name)
+groups = {name: record(name) for name in sorted(codes) if name == program + ".cli" or ".commands." in name}
+pieces = {}
+for name in sorted(codes):
+    users = [target for target in groups if name == target or name in groups[target]]
+    key = ("cli",) if program + ".cli" in users else tuple(users) or name
+    pieces.setdefault(key, {})[name] = codes[name]
+pack, bytecode, offset = {}, [], 0
+for piece in pieces.values():
+    bytecode.append(marshal.dumps(piece))
+    pack.update((name, (packages[name], offset, len(bytecode[-1]))) for name in piece)
+    offset += len(bytecode[-1])
 loader = marshal.dumps(compile(loader, "loader", "exec", dont_inherit=True, optimize=2))
 index = marshal.dumps((pack, groups, offset))
 sizes = [len(part).to_bytes(4, "little") for part in (loader, index)]
-sys.stdout.buffer.write(b"".join((MAGIC_NUMBER, sizes[0], loader, sizes[1], index, *bytecode.values())))
+sys.stdout.buffer.write(b"".join((MAGIC_NUMBER, sizes[0], loader, sizes[1], index, *bytecode)))
 """
 
 

@@ -17,16 +17,18 @@ class Controller:
         return os.path.exists(self.path(name))
 
     def read(self, name: str) -> str:
-        with open(self.path(name), "rb") as file:
+        with open(self.path(name), "rb", buffering=0) as file:
             return file.read().decode().strip()
 
-    def write(self, name: str, value: "str | int") -> None:
-        """Write `value` in one write(2); the error names both the file and the value."""
+    def write(self, name: str, *values: "str | int") -> None:
+        """Write each of `values` in one write(2); the error names both the file and the value."""
+        value = values[0]
         try:
             # Not O_CREAT: on a file that is not there cgroupfs would say EACCES instead of ENOENT.
             fd = os.open(self.path(name), os.O_WRONLY | os.O_CLOEXEC)
             try:
-                os.write(fd, str(value).encode())
+                for value in values:
+                    os.write(fd, str(value).encode())
             finally:
                 os.close(fd)
         except OSError as error:

@@ -45,13 +45,13 @@ def _create_one(controller: str, directory: str, made: "list[str]") -> None:
 
 def _make(directory: str, made: "list[str]") -> None:
     """mkdir -p"""
-    if os.path.isdir(directory):
-        return
-    _make(os.path.dirname(directory), made)
     try:
         os.mkdir(directory, 0o755)
+    except FileNotFoundError:
+        _make(os.path.dirname(directory), made)
+        _make(directory, made)
     except FileExistsError:
-        if not os.path.isdir(directory):  # else another runtime was faster, for the parent that we share
+        if not os.path.isdir(directory):
             raise
     else:
         made.append(directory)

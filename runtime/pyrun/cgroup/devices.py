@@ -143,9 +143,10 @@ def _covers(rule: Rule, device: "Device") -> bool:
 
 
 def write(controller: Controller, default: bool, access: "dict[Device, int]") -> None:
-    controller.write("devices.allow" if default else "devices.deny", "a")
-    for device, bits in access.items():
-        controller.write("devices.deny" if default else "devices.allow", f"{device_text(device)} {access_text(bits)}")
+    usual, other = ("devices.allow", "devices.deny") if default else ("devices.deny", "devices.allow")
+    controller.write(usual, "a")
+    if access:
+        controller.write(other, *(f"{device_text(device)} {access_text(bits)}" for device, bits in access.items()))
 
 
 def device_text(device: "Device") -> str:

@@ -289,7 +289,7 @@ class Cgroup:
 
     def may_hold_the_caller(self) -> bool:
         """Judge by the name of the cgroup: a walk to see for sure might never end, while the container makes more."""
-        with open("/proc/self/cgroup", "rb") as file:
+        with open("/proc/self/cgroup", "rb", buffering=0) as file:
             own = os.fsdecode(file.read()).replace("\n", "/").split("/")
         return any(os.path.basename(directory) in own for directory in self.directories)
 

@@ -105,5 +105,5 @@ def unescape(text: str) -> str:
 
 
 def _read(path: str) -> str:
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         return os.fsdecode(file.read())

@@ -82,9 +82,11 @@ def run_leniently(kind: str, hooks: "list[Hook]", state: "dict[str, Any]") -> No
 
 def of_kind(kind: str, stored: "dict[str, Any]") -> "list[Hook]":
     """Return the hooks of `kind` among those that a state directory keeps."""
+    if not stored.get(kind):
+        return []
     from pyrun.spec.config import Hook  # most containers have none
 
-    return [Hook(hook) for hook in root(stored, "state.json").objects(kind)] if stored.get(kind) else []
+    return [Hook(hook) for hook in root(stored, "state.json").objects(kind)]
 
 
 def _run_one(
