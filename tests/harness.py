@@ -128,13 +128,22 @@ class Container:
         self.runtime = runtime
         self.root = directory / "state"
         self.bundle = bundle
+        self.prefix = []  # what the runtime is called by
         self.global_options = []
         self.id = f"test-{uuid.uuid4().hex[:12]}"
         self.pid_file = directory / f"{self.id}.pid"
         self.output_file = directory / f"{self.id}.output"
 
     def command(self, verb, *arguments):
-        return [str(self.runtime), "--root", str(self.root), *self.global_options, verb, *map(str, arguments)]
+        return [
+            *self.prefix,
+            str(self.runtime),
+            "--root",
+            str(self.root),
+            *self.global_options,
+            verb,
+            *map(str, arguments),
+        ]
 
     def call(self, verb, *arguments, **options):
         """Run the runtime, whatever comes of it."""
@@ -252,14 +261,11 @@ class Container:
 
     def cgroup(self, controller):
         """Return the directory of the container's cgroup that has the controller: that of v1, or else of v2."""
-        paths = {}
-        for line in self.proc("cgroup").splitlines():
+        for line in self.proc("cgroup").splitlines():  # v2 comes last
             _, controllers, path = line.split(":", 2)
-            paths.update(dict.fromkeys(controllers.split(","), path))
-        if controller in paths:
-            return Path(f"/sys/fs/cgroup/{controller}{paths[controller]}")
-        assert "" in paths, f"not in a cgroup of {controller}: {self.proc('cgroup')}"
-        return Path(f"{V2_ROOT}{paths['']}")
+            if controller and controller in controllers.split(","):
+                return Path(f"/sys/fs/cgroup/{controllers}{path}")
+        return Path(f"{V2_ROOT}{path}")
 
     def cgroup_file(self, controller, name):
         """Return the content of a file of the container's cgroup."""

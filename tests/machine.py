@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import criu
+from harness import V2_ROOT
 
 # what: why
 KNOWN_TO_LACK = {
@@ -22,7 +23,9 @@ KNOWN_TO_LACK = {
     "Landlock 6": "not in the virtual machine's kernel",
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
-    "cgroup hugetlb": "not mounted as v1, and not shared out by the root of the v2 hierarchy",
+    "cgroup hugetlb": "whoever mounts it as v1 takes it from v2, which gets it back late",
+    "resctrl": "the processor has none to share out",
+    "cgroup rdma": "not in the machine's kernel; the virtual machine of `vmrun --kernel core` has it",
     "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
     "memory tracking": "CONFIG_MEM_SOFT_DIRTY is not in the machine's kernel",
     "Debian mirror": "the machine may be cut off from the network once its packages are installed",
@@ -42,6 +45,8 @@ def lacks(what: str) -> bool:
         return not Path("/sys/fs/cgroup/cpu").is_dir()
     if what == "cgroup v2 alone":
         return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    if what == "resctrl":
+        return not Path("/sys/fs/resctrl/schemata").exists()
     if what == "systemd":
         return not Path("/run/systemd/private").exists()
     if what == "weights of block I/O":
@@ -138,5 +143,5 @@ def is_mounted(controller: str) -> bool:
 def controller_is_there(name: str) -> bool:
     if is_mounted(name):
         return True
-    v2 = Path("/sys/fs/cgroup/cgroup.controllers")
+    v2 = Path(V2_ROOT, "cgroup.controllers")
     return v2.exists() and name in v2.read_text().split()

@@ -62,13 +62,19 @@ def test_who_joins_the_cgroup_namespace_of_another_container_is_in_a_cgroup_of_i
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.proves("linux.resources: the cgroup belongs to the container's root")
 def test_the_user_of_a_container_owns_its_cgroup(container, bundle, uid):
     bundle.process["user"] = {"uid": uid, "gid": uid}
-    bundle.user_namespace()
+    bundle.user_namespace(host_id=100000)
     bundle.mount("/sys", "sysfs", "sysfs")
     own_cgroup_to_write(bundle)
+    inside = container.look("cd /sys/fs/cgroup && mkdir below && stat -c %u . cgroup.procs below cgroup.freeze")
+    directory = container.cgroup("")
 
-    assert container.sh("cd /sys/fs/cgroup && mkdir below && rmdir below && stat -c %u .") == str(uid)
+    assert inside.split() == [str(uid), str(uid), str(uid), "65534"]
+    for name in ("", "cgroup.procs", "cgroup.subtree_control", "below"):
+        assert (directory / name).stat().st_uid == 100000 + uid
+    assert (directory / "cgroup.freeze").stat().st_uid == 0
 
 
 def test_the_owner_of_a_cgroup_that_is_not_to_be_written_stays_the_host(container, bundle):

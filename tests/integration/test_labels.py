@@ -288,13 +288,14 @@ def test_the_keyring_has_the_label_of_the_process(container, bundle):
 
 
 @selinux
+@pytest.mark.proves("linux.mountLabel")
 def test_what_is_mounted_for_the_container_has_the_mount_label(container, bundle):
     bundle.process["selinuxLabel"] = LABEL
     bundle.linux["mountLabel"] = FILE_LABEL
     bundle.linux["maskedPaths"] = ["/proc/sys"]
     bundle.mount("/dev/mqueue", "mqueue", "mqueue")
     bundle.mount("/tmp", "tmpfs", "tmpfs", "mode=1777")
-    container.sleeping()
+    inside = container.look("cat /proc/mounts").splitlines()
     root = f"/proc/{container.pid()}/root"
     labels = {
         path: os.getxattr(f"{root}{path}", "security.selinux").rstrip(b"\0").decode()
@@ -303,3 +304,6 @@ def test_what_is_mounted_for_the_container_has_the_mount_label(container, bundle
 
     assert labels.pop("/proc") != FILE_LABEL
     assert labels == dict.fromkeys(labels, FILE_LABEL)
+    for path in ("/dev", "/dev/pts", "/tmp"):
+        (options,) = [line.split()[3] for line in inside if line.split()[1] == path]
+        assert f"context={FILE_LABEL}" in options

@@ -1,4 +1,4 @@
-"""process.scheduler, process.ioPriority, process.execCPUAffinity, linux.personality, seen from the host."""
+"""process.scheduler, process.ioPriority, process.execCPUAffinity, seen from the host."""
 
 import os
 import subprocess
@@ -94,20 +94,6 @@ def test_the_program_has_the_io_priority(container, bundle, wanted, shown):
 
     ionice = subprocess.run(["ionice", "-p", str(container.pid())], capture_output=True, text=True, check=True)
     assert ionice.stdout.strip() == shown
-
-
-def test_the_program_has_the_personality(container, bundle):
-    bundle.linux["personality"] = {"domain": "LINUX32"}
-    container.sleeping()
-
-    assert container.proc("personality").strip() == "00000008"
-    assert container.exec("uname", "-m") != os.uname().machine
-
-
-def test_without_one_the_personality_is_the_callers(container):
-    container.sleeping()
-
-    assert container.proc("personality").strip() == "00000000"
 
 
 @pytest.fixture

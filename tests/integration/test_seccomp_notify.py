@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import socket
 import threading
 from fcntl import ioctl
 
 import pytest
+from harness import wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -67,6 +69,7 @@ def notified(bundle, agent):
     return notified
 
 
+@pytest.mark.proves("linux.seccomp.listenerPath", "linux.seccomp.syscalls[].action=SCMP_ACT_NOTIFY")
 def test_the_agent_answers_for_the_program(container, notified, agent):
     notified("mkdir", "mkdirat")
 
@@ -75,10 +78,12 @@ def test_the_agent_answers_for_the_program(container, notified, agent):
     assert len(agent.asked) == 1
 
 
+@pytest.mark.proves("linux.seccomp.listenerPath", "linux.seccomp.listenerMetadata")
 def test_the_agent_learns_whose_filter_it_is(container, notified, agent, bundle):
     notified("mkdir", "mkdirat", metadata="of the test")
     bundle.config["annotations"] = {"com.example": "1"}
     container.sleeping()
+    wait_until(lambda: agent.states, "the agent has heard")
     ((state, descriptors),) = agent.states
 
     assert len(descriptors) == 1
@@ -145,6 +150,7 @@ def test_without_an_agent_the_program_does_not_run(container, notified, bundle):
     assert not (bundle.rootfs / "ran").exists()
 
 
+@pytest.mark.differs("crun", "exec runs without the filter's agent")
 def test_without_an_agent_exec_runs_nothing(container, notified, agent, bundle):
     notified("mkdir", "mkdirat")
     container.sleeping()
@@ -154,7 +160,10 @@ def test_without_an_agent_exec_runs_nothing(container, notified, agent, bundle):
     assert not (bundle.rootfs / "ran").exists()
 
 
-@pytest.mark.parametrize("call", ["read", "write"])
+@pytest.mark.differs("crun", "it runs the program")
+@pytest.mark.parametrize(
+    "call", ["read", pytest.param("write", marks=pytest.mark.differs("runc", "it gives another reason"))]
+)
 def test_a_filter_that_forbids_what_hands_the_listener_over_is_an_error(call, container, notified, agent, bundle):
     seccomp = notified("mkdir")
     seccomp["syscalls"].append({"names": [call], "action": "SCMP_ACT_KILL_PROCESS"})
@@ -166,8 +175,25 @@ def test_a_filter_that_forbids_what_hands_the_listener_over_is_an_error(call, co
     assert call == "read" or "must allow read and write" in result.stderr
 
 
+@pytest.mark.differs("runc", "it says so in other words, or not at all")
+@pytest.mark.differs("crun", "it does not know that")
 @pytest.mark.parametrize("call", ["read", "write"])
 def test_the_agent_cannot_answer_for_what_hands_the_listener_over(call, container, notified):
     notified(call)
 
     assert f"SCMP_ACT_NOTIFY cannot be used for the {call} system call" in container.run_fails("true")
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.differs("runc", "it takes no flags before 1.2")
+@pytest.mark.proves("linux.seccomp.flags=SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+def test_a_call_that_the_agent_has_is_not_interrupted(container, notified, tmp_path):
+    notified("mkdir", "mkdirat")["flags"] = ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    log = tmp_path / "log"
+    container.prefix = ["strace", "-f", "-qq", "-e", "trace=seccomp", "-e", "signal=none", "-o", log]
+
+    assert "uota exceeded" in container.sh("mkdir /made 2>&1; true")
+    (line,) = [one for one in log.read_text().splitlines() if "SECCOMP_SET_MODE_FILTER" in one and "{len=" in one]
+    assert {"SECCOMP_FILTER_FLAG_NEW_LISTENER", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"} <= set(
+        re.split("[|, ]", line)
+    )

@@ -47,9 +47,11 @@ def places(container):
     return {line.split(":", 2)[2] for line in container.proc("cgroup").splitlines()}
 
 
+@pytest.mark.proves("linux.cgroupsPath: of systemd")
 def test_a_container_is_in_a_scope_of_its_slice(managed):
-    managed.sleeping()
+    inside = managed.look("cat /proc/self/cgroup")
 
+    assert {line.split(":", 2)[2] for line in inside.splitlines()} == places(managed)
     assert places(managed) == {f"/test.slice/test-deep.slice/{unit(managed)}"}
     assert shown(managed, "ActiveState", "Delegate", "Slice") == {
         "ActiveState": "active",

@@ -54,7 +54,8 @@ def values(settings):
             [("memory.use_hierarchy", 1), ("memory.oom_control", 1)],
             [],
         ),
-        ({"kernel": 4096, "kernelTCP": 4096, "disableOOMKiller": False}, [], []),
+        ({"kernel": 4096, "disableOOMKiller": False}, [], []),
+        ({"kernelTCP": 4096}, [("memory.kmem.tcp.limit_in_bytes", 4096)], []),
     ],
 )
 def test_memory_in_both_versions(json, v1, v2):

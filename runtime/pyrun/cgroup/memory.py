@@ -1,7 +1,7 @@
 """linux.resources.memory. As with Go's callers, 0 is absence; -1 is no limit.
 
 v2 has no swappiness, no use_hierarchy and no switch for the OOM killer: they are left out there, as by runc.
-kernel and kernelTCP are ignored on both: Linux 5.15 forgot the one, v2 never had the other.
+kernel is ignored on both, as by runc: Linux 5.16 takes no such limit. v2 never had one for kernelTCP either.
 """
 
 from pyrun.cgroup.controller import Controller
@@ -32,6 +32,8 @@ def _v1(memory: Memory) -> "list[Setting]":
         found.append(Setting("memory.memsw.limit_in_bytes", swap, optional=swap == -1))
     if memory.reservation:
         found.append(Setting("memory.soft_limit_in_bytes", memory.reservation))
+    if memory.kernel_tcp:
+        found.append(Setting("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp))
     if memory.use_hierarchy:
         found.append(Setting("memory.use_hierarchy", 1))
     if memory.disable_oom_killer:
