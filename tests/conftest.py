@@ -6,6 +6,7 @@ place in tests/integration.
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import machine
@@ -52,6 +53,15 @@ def _report_lack(what):
     pytest.skip(f"this machine lacks {what}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    """Build dist/ where it is older than the sources."""
+    sources = [REPOSITORY / "build_zipapp.py", *(REPOSITORY / "runtime").rglob("*.py")]
+    program = REPOSITORY / "dist/pyrun"
+    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
+
+
 def under_test():
     given = os.environ.get("RUNTIME")
     if not given:
@@ -64,7 +74,7 @@ def runtime():
     """The path of the runtime under test."""
     path = under_test()
     if not os.access(path, os.X_OK):
-        pytest.fail(f"{path} is not there: run python3 build_zipapp.py, or tests/run", pytrace=False)
+        pytest.fail(f"{path} is not there", pytrace=False)
     return path
 
 

@@ -2,25 +2,18 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
 from dockerd import Dockerd
 from image import make_image
 from podman import podman_on
-from tools import PYRUN, REPOSITORY, unmount_below
+from tools import PYRUN, unmount_below
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if "engines" in item.path.parts and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="a daemon of root's needs root"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def built():
-    if "PYRUN" not in os.environ:
-        subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,6 @@ PYRUN = os.environ.get("PYRUN", str(REPOSITORY / "dist/pyrun"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("busybox"), reason="needs root and busybox")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def built():
-    if "PYRUN" not in os.environ:
-        subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
-
-
 class Sandbox:
     """A bundle with busybox, a --root of its own, and one container at most."""
 

@@ -9,19 +9,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hostile import PYRUN, REPOSITORY, Bundle, Machine, Victim, mounts
+from hostile import PYRUN, Bundle, Machine, Victim, mounts
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="attacks on a runtime of root need root"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def built():
-    if "PYRUN" not in os.environ:
-        subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")
