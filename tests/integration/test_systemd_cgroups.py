@@ -1,11 +1,12 @@
 """The systemd cgroup driver, --systemd-cgroup, with a real systemd; test_virtual_machine.py boots one."""
 
+import json
 import os
 import shutil
 import subprocess
 
 import pytest
-from harness import V2_ALONE, wait_until
+from harness import V2_ALONE, is_alive, wait_until
 
 pytestmark = [
     pytest.mark.needs("root", "/bin/busybox", "systemd"),
@@ -99,15 +100,47 @@ def test_on_v1_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
 
 
 @pytest.mark.needs("cgroup v1 memory")
-def test_on_v1_memory_is_limited_in_both_ways(managed, bundle):
-    bundle.resources["memory"] = {"limit": 64 << 20, "reservation": 32 << 20}
+def test_on_v1_a_limit_of_memory_is_known_to_systemd(managed, bundle):
+    bundle.resources["memory"] = {"limit": 64 << 20}
     managed.sleeping()
     before = managed.cgroup_file("memory", "memory.limit_in_bytes"), shown(managed, "MemoryLimit")["MemoryLimit"]
     managed.works("update", "--memory", "-1", managed.id)
 
     assert before == (str(64 << 20), str(64 << 20))
-    assert managed.cgroup_file("memory", "memory.soft_limit_in_bytes") == str(32 << 20)
+    assert managed.cgroup_file("memory", "memory.limit_in_bytes") == "9223372036854771712"
     assert shown(managed, "MemoryLimit") == {"MemoryLimit": "infinity"}
+
+
+@on_v1
+@pytest.mark.needs("cgroup v1 net_cls")
+def test_a_controller_that_systemd_does_not_have_has_its_limit(managed, bundle):
+    bundle.resources["network"] = {"classID": 0x100001}
+
+    assert managed.sleeping().cgroup_file("net_cls", "net_cls.classid") == str(0x100001)
+
+
+@pytest.mark.needs("cgroup v1 cpuset")
+def test_on_v1_cpus_are_those_of_the_cpuset(managed, bundle):
+    bundle.resources["cpu"] = {"cpus": "0"}
+    managed.sleeping()
+    before = managed.cgroup_file("cpuset", "cpuset.cpus")
+    managed.works("update", "--cpuset-cpus", "0-1", managed.id)
+
+    assert (before, managed.cgroup_file("cpuset", "cpuset.cpus")) == ("0", "0-1")
+
+
+@on_v1
+def test_delete_removes_the_cgroups_that_systemd_leaves(managed):
+    managed.sleeping()
+    managed.works("kill", managed.id, "KILL")
+    managed.wait_until("stopped")
+    wait_until(lambda: not is_known(unit(managed)), "systemd has forgotten the scope")
+    left = {path.split("/")[4] for path in managed.cgroups()}
+    managed.delete()
+
+    assert left >= {"freezer"}
+    assert not left & {"cpu,cpuacct", "pids", "devices"}
+    assert not managed.cgroups()
 
 
 @on_v1
@@ -123,6 +156,7 @@ def test_on_v1_a_weight_of_block_io_is_known_to_systemd(managed, bundle):
 def seen_of(container):
     """Return what the kernel and systemd say about the container's cgroup."""
     allowed = systemctl("show", "--property=DeviceAllow", "--value", unit(container))
+    cgroups = container.proc("cgroup").replace(container.id, "ID")
     limits = ("CPUShares", "CPUQuotaPerSecUSec", "TasksMax", "DevicePolicy", "Slice", "Delegate", "DefaultDependencies")
     accounting = [f"{kind}Accounting" for kind in ("CPU", "Memory", "BlockIO", "IO", "Tasks")]
     return {
@@ -131,7 +165,7 @@ def seen_of(container):
         "devices.list": set(container.cgroup_file("devices", "devices.list").splitlines()),
         "cpu": [container.cgroup_file("cpu", f"cpu.{name}") for name in ("cfs_quota_us", "cfs_period_us", "shares")],
         "pids.max": container.cgroup_file("pids", "pids.max"),
-        "cgroups": container.proc("cgroup").replace(container.id, "ID"),
+        "cgroups": [line for line in cgroups.splitlines() if ":misc:" not in line],  # runc 1.1 does not know it
     }
 
 
@@ -283,6 +317,27 @@ def test_delete_of_a_container_that_made_cgroups_itself_leaves_none(managed, bun
 
     assert not managed.cgroups()
     assert not is_known(unit(managed))
+
+
+def test_kill_all_ends_every_process_of_the_scope(managed, bundle):
+    bundle.without_namespace("pid")
+    managed.sleeping()
+    other = managed.pid_file.with_suffix(".other")
+    script = "exec sleep 1000 </dev/null >/dev/null 2>&1"  # the pipes of this call would have no end
+    managed.works("exec", "--detach", "--pid-file", other, managed.id, "sh", "-c", script)
+    before = is_alive(int(other.read_text()))
+    managed.works("kill", "--all", managed.id, "KILL")
+
+    assert before
+    wait_until(lambda: not is_alive(int(other.read_text())), "the other process has ended")
+    assert managed.status() == "stopped"
+
+
+def test_what_a_scope_uses_is_told(managed, bundle):
+    bundle.resources["pids"] = {"limit": 20}
+    managed.sleeping()
+
+    assert json.loads(managed.works("events", "--stats", managed.id))["data"]["pids"] == {"current": 1, "limit": 20}
 
 
 def test_pause_and_resume_work_in_a_scope(managed):
