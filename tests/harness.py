@@ -15,6 +15,7 @@ BUSYBOX = "/bin/busybox"
 V2_ALONE = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 TIMEOUT = 30
 V2_ROOT = "/sys/fs/cgroup/unified" if os.path.exists("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
+END = "-- end --"
 
 DEFAULT_CONFIG = {
     "ociVersion": "1.0.2",
@@ -254,6 +255,17 @@ class Container:
 
     def proc(self, name):
         return Path(f"/proc/{self.pid()}/{name}").read_text()
+
+    def both_sides(self, name, *options):
+        """Run a program that shows /proc/self/NAME and stays; return what it showed, and what the host sees of it.
+
+        By what the shell has itself: a process of the deadline policy cannot fork.
+        """
+        read = f'while IFS= read -r line; do printf "%s\\n" "$line"; done </proc/$$/{name}'
+        self.bundle.process["args"] = ["sh", "-c", f"{read}; echo {END}; exec sleep 1000"]
+        self.run_detached(*options)
+        wait_until(lambda: f"{END}\n" in self.output(), f"{self.id} has shown {name}: {self.output()}")
+        return self.output().removesuffix(f"{END}\n"), self.proc(name)
 
     def cgroups(self):
         """Return the directories of this container's cgroups that there are."""

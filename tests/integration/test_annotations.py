@@ -177,6 +177,7 @@ def test_the_features_list_the_annotations(container):
     assert {"run.pyrun.landlock", "run.pyrun.sched_core"} <= set(unsafe)
 
 
+@pytest.mark.proves("mounts[].options=copy-symlink")
 def test_copy_symlink_makes_the_same_symlink(container, bundle, tmp_path):
     source = tmp_path / "link"
     source.symlink_to("/target")
@@ -184,6 +185,7 @@ def test_copy_symlink_makes_the_same_symlink(container, bundle, tmp_path):
 
     assert container.run("readlink", "/etc/link") == "/target\n"
     assert container.run("readlink", "/etc/link") == "/target\n"
+    assert os.readlink(bundle.rootfs / "etc/link") == "/target"
 
 
 def test_copy_symlink_does_not_replace_another_file(container, bundle, tmp_path):
@@ -202,6 +204,7 @@ def test_copy_symlink_binds_what_is_no_symlink(container, bundle, tmp_path):
     assert container.run("cat", "/etc/file") == "content"
 
 
+@pytest.mark.proves("mounts[].options=src-nofollow")
 def test_src_nofollow_binds_the_symlink_itself(container, bundle, tmp_path):
     source = tmp_path / "link"
     source.symlink_to("/bin/busybox")

@@ -29,11 +29,26 @@ def owners(container):
     return dict(line.split() for line in container.sh("cd /data; stat -c '%n %u:%g' *").splitlines())
 
 
+@pytest.mark.proves(
+    "mounts[].uidMappings[].containerID",
+    "mounts[].uidMappings[].hostID",
+    "mounts[].uidMappings[].size",
+    "mounts[].gidMappings[].containerID",
+    "mounts[].gidMappings[].hostID",
+    "mounts[].gidMappings[].size",
+)
 def test_the_mounts_own_mappings_are_applied(container, bundle, source):
+    """containerID is an id of the file system, hostID what is seen of it; what is not in `size` is nobody's."""
+    os.chown(source / "of-root", 5, 5)
     bundle.mount("/data", "bind", source, "idmap")
-    bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 2000))
+    bundle.config["mounts"][-1].update(uidMappings=mapping(7, 1000, 1), gidMappings=mapping(5, 2000, 3))
 
-    assert owners(container) == {"of-root": "1000:2000", "of-seven": "1007:2008"}
+    assert owners(container) == {"of-root": "65534:2000", "of-seven": "1000:65534"}
+    os.chown(source / "of-seven", 7, 7)
+    container.sleeping()
+    found = os.stat(f"/proc/{container.pid()}/root/data/of-seven")
+    assert (found.st_uid, found.st_gid) == (1000, 2002)
+    assert (source / "of-seven").stat().st_uid == 7
 
 
 def test_mappings_alone_are_enough(container, bundle, source):
@@ -75,13 +90,22 @@ def mount_below(source):
     os.system(f"umount {source}/below")
 
 
-@pytest.mark.parametrize("option, owner", [("idmap", "0"), ("ridmap", "1000")])
+@pytest.mark.parametrize(
+    "option, owner",
+    [
+        pytest.param(option, owner, marks=pytest.mark.proves(f"mounts[].options={option}"))
+        for option, owner in (("idmap", "0"), ("ridmap", "1000"))
+    ],
+)
 def test_what_is_mounted_below_is_mapped_by_ridmap_only(container, bundle, source, mount_below, option, owner):
     bundle.mount("/data", "bind", source, "rbind", option)
     bundle.config["mounts"][-1].update(uidMappings=mapping(0, 1000), gidMappings=mapping(0, 1000))
 
     assert container.sh("stat -c %u /data/below/file") == owner
     assert container.sh("stat -c %u /data/of-root") == "1000"
+    container.sleeping()
+    root = f"/proc/{container.pid()}/root"
+    assert os.stat(f"{root}/data/below/file").st_uid == int(owner)
 
 
 def test_exec_sees_the_mapped_owners(container, bundle, source):

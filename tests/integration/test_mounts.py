@@ -1,9 +1,13 @@
 """Mounts: file systems, binds, every option name of the spec, propagation."""
 
+import os
+import shutil
+import stat
 import subprocess
+from pathlib import Path
 
 import pytest
-from harness import mounts_below
+from harness import TIMEOUT, mounts_below
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -27,13 +31,33 @@ def nested(source):
     subprocess.run(["umount", source / "sub"], check=True)
 
 
-def mount_options(container, path):
-    """Return the options of the mount at `path` in the container, of the mount itself and of its propagation."""
-    for line in container.run("cat", "/proc/self/mountinfo").splitlines():
-        fields = line.split()
-        if fields[4] == path:
-            return set(fields[5].split(",")) | {word.split(":")[0] for word in fields[6 : fields.index("-")]}
-    raise AssertionError(f"nothing is mounted at {path}")
+class Mounts:
+    """What /proc/PID/mountinfo says of a container's mounts, as its program sees it and as the host does."""
+
+    def __init__(self, container):
+        self.sides = container.both_sides("mountinfo")
+
+    def _words(self, path, attributes, superblock):
+        """Return the last mount at `path`: alike on both sides."""
+        found = []
+        for side in self.sides:
+            lines = [line.split() for line in side.splitlines() if line.split()[4] == path]
+            assert lines, f"nothing is mounted at {path}"
+            dash = lines[-1].index("-")
+            words = lines[-1][5].split(",") + lines[-1][6:dash] if attributes else []
+            found.append({word.split(":")[0] for word in words + superblock * lines[-1][-1].split(",")})
+        assert found[0] == found[1]
+        return found[0]
+
+    def attributes(self, path):
+        """Return the attributes of the mount, and its propagation."""
+        return self._words(path, True, 0)
+
+    def superblock(self, path):
+        return self._words(path, False, 1)
+
+    def paths(self):
+        return {line.split()[4] for line in self.sides[1].splitlines()}
 
 
 def test_the_default_file_systems_are_there(container, bundle):
@@ -49,26 +73,51 @@ def test_the_default_file_systems_are_there(container, bundle):
     assert "/sys/fs/cgroup" in mounts
 
 
+@pytest.mark.proves("mounts[].type=cgroup")
 def test_the_cgroup_mount_shows_the_containers_own_cgroup(container, bundle):
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
     bundle.resources["pids"] = {"limit": 77}
+    container.sleeping()
 
-    assert container.sh("cat /sys/fs/cgroup/pids/pids.max || cat /sys/fs/cgroup/pids.max") == "77"
+    limit = "cat /sys/fs/cgroup/pids/pids.max || cat /sys/fs/cgroup/pids.max"
+    assert container.exec("sh", "-c", limit) == "77\n"
+    assert container.call("exec", container.id, "mkdir", "/sys/fs/cgroup/pids/x").returncode == 1
+    directory = Path(f"/proc/{container.pid()}/root/sys/fs/cgroup")
+    directory = directory / "pids" if (directory / "pids").exists() else directory
+    assert any(os.path.samefile(directory, one) for one in container.cgroups())
+
+
+@pytest.mark.proves("mounts[].type=cgroup2")
+@pytest.mark.only_pyrun("of a hybrid layout runc 1.1 mounts the v1 part, crun 1.8 the root of v2")
+def test_the_cgroup2_mount_shows_the_containers_own_cgroup_of_v2(container, bundle):
+    bundle.mount("/cgroup", "cgroup2", "cgroup2", "nosuid", "noexec", "nodev", "ro")
+    container.sleeping()
+
+    assert container.exec("cat", "/cgroup/cgroup.procs").splitlines()[0] == "1"
+    directory = f"/proc/{container.pid()}/root/cgroup"
+    assert any(os.path.samefile(directory, one) for one in container.cgroups())
+    assert container.call("exec", container.id, "mkdir", "/cgroup/x").returncode == 1
 
 
 def test_nothing_of_the_host_stays_mounted(container):
-    paths = [line.split()[4] for line in container.run("cat", "/proc/self/mountinfo").splitlines()]
-
-    assert set(paths) == {"/", "/proc", "/dev", "/dev/pts"}
+    assert Mounts(container).paths() == {"/", "/proc", "/dev", "/dev/pts"}
 
 
+@pytest.mark.proves("mounts[].type")
 def test_a_tmpfs_has_its_options(container, bundle):
     bundle.mount("/mnt", "tmpfs", "tmpfs", "size=64k", "mode=700", "uid=7")
+    container.sleeping()
+    found = os.stat(f"/proc/{container.pid()}/root/mnt")
 
-    assert container.sh("stat -c '%a %u' /mnt; grep ' /mnt ' /proc/mounts").startswith("700 7")
+    assert (stat.S_IMODE(found.st_mode), found.st_uid) == (0o700, 7)
+    assert container.exec("stat", "-c", "%a %u", "/mnt") == "700 7\n"
+    (line,) = [one for one in container.proc("mounts").splitlines() if one.split()[1] == "/mnt"]
+    assert line.split()[2] == "tmpfs"
+    assert "size=64k" in line
 
 
+@pytest.mark.differs("crun", "1.8 gives it the mode 1777")
 def test_a_tmpfs_without_a_mode_has_that_of_the_directory(container, bundle):
     (bundle.rootfs / "mnt").mkdir(mode=0o750)
     bundle.mount("/mnt", "tmpfs", "tmpfs")
@@ -95,11 +144,33 @@ def test_a_file_is_bound_over_one_that_is_made(container, bundle, source):
     assert container.run("cat", "/etc/deep/name") == "of the host"
 
 
+@pytest.mark.proves("mounts[].source", "mounts[].destination", "mounts[].options=bind")
 def test_a_bind_can_be_written_and_the_host_sees_it(container, bundle, source):
     bundle.mount("/mnt", "bind", source)
-    container.sh("echo changed > /mnt/file")
+    container.sleeping()
+    container.exec("sh", "-c", "echo changed > /mnt/file")
 
     assert (source / "file").read_text() == "changed\n"
+    assert os.path.samefile(f"/proc/{container.pid()}/root/mnt", source)
+
+
+@pytest.mark.proves("mounts[].destination: overmounts of /proc")
+def test_some_files_of_procfs_can_be_mounted_over(container, bundle, source):
+    for name in ("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg"):
+        bundle.mount(f"/proc/{name}", "bind", source / "file", "ro")
+    container.sleeping()
+
+    assert container.exec("cat", "/proc/uptime", "/proc/meminfo") == "of the host" * 2
+    assert container.proc("mountinfo").count(" /proc/") == 7
+
+
+@pytest.mark.proves("mounts[].destination: overmounts of /proc")
+@pytest.mark.differs("crun", "1.8 lets any be mounted over")
+@pytest.mark.parametrize("path", ["/proc/self", "/proc/1/attr", "/proc/version"])
+def test_what_else_is_in_procfs_cannot_be_mounted_over(container, bundle, source, path):
+    bundle.mount(path, "bind", source / "file")
+
+    assert "inside /proc" in container.run_fails("true")
 
 
 def test_a_bind_leaves_out_what_is_mounted_below(container, bundle, nested):
@@ -108,10 +179,12 @@ def test_a_bind_leaves_out_what_is_mounted_below(container, bundle, nested):
     assert container.run("ls", "/mnt/sub") == ""
 
 
+@pytest.mark.proves("mounts[].options=rbind")
 def test_a_recursive_bind_has_what_is_mounted_below(container, bundle, nested):
     bundle.mount("/mnt", "bind", nested, "rbind")
 
     assert container.run("cat", "/mnt/sub/inner") == "inner"
+    assert "/mnt/sub" in Mounts(container).paths()
 
 
 def test_ro_protects_the_mount_alone(container, bundle, nested):
@@ -127,104 +200,283 @@ def test_rro_protects_all_that_is_below(container, bundle, nested):
     assert "rw" in subprocess.run(["findmnt", "-no", "OPTIONS", nested / "sub"], capture_output=True, text=True).stdout
 
 
+def option(name, *more, differs=(), **words):
+    """A case of a test about the option `name`; `differs` names the peers that fail, with the reason."""
+    marks = [pytest.mark.proves(f"mounts[].options={name}"), *(pytest.mark.differs(*one) for one in differs)]
+    return pytest.param(name, *more, marks=marks, id=name)
+
+
+NO_SYMFOLLOW = [("crun", "1.8 does not know it")]
+CLOCK = [("runc", "1.1 takes it for the kernel's default"), ("crun", "1.8 takes it for the kernel's default")]
+REFUSED = [("runc", "1.1 refuses it")]
+TAKEN_BACK = [("crun", "1.8 takes no earlier option back")]
+ADDED = [("runc", "1.1 adds to the clock that came before"), ("crun", "1.8 adds to the clock that came before")]
+RECURSIVE_CLOCK = [("crun", "1.8 cannot change the clock of what is below")]
+NO_PROPAGATION = [("crun", "1.8 leaves the propagation as it is")]
+
+
 @pytest.mark.parametrize(
-    "option, shown, hidden",
+    "option, before, shown, hidden",
     [
-        ("ro", "ro", "rw"),
-        ("rw", "rw", "ro"),
-        ("nosuid", "nosuid", ""),
-        ("suid", "rw", "nosuid"),
-        ("nodev", "nodev", ""),
-        ("dev", "rw", "nodev"),
-        ("noexec", "noexec", ""),
-        ("exec", "rw", "noexec"),
-        ("noatime", "noatime", "relatime"),
-        ("atime", "relatime", "noatime"),
-        ("relatime", "relatime", "noatime"),
-        ("norelatime", "rw", "noatime"),
-        ("strictatime", "rw", "relatime"),
-        ("nostrictatime", "rw", "noatime"),
-        ("nodiratime", "nodiratime", ""),
-        ("diratime", "rw", "nodiratime"),
-        ("nosymfollow", "nosymfollow", ""),
-        ("symfollow", "rw", "nosymfollow"),
-        ("defaults", "rw", "ro"),
-        ("async", "rw", "ro"),
+        option("ro", "rw", {"ro"}, {"rw"}),
+        option("rw", "ro", {"rw"}, {"ro"}, differs=TAKEN_BACK),
+        option("nosuid", "suid", {"nosuid"}, set()),
+        option("suid", "nosuid", set(), {"nosuid"}, differs=TAKEN_BACK),
+        option("nodev", "dev", {"nodev"}, set()),
+        option("dev", "nodev", set(), {"nodev"}, differs=TAKEN_BACK),
+        option("noexec", "exec", {"noexec"}, set()),
+        option("exec", "noexec", set(), {"noexec"}, differs=TAKEN_BACK),
+        option("noatime", "strictatime", {"noatime"}, {"relatime"}, differs=ADDED),
+        option("atime", "noatime", {"relatime"}, {"noatime"}, differs=TAKEN_BACK),
+        option("relatime", "noatime", {"relatime"}, {"noatime"}, differs=ADDED),
+        option("norelatime", "relatime", set(), {"relatime", "noatime"}, differs=CLOCK),
+        option("strictatime", "relatime", set(), {"relatime", "noatime"}),
+        option("nostrictatime", "strictatime", {"relatime"}, {"noatime"}, differs=TAKEN_BACK),
+        option("nodiratime", "diratime", {"nodiratime"}, set()),
+        option("diratime", "nodiratime", set(), {"nodiratime"}, differs=TAKEN_BACK),
+        option("nosymfollow", "symfollow", {"nosymfollow"}, set(), differs=NO_SYMFOLLOW),
+        option("symfollow", "nosymfollow", set(), {"nosymfollow"}, differs=NO_SYMFOLLOW),
+        option("defaults", "rw", {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}, differs=REFUSED),
     ],
 )
-@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
-def test_an_option_by_each_of_the_specs_names(container, bundle, source, option, shown, hidden, kind):
-    if kind == "bind" and option == "async":
-        pytest.skip("an option of file systems")
-    bundle.mount("/mnt", kind, source if kind == "bind" else "tmpfs", option)
-    options = mount_options(container, "/mnt")
+def test_an_option_by_each_of_the_specs_names(container, bundle, source, option, before, shown, hidden):
+    """After its opposite, which it takes back."""
+    bundle.mount("/tmp", "tmpfs", "tmpfs", before, option)
+    bundle.mount("/mnt", "bind", source, before, option)
+    mounts = Mounts(container)
 
-    assert shown in options
-    assert hidden not in options
-
-
-RECURSIVE = {
-    "rro": "ro",
-    "rrw": "rw",
-    "rnosuid": "nosuid",
-    "rsuid": "rw",
-    "rnodev": "nodev",
-    "rdev": "rw",
-    "rnoexec": "noexec",
-    "rexec": "rw",
-    "rnoatime": "noatime",
-    "ratime": "rw",
-    "rrelatime": "relatime",
-    "rnorelatime": "rw",
-    "rstrictatime": "rw",
-    "rnostrictatime": "rw",
-    "rnodiratime": "nodiratime",
-    "rdiratime": "rw",
-    "rnosymfollow": "nosymfollow",
-    "rsymfollow": "rw",
-}
+    for path in ("/tmp", "/mnt"):
+        assert shown <= mounts.attributes(path)
+        assert not hidden & mounts.attributes(path)
 
 
-@pytest.mark.parametrize("option", RECURSIVE)
-def test_a_recursive_option_reaches_what_is_below(container, bundle, nested, option):
-    if container.name == "crun" and option in ("rnosymfollow", "rsymfollow"):
-        pytest.skip("crun 1.8 does not know it")
-    bundle.mount("/mnt", "bind", nested, "rbind", option)
+@pytest.fixture
+def mounted(source):
+    """Have a tmpfs of the host in `source`, mounted with the options given."""
+    places = []
 
-    assert RECURSIVE[option] in mount_options(container, "/mnt/sub")
+    def mounted(options, name="mounted"):
+        places.append(source / name)
+        places[-1].mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", places[-1]], check=True)
+        return places[-1]
+
+    yield mounted
+    for place in places[::-1]:
+        subprocess.run(["umount", "-R", place], check=True)
 
 
+RESTRICTED = {"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime"}
+
+
+@pytest.mark.differs("crun", "1.8 leaves the attributes of the source as they are")
+def test_a_bind_takes_back_the_attributes_of_its_source(container, bundle, mounted):
+    place = mounted(",".join(RESTRICTED))
+    bundle.mount("/kept", "bind", place)
+    bundle.mount("/mnt", "bind", place, "rw", "suid", "dev", "exec", "relatime", "diratime")
+    mounts = Mounts(container)
+
+    assert mounts.attributes("/kept") >= RESTRICTED
+    assert not mounts.attributes("/mnt") & RESTRICTED
+
+
+def test_the_attributes_do_what_they_say(container, bundle, mounted):
+    """In /yes all is allowed, in /no nothing; `id` is of the host: busybox gives up set-user-ID by itself."""
+    place = mounted("mode=777")
+    (place / "program").write_text("#!/bin/sh\n")
+    shutil.copy("/usr/bin/id", place / "id")
+    os.mknod(place / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for name, mode in (("program", 0o755), ("id", 0o4755), ("null", 0o666)):
+        os.chown(place / name, 7, 7)
+        (place / name).chmod(mode)
+    for path in ("/usr", "/lib", "/lib64"):
+        bundle.mount(path, "bind", path, "ro")
+    bundle.mount("/yes", "bind", place, "rw", "suid", "dev", "exec")
+    bundle.mount("/no", "bind", place, "ro", "nosuid", "nodev", "noexec")
+    bundle.mount("/nosuid", "bind", place, "nosuid")
+    bundle.process.update(user={"uid": 1000, "gid": 1000}, noNewPrivileges=False)
+    tests = "touch $at/x && echo rw; $at/program && echo exec; true <$at/null && echo dev"
+    script = f"for at in /yes /no; do echo $at; {tests}; done 2>/dev/null; /yes/id -u; /nosuid/id -u"
+
+    assert container.sh(script).split() == ["/yes", "rw", "exec", "dev", "/no", "7", "1000"]
+
+
+@pytest.mark.differs(*NO_SYMFOLLOW[0])
+def test_nosymfollow_and_noatime_do_what_they_say(container, bundle, mounted):
+    place = mounted("strictatime")
+    (place / "file").write_text("content")
+    (place / "link").symlink_to("file")
+    bundle.mount("/yes", "bind", place, "symfollow", "strictatime")
+    bundle.mount("/no", "bind", place, "nosymfollow", "noatime")
+
+    def atime_after(path):
+        os.utime(place / "file", ns=(0, 0))
+        container.sh(f"cat {path}")
+        return (place / "file").stat().st_atime_ns
+
+    assert atime_after("/no/file") == 0
+    assert atime_after("/yes/file") > 0
+    assert container.sh("cat /yes/link; cat /no/link 2>/dev/null || echo no") == "contentno"
+
+
+@pytest.mark.parametrize(
+    "option, before, shown, hidden",
+    [
+        option("sync", "async", {"sync"}, set()),
+        option("async", "sync", set(), {"sync"}, differs=TAKEN_BACK),
+        option("dirsync", "rw", {"dirsync"}, set()),
+        option("lazytime", "nolazytime", {"lazytime"}, set()),
+        option("nolazytime", "lazytime", set(), {"lazytime"}),
+        option("mand", "nomand", {"mand"}, set()),
+        option("nomand", "mand", set(), {"mand"}, differs=TAKEN_BACK),
+    ],
+)
+def test_an_option_of_the_file_system(container, bundle, option, before, shown, hidden):
+    bundle.mount("/mnt", "tmpfs", "tmpfs", before, option)
+    words = Mounts(container).superblock("/mnt")
+
+    assert shown <= words
+    assert not hidden & words
+
+
+@pytest.mark.needs("strace")
+@pytest.mark.parametrize(
+    "options, flags",
+    [
+        option("silent", {"MS_SILENT"}, differs=[("crun", "1.8 does not know it")]),
+        option("loud", set(), differs=[("crun", "1.8 does not know it")]),
+        option("iversion", {"MS_I_VERSION"}, differs=[("crun", "1.8 does not know it")]),
+        option("noiversion", set(), differs=[("crun", "1.8 does not know it")]),
+    ],
+)
+def test_an_option_that_no_file_shows_reaches_the_kernel(container, bundle, tmp_path, options, flags):
+    opposite = {"loud": ["silent"], "noiversion": ["iversion"]}.get(options, [])
+    bundle.mount("/mnt", "tmpfs", "tmpfs", *opposite, options, "size=64k")
+    bundle.process["args"] = ["grep", " /mnt ", "/proc/mounts"]
+    bundle.save()
+    strace = ["strace", "-f", "-qq", "-e", "trace=mount", "-o", tmp_path / "calls"]
+    command = [*strace, *container.command("run", "--bundle", bundle.path, container.id)]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT)
+
+    assert "size=64k" in result.stdout, result.stderr
+    calls = [line for line in (tmp_path / "calls").read_text().splitlines() if "size=64k" in line]
+    assert {flag for flag in ("MS_SILENT", "MS_I_VERSION") if any(flag in line for line in calls)} == flags
+
+
+RECURSIVE = [
+    option("rro", "rw", {"ro"}, {"rw"}),
+    option("rrw", "ro", {"rw"}, {"ro"}),
+    option("rnosuid", "suid", {"nosuid"}, set()),
+    option("rsuid", "nosuid", set(), {"nosuid"}),
+    option("rnodev", "dev", {"nodev"}, set()),
+    option("rdev", "nodev", set(), {"nodev"}),
+    option("rnoexec", "exec", {"noexec"}, set()),
+    option("rexec", "noexec", set(), {"noexec"}),
+    option("rnoatime", "relatime", {"noatime"}, {"relatime"}, differs=RECURSIVE_CLOCK),
+    option("ratime", "noatime", {"relatime"}, {"noatime"}, differs=REFUSED + RECURSIVE_CLOCK),
+    option("rrelatime", "noatime", {"relatime"}, {"noatime"}, differs=RECURSIVE_CLOCK),
+    option("rnorelatime", "relatime", set(), {"noatime", "relatime"}, differs=CLOCK),
+    option("rstrictatime", "relatime", set(), {"noatime", "relatime"}, differs=RECURSIVE_CLOCK),
+    option("rnostrictatime", "strictatime", {"relatime"}, {"noatime"}, differs=REFUSED + RECURSIVE_CLOCK),
+    option("rnodiratime", "diratime", {"nodiratime"}, set(), differs=RECURSIVE_CLOCK),
+    option("rdiratime", "nodiratime", set(), {"nodiratime"}, differs=RECURSIVE_CLOCK),
+    option("rnosymfollow", "symfollow", {"nosymfollow"}, set(), differs=NO_SYMFOLLOW),
+    option("rsymfollow", "nosymfollow", set(), {"nosymfollow"}, differs=NO_SYMFOLLOW),
+]
+
+
+@pytest.mark.parametrize("option, before, shown, hidden", RECURSIVE)
+def test_a_recursive_option_reaches_what_is_below(container, bundle, source, mounted, option, before, shown, hidden):
+    """Where the host has mounted with the opposite."""
+    mounted(before, "sub")
+    bundle.mount("/mnt", "bind", source, "rbind", option)
+    mounts = Mounts(container)
+
+    for path in ("/mnt", "/mnt/sub"):
+        assert shown <= mounts.attributes(path)
+        assert not hidden & mounts.attributes(path)
+
+
+@pytest.mark.differs(*TAKEN_BACK[0])
 def test_the_later_of_two_options_wins(container, bundle, source):
     bundle.mount("/mnt", "bind", source, "ro", "rw", "nodev", "noexec", "exec")
-    options = mount_options(container, "/mnt")
+    attributes = Mounts(container).attributes("/mnt")
 
-    assert {"rw", "nodev"} <= options
-    assert not {"ro", "noexec"} & options
+    assert {"rw", "nodev"} <= attributes
+    assert not {"ro", "noexec"} & attributes
+
+
+@pytest.fixture
+def shared(mounted):
+    """A shared mount of the host, with another one in it."""
+    place = mounted("mode=755")
+    (place / "sub").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place / "sub"], check=True)
+    subprocess.run(["mount", "--make-rshared", place], check=True)
+    return place
+
+
+KINDS = {"shared", "master", "unbindable"}
 
 
 @pytest.mark.parametrize(
     "option, shown",
     [
-        ("private", set()),
-        ("rprivate", set()),
-        ("shared", {"shared"}),
-        ("rshared", {"shared"}),
-        ("slave", set()),
-        ("rslave", set()),
-        ("unbindable", {"unbindable"}),
-        ("runbindable", {"unbindable"}),
+        option("private", set()),
+        option("rprivate", set()),
+        option("shared", {"shared"}, differs=NO_PROPAGATION),
+        option("rshared", {"shared"}, differs=NO_PROPAGATION),
+        option("slave", {"master"}, differs=NO_PROPAGATION),
+        option("rslave", {"master"}, differs=NO_PROPAGATION),
+        option("unbindable", {"unbindable"}, differs=NO_PROPAGATION),
+        option("runbindable", {"unbindable"}, differs=NO_PROPAGATION),
     ],
 )
-def test_the_propagation_of_a_mount_is_the_configs(container, bundle, source, option, shown):
-    bundle.mount("/mnt", "bind", source, option)
+def test_the_propagation_of_a_mount_is_the_configs(container, bundle, shared, option, shown):
+    bundle.mount("/mnt", "bind", shared, "rbind", option)
+    mounts = Mounts(container)
 
-    assert mount_options(container, "/mnt") & {"shared", "unbindable"} == shown
+    assert mounts.attributes("/mnt") & KINDS - {"master"} == shown - {"master"}
+    assert "master" in mounts.attributes("/mnt") or shown != {"master"}
+    below = mounts.attributes("/mnt/sub") & KINDS
+    if option.startswith("r"):
+        assert shown <= below and (shown or not below)
+    else:
+        assert not {"shared", "unbindable"} & below
 
 
+@pytest.mark.parametrize(
+    "propagation, arrives",
+    [pytest.param("slave", True, marks=pytest.mark.differs(*NO_PROPAGATION[0])), ("private", False)],
+)
+def test_what_the_host_mounts_later_arrives_where_the_mount_is_a_slave(container, bundle, shared, propagation, arrives):
+    (shared / "late").mkdir()
+    bundle.mount("/mnt", "bind", shared, "rbind", propagation)
+    container.sleeping()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", shared / "late"], check=True)
+    (shared / "late/file").touch()
+
+    assert ("file" in container.exec("ls", "/mnt/late")) == arrives
+    assert (" /mnt/late " in container.proc("mountinfo")) == arrives
+
+
+@pytest.mark.proves("root.readonly")
 def test_a_read_only_root(container, bundle):
     bundle.config["root"]["readonly"] = True
 
     assert container.sh("touch /x 2>&1 || touch /dev/x && echo dev") == "touch: /x: Read-only file system\ndev"
+    assert "ro" in Mounts(container).attributes("/")
+
+
+@pytest.mark.proves("root.path")
+@pytest.mark.parametrize("path", ["rootfs", "absolute", "../bundle0/rootfs"])
+def test_the_root_is_the_configs_relative_to_the_bundle(container, bundle, path):
+    bundle.config["root"]["path"] = str(bundle.rootfs) if path == "absolute" else path
+    (bundle.rootfs / "mine").touch()
+    container.sleeping()
+
+    assert "mine" in container.exec("ls", "/").split()
+    assert os.path.samefile(f"/proc/{container.pid()}/root", bundle.rootfs)
 
 
 def test_a_writable_root(container, bundle):
@@ -273,19 +525,28 @@ def test_a_long_option_string_is_passed_whole(container, bundle, tmp_path):
         (tmp_path / f"layer{i}").mkdir()
         (tmp_path / f"layer{i}" / f"file{i}").write_text("")
         lower.append(str(tmp_path / f"layer{i}"))
-    bundle.mount("/mnt", "overlay", "overlay", f"lowerdir={':'.join(lower)}")
+    bundle.mount("/mnt", "overlay", "overlay", f"lowerdir={':'.join(lower)}", "nosuid", "noatime", "private")
 
     assert len(container.run("ls", "/mnt").split()) == 40
+    assert Mounts(container).attributes("/mnt") >= {"nosuid", "noatime"}
 
 
+@pytest.mark.proves("mounts[].options=remount")
 def test_remount_changes_the_mount_that_is_there(container, bundle):
     bundle.mount("/tmp", "tmpfs", "tmpfs", "nosuid", "size=1m")
     bundle.mount("/tmp", "tmpfs", "tmpfs", "remount", "ro", "nosuid", "size=2m")
-    lines = [line for line in container.run("cat", "/proc/self/mountinfo").splitlines() if line.split()[4] == "/tmp"]
+    mounts = Mounts(container)
 
-    assert len(lines) == 1
-    assert {"ro", "nosuid"} <= set(lines[0].split()[5].split(","))
-    assert "size=2048k" in lines[0]
+    assert [side.count(" /tmp ") for side in mounts.sides] == [1, 1]
+    assert {"ro", "nosuid"} <= mounts.attributes("/tmp")
+    assert "size=2048k" in mounts.superblock("/tmp")
+
+
+def test_remount_takes_options_of_the_file_system_back(container, bundle):
+    bundle.mount("/tmp", "tmpfs", "tmpfs", "sync", "lazytime", "mand")
+    bundle.mount("/tmp", "tmpfs", "tmpfs", "remount", "async", "nolazytime", "nomand", "dirsync")
+
+    assert not Mounts(container).superblock("/tmp") & {"sync", "lazytime", "mand"}
 
 
 def test_remount_of_a_bind_leaves_the_file_system_alone(container, bundle, tmp_path):
@@ -304,7 +565,28 @@ def test_remount_of_what_is_no_mount_is_an_error(container, bundle):
     assert 'rootfs at "/etc"' in container.run_fails("true")
 
 
+@pytest.mark.proves("mounts[].destination: relative")
 def test_a_relative_destination_is_taken_from_the_root(container, bundle, source):
     bundle.mount("mnt/relative", "bind", source)
 
-    assert container.sh("grep -c ' /mnt/relative ' /proc/self/mountinfo") == "1"
+    assert "/mnt/relative" in Mounts(container).paths()
+
+
+@pytest.mark.proves("mounts[].options=tmpcopyup")
+@pytest.mark.parametrize("options", [[], ["ro"], pytest.param(["silent"], marks=pytest.mark.only_pyrun("not both"))])
+def test_a_tmpfs_begins_with_what_it_covers(container, bundle, options):
+    """Also where mount(2) makes it."""
+    (bundle.rootfs / "data").mkdir()
+    (bundle.rootfs / "data/file").write_text("of the image")
+    (bundle.rootfs / "data/file").chmod(0o646)
+    os.chown(bundle.rootfs / "data/file", 7, 8)
+    bundle.mount("/data", "tmpfs", "tmpfs", "tmpcopyup", *options)
+    container.sleeping()
+    copy = Path(f"/proc/{container.pid()}/root/data/file")
+
+    assert container.exec("stat", "-c", "%a %u %g", "/data/file") == "646 7 8\n"
+    assert copy.read_text() == "of the image"
+    assert copy.stat().st_dev != (bundle.rootfs / "data/file").stat().st_dev
+    written = container.call("exec", container.id, "sh", "-c", "echo changed >/data/file")
+    assert (written.returncode == 0) == (options != ["ro"])
+    assert (bundle.rootfs / "data/file").read_text() == "of the image"

@@ -78,7 +78,8 @@ def find(process: "Process", host: Host, extra_environment: "list[str]", program
     name = program or process.args[0]
     environment = _environment(process) + [_encode(entry) for entry in extra_environment]
     _change_directory(process)
-    set_filesystem_ids(process.user.uid, process.user.gid)
+    if not _sees_all_files(process):
+        set_filesystem_ids(process.user.uid, process.user.gid)
     try:
         path = _look_up(name, _search_path(process))
     finally:
@@ -87,6 +88,12 @@ def find(process: "Process", host: Host, extra_environment: "list[str]", program
     if found:
         raise Error(f'exec: "{name}": {": ".join(found)}')
     return Program(path, [_encode(argument) for argument in process.args], environment)
+
+
+def _sees_all_files(process: "Process") -> bool:
+    """Tell whether execve(2) will find the program with more than the user's permissions (capabilities(7))."""
+    effective = process.capabilities.effective if process.capabilities else []
+    return "CAP_DAC_OVERRIDE" in effective or "CAP_DAC_READ_SEARCH" in effective
 
 
 def _environment(process: "Process") -> "list[bytes]":

@@ -27,7 +27,7 @@ from pyrun.linux.mount import (
 )
 from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from pyrun.rootfs.copy_up import copy_up
-from pyrun.rootfs.options import COPY_SYMLINK, SOURCE_NOFOLLOW, MountOptions
+from pyrun.rootfs.options import COPY_SYMLINK, OF_MOUNT_ALONE, SOURCE_NOFOLLOW, MountOptions
 from pyrun.rootfs.tree import Tree, descriptor_path
 
 TYPE_CHECKING = False
@@ -136,7 +136,7 @@ def _remount(tree: Tree, planned: PlannedMount) -> int:
         read_only = [name for name in ("ro", "rw") if name in options.names()]
         context = fspick(fd)
         try:
-            _set_parameters(context, planned.type, read_only + options.superblock, options.data)
+            _set_parameters(context, planned.type, read_only + options.words(remount=True), options.data)
             fsconfig_reconfigure(context)
         finally:
             os.close(context)
@@ -206,11 +206,12 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     else:
         target = open_mount_point(tree, planned)
     data = options.data + label_option("" if planned.type in _LABELLED_BY_POLICY else planned.label)
-    if any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data):
-        fd = _mount_by_string(target, planned, data)
+    if planned.context < 0 and _is_classic(options, data):
+        fd = _mount_by_string(tree, target, planned, set_, data)
+        os.close(target)
     else:
         context = planned.context if planned.context >= 0 else fsopen(planned.type.encode())
-        fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.superblock, data))
+        fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.words(), data))
     if planned.type == "mqueue" and planned.label:
         os.setxattr(descriptor_path(fd), "security.selinux", planned.label.encode())
     change_attributes(fd, *options.recursive, recursive=True)
@@ -226,11 +227,18 @@ def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
     if mode is not None and not any(key == "mode" for key, _ in data):
         data.append(("mode", f"{mode:o}"))
     late = MOUNT_ATTR_RDONLY if options.copies_up else 0
-    fd = new_filesystem(planned.type, planned.source, attributes & ~late, options.superblock, data)
+    classic = _is_classic(options, data)
+    if classic:
+        fd = _mount_by_string(tree, target, planned, attributes & ~late, data)
+    else:
+        fd = new_filesystem(planned.type, planned.source, attributes & ~late, options.words(), data)
     if options.copies_up:
         copy_up(target, fd)
         change_attributes(fd, attributes & late, 0)
-    attach_to(target, fd)
+    if classic:
+        os.close(target)
+    else:
+        attach_to(target, fd)
     change_attributes(fd, *options.recursive, recursive=True)
     return fd
 
@@ -308,15 +316,24 @@ def _set_parameters(fs: int, type_: str, flags: "list[str]", data: "list[tuple[s
             raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
 
 
-def _mount_by_string(target: int, planned: PlannedMount, data: "list[tuple[str, str | None]]") -> int:
-    """Mount with the classic call, whose data may be as long as a page: overlay's lowerdir needs it."""
+def _is_classic(options: MountOptions, data: "list[tuple[str, str | None]]") -> bool:
+    """Tell whether only mount(2) can make it: overlay's lowerdir is long, and two flags have no word."""
+    long = any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data)
+    return long or bool(options.superblock_flags & OF_MOUNT_ALONE)
+
+
+def _mount_by_string(
+    tree: Tree, target: int, planned: PlannedMount, attributes: int, data: "list[tuple[str, str | None]]"
+) -> int:
+    """Mount on `target` by the classic call, whose data may be as long as a page; return the mount's descriptor."""
     # Quotes are for SELinux, which takes them off: a label with categories has commas in it.
     pairs = [(key, f'"{value}"' if key == "context" else value) for key, value in data]
     text = ",".join(key if value is None else f"{key}={value}" for key, value in pairs)
-    mount(os.fsencode(planned.source), descriptor_path(target), planned.type.encode(), 0, os.fsencode(text))
-    fd = open_tree(descriptor_path(target), 0)
-    os.close(target)
-    change_attributes(fd, *planned.options.attributes)
+    source, type_ = os.fsencode(planned.source), planned.type.encode()
+    mount(source, descriptor_path(target), type_, planned.options.superblock_flags, os.fsencode(text))
+    # The call returns no descriptor, and `target` is what the mount lies on: only by its path is it found.
+    fd = tree.open(planned.destination)
+    change_attributes(fd, attributes, MOUNT_ATTR__ATIME)
     return fd
 
 

@@ -14,10 +14,16 @@ from pyrun.linux.mount import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_RELATIME,
     MOUNT_ATTR_STRICTATIME,
+    MS_DIRSYNC,
+    MS_I_VERSION,
+    MS_LAZYTIME,
+    MS_MANDLOCK,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
+    MS_SILENT,
     MS_SLAVE,
+    MS_SYNCHRONOUS,
     MS_UNBINDABLE,
 )
 
@@ -58,20 +64,23 @@ PROPAGATION = {
     "runbindable": MS_UNBINDABLE | MS_REC,
 }
 
-# Flags of the file system's superblock, as fsconfig(2) takes them; False where the option only says the default.
+# Flags of the file system's superblock: what mount(2) has for each, and whether the option sets it or takes it back.
 SUPERBLOCK = {
-    "sync": True,
-    "async": False,
-    "dirsync": True,
-    "lazytime": True,
-    "nolazytime": False,
-    "mand": True,
-    "nomand": False,
-    "iversion": True,
-    "noiversion": False,
-    "silent": True,
-    "loud": False,
+    "sync": (MS_SYNCHRONOUS, True),
+    "async": (MS_SYNCHRONOUS, False),
+    "dirsync": (MS_DIRSYNC, True),
+    "lazytime": (MS_LAZYTIME, True),
+    "nolazytime": (MS_LAZYTIME, False),
+    "mand": (MS_MANDLOCK, True),
+    "nomand": (MS_MANDLOCK, False),
+    "iversion": (MS_I_VERSION, True),
+    "noiversion": (MS_I_VERSION, False),
+    "silent": (MS_SILENT, True),
+    "loud": (MS_SILENT, False),
 }
+# Those that fsconfig(2) has no word for (fs/fs_context.c), and those that a remount may change (MS_RMT_MASK).
+OF_MOUNT_ALONE = MS_I_VERSION | MS_SILENT
+_OF_REMOUNT = MS_SYNCHRONOUS | MS_MANDLOCK | MS_LAZYTIME
 
 BIND = {"bind": False, "rbind": True}  # option: is it recursive
 IDMAP = {"idmap": False, "ridmap": True}
@@ -103,7 +112,7 @@ class MountOptions:
 
     attributes, recursive   (set, clear) of MOUNT_ATTR_*
     propagations            MS_SHARED and its kin, with MS_REC, in order
-    superblock              names of flags for fsconfig(2)
+    superblock              names of SUPERBLOCK, in order
     data                    (key, value) of the file system's own options; value None for a bare word
     bind, idmap             None, or whether it is recursive
     copies_up               whether a tmpfs begins with what is at its place
@@ -138,6 +147,20 @@ class MountOptions:
         return [*attributes[::-1], *recursive[::-1], *propagations, *self.superblock, *data]
 
     @property
+    def superblock_flags(self) -> int:
+        """The flags of `superblock` for mount(2)."""
+        flags = 0
+        for name in self.superblock:
+            flag, is_set = SUPERBLOCK[name]
+            flags = flags | flag if is_set else flags & ~flag
+        return flags
+
+    def words(self, remount: bool = False) -> "list[str]":
+        """Return the flags of `superblock` for fsconfig(2), in order; for a remount those that it can change."""
+        known = _OF_REMOUNT if remount else ~OF_MOUNT_ALONE
+        return [name for name in self.superblock if SUPERBLOCK[name][0] & known]
+
+    @property
     def is_read_only(self) -> bool:
         return bool(self.attributes[0] & MOUNT_ATTR_RDONLY)
 
@@ -149,8 +172,7 @@ class MountOptions:
         elif option in PROPAGATION:
             self.propagations.append(PROPAGATION[option])
         elif option in SUPERBLOCK:
-            if SUPERBLOCK[option]:
-                self.superblock.append(option)
+            self.superblock.append(option)
         elif option in BIND:
             self.bind = bool(self.bind) or BIND[option]
         elif option in IDMAP:
