@@ -21,7 +21,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = 0.2
-COMMANDS = ("run", "create", "start", "state", "exec", "kill", "delete")
+TITLES = {"run": "run true", "run with seccomp": "run true, with docker's seccomp profile"}
+COMMANDS = ("run", "run with seccomp", "create", "start", "state", "exec", "kill", "delete")
+SECCOMP = ROOT / "spec-fixtures/seccomp/docker-default.json"
 LIMITS = [size << 10 for size in (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)]
 
 
@@ -101,13 +103,15 @@ def timed(*command: str) -> float:
 def measure(runtime: str, bundle: Path, quiet: float, times: "dict[str, list[float]]") -> None:
     """Take one container through its life, and add to `times`."""
 
-    def step(name: str, *arguments: str) -> None:
+    def step(command: str, *arguments: str) -> None:
         time.sleep(quiet)
-        times[name].append(timed(runtime, name, *arguments))
+        times[command].append(timed(runtime, command.split()[0], *arguments))
 
     name = f"bench-{os.getpid()}"
     config = load(bundle)
     step("run", "--bundle", str(bundle), name)
+    save(bundle, {**config, "linux": {**config["linux"], "seccomp": json.loads(SECCOMP.read_text())}})
+    step("run with seccomp", "--bundle", str(bundle), name)
     save(bundle, {**config, "process": {**config["process"], "args": ["sleep", "60"]}})
     step("create", "--bundle", str(bundle), name)
     step("start", name)
@@ -180,7 +184,7 @@ def print_table(runtimes: "dict[str, str]", bundle: Path, runs: int) -> None:
             for peer in peers:
                 theirs = statistics.median(times[peer][command])
                 cells += [f"{theirs:.1f}", f"{ours / theirs:.2f}"]
-            print(f"| {'run true' if command == 'run' else command} | " + " | ".join(cells) + " |")
+            print(f"| {TITLES.get(command, command)} | " + " | ".join(cells) + " |")
     print("\n| memory | " + " | ".join(runtimes) + " |\n| --- |" + " ---: |" * len(runtimes))
     for title, ask in (
         ("peak resident size of `run`", lambda path: f"{peak_memory(path, bundle):,} kB"),

@@ -210,6 +210,17 @@ def test_128_kilobytes_are_enough(container, bundle):
     assert container.run("/bin/busybox", "true") == ""
 
 
+@pytest.mark.only_pyrun("256 kB is the least for crun 1.8, 4 MB for runc 1.1")
+@pytest.mark.needs("cgroup v1 memory", "gcc")
+def test_64_kilobytes_are_enough_where_no_c_library_starts(container, bundle, tmp_path):
+    source = tmp_path / "true.c"
+    source.write_text("void _exit(int); void _start(void) { _exit(0); }")
+    subprocess.run(["gcc", "-static", "-nostartfiles", "-o", bundle.rootfs / "bin/true64", source], check=True)
+    bundle.resources["memory"] = {"limit": 64 << 10}
+
+    assert container.run("true64") == ""
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A block device of the test's own, with a scheduler that knows weights; its major and minor number."""
