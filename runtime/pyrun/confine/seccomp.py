@@ -276,7 +276,7 @@ def _newest(known: "dict[str, int]", rules: "list[_Rule]") -> int:
     """Return the greatest number that any rule names, -1 where none names a call of the architecture."""
     # Calls that only arm has are numbered apart, and tell nothing of how new the profile is.
     private = range(ARM_PRIVATE, ARM_PRIVATE + 0x10000)
-    found = [known[name] for rule in rules for name in rule.names if name in known]
+    found = {known[name] for rule in rules for name in rule.names if name in known}
     return max((number for number in found if number not in private), default=-1)
 
 
@@ -291,13 +291,14 @@ def _verdicts(architecture: str, known: "dict[str, int]", rules: "list[_Rule]", 
             continue
         # A mask that leaves nothing to compare is no condition.
         alternatives = [[one for one in conditions if one[3] & compared] for conditions in rule.alternatives]
-        for name in rule.names:
-            number = known.get(name)
-            if number is not None:
-                if [] in alternatives:
-                    verdicts.setdefault(number, rule.action)
-                else:
-                    conditional.setdefault(number, []).extend((one, rule.action) for one in alternatives)
+        named = [known[name] for name in rule.names if name in known]
+        if [] in alternatives:
+            for number in named:
+                verdicts.setdefault(number, rule.action)
+        else:
+            for number in named:
+                conditional.setdefault(number, []).extend((one, rule.action) for one in alternatives)
+        for name in rule.names if also else ():
             if name in also:
                 number, which = also[name]
                 # The arguments of the call itself lie in memory, where no filter can see them.

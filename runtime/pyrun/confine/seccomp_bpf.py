@@ -60,9 +60,11 @@ class Program:
 
     def branch(self, test: int, value: int, then: int, otherwise: int) -> int:
         """Compare the accumulator with `value`."""
-        then = self._near(then)
-        otherwise = self._near(otherwise)
         here = len(self._code)
+        if here - min(then, otherwise) > _NEAR:
+            then = self._near(then)
+            otherwise = self._near(otherwise)
+            here = len(self._code)
         return self._put(test, value, here - then, here - otherwise)
 
     def load(self, offset: int, then: int) -> int:
