@@ -51,6 +51,14 @@ def test_an_ordinary_user_is_root_in_the_container(container):
     assert container.sh("id -u; cat /proc/self/uid_map").split() == ["0", "0", str(UID), "1"]
 
 
+@pytest.mark.only_pyrun("the wording is ours")
+def test_on_v1_systemd_is_no_manager_for_an_ordinary_user(container):
+    container.global_options = ["--systemd-cgroup"]
+
+    assert "--systemd-cgroup without root needs cgroup v2 alone" in container.run_fails("true")
+    assert not container.exists()
+
+
 @pytest.mark.only_pyrun("it knows the processes of cgroups only")
 def test_ps_shows_the_init_of_a_container_without_cgroups(container):
     container.sleeping()

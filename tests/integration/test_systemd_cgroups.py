@@ -222,7 +222,12 @@ def test_a_quota_that_is_no_whole_percent_is_in_force_exactly(managed, bundle):
     bundle.resources["cpu"] = {"quota": 33333, "period": 100000}
 
     file = "cpu.max" if V2_ALONE else "cpu.cfs_quota_us"
-    assert managed.sleeping().cgroup_file("cpu", file).split()[0] == "33333"
+    quotas = [managed.sleeping().cgroup_file("cpu", file).split()[0]]
+    for option in (["--pids-limit", "30"], ["--cpu-period", "80000"], ["--device-add", "c 1:11 r"]):
+        managed.works("update", *option, managed.id)
+        quotas.append(managed.cgroup_file("cpu", file).split()[0])
+
+    assert quotas == ["33333"] * 4
 
 
 def test_update_changes_the_limits_and_tells_systemd(managed, bundle):
@@ -374,6 +379,13 @@ def test_annotations_set_properties_of_the_unit(managed, bundle):
         "TimeoutStopUSec": "7s",
         "CollectMode": "inactive-or-failed",
     }
+
+
+def test_nothing_is_left_of_a_container_that_cannot_be_made(managed):
+    managed.run_fails("no-such-program")
+
+    assert not managed.cgroups()
+    assert not is_known(unit(managed))
 
 
 def test_a_property_that_systemd_does_not_have_is_named_and_nothing_is_left(managed, bundle):

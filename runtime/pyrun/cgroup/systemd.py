@@ -18,6 +18,7 @@ import os
 
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.group import Cgroup
+from pyrun.cgroup.setting import Setting
 from pyrun.errors import ConfigError, Error, UsageError
 from pyrun.linux.dbus import CallError, Connection
 from pyrun.rootless import rootless
@@ -136,9 +137,13 @@ class Scope(Cgroup):
         return super().open_v2() if os.path.isdir(self.paths.get("", "")) else -1
 
     def apply(self, resources: "Resources", memory: bool = True, devices: bool = True) -> None:
-        if memory:
-            self._tell_of_running(self._limits(resources))
+        if not memory:
+            return super().apply(resources, memory, devices)
+        kept = [] if resources.cpu and resources.cpu.quota else self._quota()
+        self._tell_of_running(self._limits(resources))
         super().apply(resources, memory, devices)
+        for controller, setting in kept:
+            setting.write(controller)
 
     def limit_memory(self, resources: "Resources") -> None:
         # All of them, and once: systemd writes what it is told, some of it rounded, so that ours must come after.
@@ -152,7 +157,16 @@ class Scope(Cgroup):
     def announce(self, rules: "list[Rule]") -> None:
         from pyrun.cgroup.unit_properties import from_rules
 
+        kept = self._quota()
         self._tell_of_running(from_rules(rules, v1="devices" in self.paths), rules)
+        for controller, setting in kept:
+            setting.write(controller)
+
+    def _quota(self) -> "list[tuple[Controller, Setting]]":
+        """Return the quota that is in force: whatever systemd is told, it writes its own anew, in whole percents."""
+        cpu = self.controller("cpu")
+        file = "cpu.max" if cpu and cpu.v2 else "cpu.cfs_quota_us"
+        return [(cpu, Setting(file, cpu.read(file).split()[0]))] if cpu and cpu.has(file) else []
 
     def _limits(self, resources: "Resources") -> "list[Property]":
         from pyrun.cgroup.unit_properties import from_resources
