@@ -11,7 +11,7 @@ from pathlib import Path
 
 import machine
 import pytest
-from harness import BUSYBOX, REPOSITORY, Bundle, Container, cgroups_named, is_alive, mounts_below
+from harness import BUSYBOX, REPOSITORY, Bundle, Container, cgroups_named, is_alive, mounts_below, wait_until
 
 PER_TEST_SECONDS = 120
 
@@ -107,6 +107,8 @@ def new_container(runtime, tmp_path, busybox, request):
     if any(mark.args[0] == runtime.name for mark in request.node.iter_markers("differs")):
         for path in [path for one in made for path in cgroups_named(one.id)]:
             os.rmdir(path)  # what must fail may leave something behind, as crun does
+    if runtime.name != "pyrun":  # which waits for their end
+        wait_until(lambda: not any(map(is_alive, pids)), "the processes have ended")
     left = {
         "states": os.listdir(made[0].root) if made and made[0].root.exists() else [],
         "cgroups": [path for one in made for path in cgroups_named(one.id)],

@@ -24,6 +24,7 @@ KNOWN_TO_LACK = {
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "whoever mounts it as v1 takes it from v2, which gets it back late",
+    "core scheduling": "not in the machine's kernel, and it wants two threads a core",
     "resctrl": "the processor has none to share out",
     "cgroup rdma": "not in the machine's kernel; the virtual machine of `vmrun --kernel core` has it",
     "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
@@ -45,6 +46,8 @@ def lacks(what: str) -> bool:
         return not Path("/sys/fs/cgroup/cpu").is_dir()
     if what == "cgroup v2 alone":
         return not Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    if what == "core scheduling":
+        return cookie_of(0) is None
     if what == "resctrl":
         return not Path("/sys/fs/resctrl/schemata").exists()
     if what == "systemd":
@@ -128,6 +131,14 @@ def effective_capabilities() -> int:
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)
     return 0
+
+
+def cookie_of(pid: int) -> "int | None":
+    """Return the core scheduling cookie of the process, None where there is no such thing (PR_SCHED_CORE_GET)."""
+    import ctypes
+
+    cookie = ctypes.c_ulong()
+    return None if ctypes.CDLL(None).prctl(62, 0, pid, 0, ctypes.byref(cookie)) else cookie.value
 
 
 def landlock_version() -> int:

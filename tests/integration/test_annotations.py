@@ -1,6 +1,6 @@
-"""Annotations that change what the runtime does: crun's for groups and hooks, Landlock, core scheduling."""
+"""Annotations of ours that change what the runtime does, Landlock and core scheduling, and crun's options of binds."""
 
-import ctypes
+import inspect
 import json
 import os
 
@@ -24,57 +24,8 @@ def below(access, *paths):
     return {"pathBeneath": [{"allowedAccess": access, "paths": list(paths)}]}
 
 
-def with_groups(*gids):
-    return {"extra_groups": gids}
-
-
-def test_the_callers_groups_are_lost_but_where_the_annotation_keeps_them(container, bundle):
-    bundle.process["user"]["additionalGids"] = [5]
-
-    assert container.run("id", "-G", **with_groups(20, 30)).split() == ["0", "5"]
-    bundle.config["annotations"] = {"run.oci.keep_original_groups": "1"}
-    assert set(container.run("id", "-G", **with_groups(20, 30)).split()) >= {"20", "30"}
-
-
-def test_exec_keeps_the_groups_of_its_caller_too(container, bundle):
-    bundle.config["annotations"] = {"run.oci.keep_original_groups": "1"}
-    container.sleeping()
-
-    assert "77" in container.exec("id", "-G", **with_groups(77)).split()
-
-
-@pytest.mark.parametrize(
-    "kind", ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-)
-def test_what_hooks_write_is_appended_to_the_files(container, bundle, kind):
-    script = "echo to stdout; echo to stderr >&2"
-    bundle.config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
-    bundle.config["annotations"] = {"run.oci.hooks.stdout": "out", "run.oci.hooks.stderr": str(bundle.path / "err")}
-    (bundle.path / "out").write_text("before\n")
-    container.run("true")
-
-    assert (bundle.path / "out").read_text() == "before\nto stdout\n"
-    assert (bundle.path / "err").read_text() == "to stderr\n"
-
-
-def test_a_hook_in_a_user_namespace_writes_to_a_file_of_the_host(container, bundle):
-    bundle.user_namespace()
-    bundle.config["hooks"] = {"createContainer": [{"path": "/bin/sh", "args": ["sh", "-c", "echo here"]}]}
-    bundle.config["annotations"] = {"run.oci.hooks.stdout": str(bundle.path / "out")}
-    container.run("true")
-
-    assert (bundle.path / "out").read_text() == "here\n"
-
-
-def test_a_file_for_hooks_that_cannot_be_opened_is_named(container, bundle):
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
-    bundle.config["annotations"] = {"run.oci.hooks.stderr": "/nonexistent/err"}
-
-    assert "/nonexistent/err: No such file" in container.run_fails("true")
-    assert not container.exists()
-
-
 @pytest.mark.needs("Landlock 1")
+@pytest.mark.proves("annotations: run.pyrun.landlock")
 def test_landlock_denies_what_no_rule_allows(container, bundle):
     landlock(bundle, below(READING, "/bin", "/proc"), handledAccessFS=ALL_FILES)
     (bundle.rootfs / "etc/secret").write_text("secret")
@@ -143,31 +94,32 @@ def test_a_program_that_landlock_does_not_let_run_is_an_error_of_start(container
     assert container.run_fails("true") == "error: exec /bin/true: Permission denied"
 
 
-def cookie_of(pid):
-    """Return the core scheduling cookie of the process, None where there is no such thing (PR_SCHED_CORE_GET)."""
-    cookie = ctypes.c_ulong()
-    failed = ctypes.CDLL(None).prctl(62, 0, pid, 0, ctypes.byref(cookie))
-    return None if failed else cookie.value
-
-
+@pytest.mark.skipif(not machine.lacks("core scheduling"), reason="this machine has core scheduling")
 def test_core_scheduling_is_refused_by_name_where_there_is_none(container, bundle):
-    if cookie_of(0) is not None:
-        pytest.skip("this machine has core scheduling")
     bundle.config["annotations"] = {"run.pyrun.sched_core": "1"}
 
     assert "run.pyrun.sched_core" in container.run_fails("true")
     assert not container.exists()
 
 
-def test_the_processes_of_a_container_share_a_core_scheduling_cookie(container, bundle):
-    if cookie_of(0) is None:
-        pytest.skip("this machine lacks core scheduling (CONFIG_SCHED_CORE, and two threads a core)")
-    bundle.config["annotations"] = {"run.pyrun.sched_core": "1"}
-    container.sleeping()
-    joined = container.works("exec", "--detach", "--pid-file", bundle.path / "pid", container.id, "sleep", "100")
+@pytest.mark.needs("core scheduling")
+@pytest.mark.proves("annotations: run.pyrun.sched_core")
+def test_the_processes_of_a_container_share_a_core_scheduling_cookie(new_container):
+    cookies = []
+    for container in (new_container(), new_container()):
+        bundle = container.bundle
+        bundle.config["annotations"] = {"run.pyrun.sched_core": "1"}
+        for path in ("/usr", "/lib", "/lib64"):
+            bundle.mount(path, "bind", path, "ro")
+        inside = container.look(f"/usr/bin/python3 -ISc '{inspect.getsource(machine.cookie_of)}\nprint(cookie_of(0))'")
+        options = ["--detach", "--pid-file", bundle.path / "pid"]
+        container.exec("sh", "-c", "exec sleep 100 >/dev/null 2>&1", options=options)
+        joined = int((bundle.path / "pid").read_text())
+        cookies.append(machine.cookie_of(container.pid()))
 
-    assert joined == ""
-    assert cookie_of(container.pid()) == cookie_of(int((bundle.path / "pid").read_text())) != cookie_of(os.getpid())
+        assert int(inside) == machine.cookie_of(container.pid()) == machine.cookie_of(joined) != 0
+    assert cookies[0] != cookies[1]
+    assert machine.cookie_of(os.getpid()) == 0
 
 
 def test_the_features_list_the_annotations(container):

@@ -13,6 +13,7 @@ RESCTRL = Path("/sys/fs/resctrl")
 
 
 @pytest.mark.skipif(not machine.lacks("resctrl"), reason="this machine has resctrl mounted")
+@pytest.mark.differs("crun", "it ignores intelRdt")
 def test_a_class_of_service_without_resctrl_is_refused_by_name(container, bundle):
     bundle.linux["intelRdt"] = {"closID": "gold", "l3CacheSchema": "L3:0=f"}
 

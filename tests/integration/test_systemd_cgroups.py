@@ -366,6 +366,7 @@ def test_a_container_that_memory_ran_out_of_can_be_made_again(managed, bundle):
     assert managed.run_detached().status() == "running"
 
 
+@pytest.mark.proves("annotations: org.systemd.property.*")
 def test_annotations_set_properties_of_the_unit(managed, bundle):
     bundle.config["annotations"] = {
         "org.systemd.property.Description": "'a container of mine'",

@@ -28,8 +28,19 @@ def test_all_controllers_work(full):
     if not full:
         pytest.skip("only with --full")
 
-    v2 = virtual_machine.start([HERE / "test_update.py"], "--kernel", "smp", seconds=SECONDS)
+    files = [HERE / "test_update.py", HERE / "test_resources.py"]
+    v2 = virtual_machine.start(files, "--kernel", "smp", seconds=SECONDS)
     virtual_machine.check(v2, *with_systemd("hybrid", "legacy", options=["--kernel", "smp"]))
+
+
+def test_core_scheduling_and_rdma_work(full):
+    """Debian's kernels have neither core scheduling nor a device for RDMA that is software: one is built first."""
+    if not full:
+        pytest.skip("only with --full")
+    files = [HERE / "test_annotations.py", HERE / "test_resources.py"]
+
+    options = ["--kernel", "core", "--cpus", "2", "--threads", "2"]
+    virtual_machine.check(virtual_machine.start(files, *options, seconds=SECONDS))
 
 
 def with_systemd(*layouts, options=()):

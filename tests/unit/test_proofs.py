@@ -39,6 +39,12 @@ WORDS = {
 
 # What the spec or the runtimes add to a property's value, and no list of names can tell.
 BEHAVIOURS = {
+    "annotations: org.systemd.property.*",
+    "annotations: run.oci.hooks.stderr",
+    "annotations: run.oci.hooks.stdout",
+    "annotations: run.oci.keep_original_groups",
+    "annotations: run.pyrun.landlock",
+    "annotations: run.pyrun.sched_core",
     "mounts[].destination: overmounts of /proc",
     "mounts[].destination: relative",
     "mounts[].type=cgroup",
