@@ -1,8 +1,10 @@
 """checkpoint and restore: a container as files, and back, by a real criu."""
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -36,6 +38,17 @@ def counting(container, *options):
     container.run_detached(*options)
     wait_until(lambda: (container.bundle.rootfs / "count").exists() and len(numbers(container.bundle)) > 3, "it counts")
     return container
+
+
+@contextlib.contextmanager
+def waited_for(process):
+    """Let `process` end by itself, within bounds."""
+    try:
+        yield process
+        process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def checkpoint(container, image, *options, **keywords):
@@ -144,8 +157,8 @@ def test_a_terminal_is_given_to_the_console_socket(container, bundle, image, tmp
     assert b"kept: second on /dev/pts/0" in read(master, b"/pts/0\r\n")
     assert container.exec("sh", "-c", "tty </dev/console") == "/dev/console\n"
     os.close(master)
-    for socket in sockets:
-        socket.close()
+    for one in sockets:
+        one.close()
 
 
 def read(master, until):
@@ -198,7 +211,7 @@ def test_a_foreground_restore_waits_and_returns_the_status(container, bundle, im
     checkpoint(container, image)
     bundle.save()
     command = container.command("restore", "--bundle", bundle.path, "--image-path", image, container.id)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as restored:
+    with waited_for(subprocess.Popen(command, stdin=subprocess.DEVNULL)) as restored:
         wait_until(lambda: container.exists() and container.status() == "running", "it is restored")
         time.sleep(0.1)
         restored.send_signal(signal.SIGTERM)
@@ -216,3 +229,190 @@ def test_the_exit_status_of_a_restored_container_can_be_waited_for(container, bu
     (bundle.rootfs / "end").touch()
 
     assert container.call("wait", container.id).returncode == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--manage-cgroups-mode", "hard"], 'invalid manage-cgroups-mode "hard": soft, full, strict or ignore'),
+        (["--empty-ns", "uts"], 'invalid empty-ns "uts": criu can leave out what is in network namespaces only'),
+        (["--status-fd", "99"], "invalid --status-fd argument 99: is no open descriptor"),
+        (["--status-fd", "x"], "invalid --status-fd argument x: is no open descriptor"),
+        (["--page-server", "1234"], 'invalid page-server "1234": ADDRESS:PORT'),
+        (["--page-server", "localhost:0"], 'invalid page-server "localhost:0": ADDRESS:PORT'),
+        (["--lazy-pages"], "--lazy-pages needs --page-server ADDRESS:PORT, where they are asked for"),
+        (["--parent-path", "/abs"], "--parent-path /abs: must be relative to --image-path, so that both can be moved"),
+        (["--parent-path", "../no"], "invalid --parent-path: {}/no is not a directory"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_that_cannot_be_is_refused_by_name(container, tmp_path, options, message):
+    container.sleeping()
+    image = tmp_path / "image"
+
+    found = container.fails("checkpoint", "--image-path", image, *options, container.id)
+    assert found == f"error: {message.format(tmp_path)}"
+    assert container.status() == "running"
+    assert not image.exists()
+
+
+def test_only_a_running_container_can_be_written_down(container, image):
+    container.create()
+
+    created = container.fails("checkpoint", "--image-path", image, container.id)
+    container.works("kill", container.id, "KILL")
+    container.wait_until("stopped")
+    stopped = container.fails("checkpoint", "--image-path", image, container.id)
+    assert created == "error: Container cannot be checkpointed in created state"
+    assert stopped == "error: Container cannot be checkpointed in stopped state"
+    assert not image.exists()
+
+
+def test_what_an_image_could_not_bring_back_is_refused(new_container, image, tmp_path):
+    mounted, overlaid, own_init, restricted = (new_container() for _ in range(4))
+    mounted.sleeping()
+    mounted.works("mount", mounted.id, tmp_path, "/tmp")
+    for container, option in ((overlaid, "--overlay"), (own_init, "--init")):
+        container.bundle.process["args"] = ["sleep", "1000"]
+        container.run_detached(option)
+    messages = [one.fails("checkpoint", "--image-path", image, one.id) for one in (mounted, overlaid, own_init)]
+
+    assert messages[0].endswith("it has mounts of `pyrun mount`, which no config.json tells of: pyrun umount /tmp")
+    assert messages[1].endswith(
+        f"its root is not {overlaid.bundle.rootfs}: the layer of --overlay is no part of an image"
+    )
+    assert messages[2].endswith("is in memory only (--init): criu does not restore that")
+    assert not image.exists()
+
+
+def test_a_directory_without_an_image_is_refused_by_name(container, tmp_path):
+    container.bundle.save()
+    (tmp_path / "empty").mkdir()
+    restore = ("restore", "--detach", "--bundle", container.bundle.path, "--image-path")
+    missing = container.fails(*restore, tmp_path / "nowhere", container.id)
+    empty = container.fails(*restore, tmp_path / "empty", container.id)
+
+    hint = "`pyrun checkpoint` writes one"
+    assert missing == f"error: --image-path {tmp_path}/nowhere: is not a directory: {hint}"
+    assert empty == f"error: --image-path {tmp_path}/empty: has no image of a container: {hint}"
+    assert not container.exists()
+
+
+def test_a_broken_image_leaves_nothing_behind(container, image):
+    counting(container)
+    checkpoint(container, image)
+    (image / "pstree.img").write_bytes(b"broken")
+    before = sorted(os.listdir(image))
+    options = ("--detach", "--bundle", container.bundle.path, "--image-path", image)
+    message = container.fails("restore", *options, container.id)
+
+    assert message.startswith("error: criu: ")
+    assert not container.exists()
+    assert container.cgroups() == []
+    assert sorted(os.listdir(image)) == before
+
+
+def test_no_pivot_is_refused_by_name(container, image):
+    container.sleeping()
+    checkpoint(container, image)
+    options = ("--detach", "--no-pivot", "--bundle", container.bundle.path, "--image-path", image)
+
+    message = container.fails("restore", *options, container.id)
+    assert message == "error: --no-pivot: criu enters the root file system by pivot_root alone"
+
+
+def test_a_missing_criu_is_told_with_how_to_get_it(container, image, monkeypatch):
+    container.sleeping()
+    monkeypatch.setenv("PATH", "/nowhere")
+    message = container.fails("checkpoint", "--image-path", image, container.id)
+
+    assert message == "error: criu is not in PATH: apt-get install criu, or your distribution's package, or --criu PATH"
+    assert not image.exists()
+
+
+def test_criu_can_be_named(container, image, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    container.sleeping()
+    container.global_options = ["--criu", f"{criu.directory()}/criu"]
+    checkpoint(container, image)
+    container.global_options = ["--criu", image]
+
+    message = container.fails("restore", "--image-path", image, "--bundle", container.bundle.path, container.id)
+    assert message == f"error: --criu {image}: is not a program"
+
+
+def test_a_criu_that_is_too_old_is_told_so(container, image, tmp_path):
+    # It answers every request as version 3.15, whatever that is: type VERSION, success, major and minor number.
+    answer = bytes([0x08, 10, 0x10, 1, 0x52, 4, 0x08, 3, 0x10, 15])
+    old = tmp_path / "criu"
+    old.write_text(
+        f"#!/usr/bin/python3\nimport os, sys\nfd = int(sys.argv[2])\nos.read(fd, 9999)\nos.write(fd, {answer!r})\n"
+    )
+    old.chmod(0o755)
+    container.sleeping()
+    container.global_options = ["--criu", old]
+
+    message = container.fails("checkpoint", "--image-path", image, container.id)
+    assert message == "error: criu 3.15 is too old: install 3.16 or newer"
+    assert not image.exists()
+
+
+def test_criu_that_dies_half_way_leaves_the_container_running(container, image, tmp_path):
+    dying = tmp_path / "criu"
+    dying.write_text("#!/bin/sh\nkill -9 $$\n")
+    dying.chmod(0o755)
+    container.sleeping()
+    container.global_options = ["--criu", dying]
+
+    assert container.fails("checkpoint", "--image-path", image, container.id) == "error: criu ended without an answer"
+    assert container.status() == "running"
+    assert not image.exists()
+
+
+def test_memory_can_be_sent_to_a_page_server(container, image, tmp_path, free_port):
+    counting(container)
+    image.mkdir()
+    program = f"{criu.directory()}/criu"
+    server = [
+        program,
+        "page-server",
+        "--images-dir",
+        image,
+        "--port",
+        str(free_port),
+        "--address",
+        "127.0.0.1",
+        "--daemon",
+    ]
+    subprocess.run(server, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=20)
+    elsewhere = tmp_path / "elsewhere"
+    checkpoint(container, elsewhere, "--page-server", f"127.0.0.1:{free_port}")
+
+    assert written(elsewhere) == 0
+    wait_until(lambda: written(image) > 0, "the pages have come")
+    for path in elsewhere.iterdir():
+        shutil.copy(path, image)
+    restore(container, image)
+    goes_on(container)
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_the_page_server_says_when_it_listens(container, image, free_port):
+    counting(container)
+    ready, ours = os.pipe()
+    options = ("--lazy-pages", "--page-server", f"127.0.0.1:{free_port}", "--status-fd", ours)
+    command = container.command("checkpoint", "--image-path", image, *options, container.id)
+    with waited_for(subprocess.Popen(command, pass_fds=[ours])) as source:
+        os.close(ours)
+        told = os.read(ready, 2), os.read(ready, 1)
+        waits = source.poll() is None
+        socket.create_connection(("127.0.0.1", free_port)).close()  # who has all that it wanted
+    os.close(ready)
+
+    assert (told, waits) == ((b"\0", b""), True)

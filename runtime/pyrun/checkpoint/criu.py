@@ -33,7 +33,7 @@ _MSG_CMSG_CLOEXEC = 0x40000000
 def find(given: str) -> str:
     """Return the path of criu: `given` (--criu), or that in PATH. Raises Error where there is none."""
     if given:
-        if not os.access(given, os.X_OK):
+        if not (os.path.isfile(given) and os.access(given, os.X_OK)):
             raise UsageError(f"--criu {given}: is not a program")
         return os.path.abspath(given)
     for directory in os.environ.get("PATH", _PATH).split(":"):

@@ -52,8 +52,18 @@ def _refuse_what_criu_forgets(container: Container, config: Config) -> None:
         raise Error(f"{why}it has mounts of `pyrun mount`, which no config.json tells of: pyrun umount {paths}")
     if not os.path.samestat(os.stat(f"/proc/{container.pid}/root"), os.stat(container.rootfs)):
         raise Error(f"{why}its root is not {container.rootfs}: the layer of --overlay is no part of an image")
+    for pid in container.processes():
+        if _program(pid).startswith("/memfd:"):
+            raise Error(f"{why}the program of process {pid} is in memory only (--init): criu does not restore that")
     if LANDLOCK in config.annotations:
         raise Error(f"{why}it is restricted by Landlock (annotation {LANDLOCK}), and criu does not restore that")
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""  # it has ended
 
 
 def _dump(

@@ -1,6 +1,7 @@
 """What the caller of `checkpoint` and `restore` wants: directories, and options for criu by their names in its RPC."""
 
 import os
+import stat
 
 from pyrun.checkpoint import rpc
 from pyrun.checkpoint.rpc import OPTIONS, PAGE_SERVER, encode
@@ -10,16 +11,20 @@ from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrun.spec.config import Config
 
 _DEFAULT_IMAGE = "checkpoint"
 _INVENTORY = "inventory.img"
+_PARENT = "parent"  # criu's symlink to the image that is another one's parent
+_MAXIMUM_PARENTS = 100
 _CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}  # criu_cg_mode
 _CONFIG_FILE = "/etc/criu/pyrun.conf"
 _CONFIG_ANNOTATION = "org.criu.config"
 _LOG_LEVEL = 4
-_QUOTED = 3  # lines of criu's log, without those that say that it failed, and what it can do without
-_NO_REASON = {"FAILED.", "RLIMIT_NOFILE"}
+_QUOTED = 3  # lines of criu's log
+_HARMLESS = "Can't setup RLIMIT_NOFILE for self"  # without CAP_SYS_RESOURCE
 
 
 class Images:
@@ -62,6 +67,28 @@ class Images:
             raise UsageError(f"invalid --parent-path: {os.path.normpath(f'{self.path}/{path}')} is not a directory")
         return {"parent_img": path, "track_mem": True}
 
+    def let_in(self, gid: int) -> "Callable[[], None]":
+        """Let the group `gid` reach the files of the image and of its parents, and return what takes that back.
+
+        What criu makes in a user namespace opens them as root of that: its files are everybody's to read, and who may
+        is up to the directory.
+        """
+        before: list[tuple[str, int, int]] = []
+        directory = self.path
+        while os.path.isdir(directory) and len(before) < _MAXIMUM_PARENTS:
+            found = os.stat(directory)
+            before.append((directory, found.st_gid, stat.S_IMODE(found.st_mode)))
+            os.chown(directory, -1, gid)
+            os.chmod(directory, before[-1][2] | stat.S_IXGRP)
+            directory = f"{directory}/{_PARENT}"
+
+        def take_back() -> None:
+            for directory, group, mode in before:
+                os.chown(directory, -1, group)
+                os.chmod(directory, mode)
+
+        return take_back
+
     def remember(self) -> None:
         """Take note of what is in the image's directory, for forget()."""
         self._before = set(os.listdir(self.path))
@@ -93,15 +120,16 @@ class Images:
         """Return the last errors in criu's log, "" where it has none: "(00.012345) Error (criu/files.c:123): ..."."""
         try:
             with open(f"{self.work_path}/{self.log}", encoding="utf-8", errors="replace") as file:
-                lines = [
-                    line.rstrip() for line in file if " Error (" in line and not _NO_REASON.intersection(line.split())
-                ]
+                lines = [line.rstrip() for line in file if " Error (" in line]
         except OSError:
             return ""  # it did not come to that
-        reasons = [line for line in lines if not _NO_REASON.intersection(line.split())]
+        failed = next((number for number, line in enumerate(lines) if line.endswith(" FAILED.")), len(lines))
+        reasons = [line for line in lines[:failed] if _HARMLESS not in line]
         wanted = [line.partition(" Error (")[2].partition("): ")[2] for line in reasons[-_QUOTED:]]
+        # Names of the container's files are in it, and must not steer our caller's terminal.
+        text = "".join(character if character.isprintable() else "?" for character in "; ".join(wanted))
         where = f" (all of it: {self.work_path}/{self.log})" if self.work_path != self.path else ""
-        return "; ".join(wanted) + where if wanted else ""
+        return text + where if text else ""
 
 
 def requested(

@@ -20,6 +20,7 @@ policy, an I/O priority.
 """
 
 import os
+from _signal import SIGKILL
 
 from pyrun import log
 from pyrun.checkpoint import external, rpc
@@ -37,6 +38,7 @@ from pyrun.launch.plan import Plan, Request
 from pyrun.launch.undo import Undo
 from pyrun.linux.libc import addressof, buffer, raw_syscall
 from pyrun.linux.mount import MS_BIND, MS_REC, MS_SLAVE, mount
+from pyrun.linux.prctl import PR_SET_PDEATHSIG, prctl
 from pyrun.linux.sched import CLONE_NEWNS, unshare
 from pyrun.linux.syscalls import number
 from pyrun.spec.config import LANDLOCK
@@ -97,6 +99,8 @@ def _restore(
     plan.cgroup.apply(linux.resources)
     if plan.class_of_service:
         plan.class_of_service.create()
+    if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only:
+        plan.cgroup.own(linux.host_uid(plan.process.user.uid))
     make_mount_points(plan)
 
     inherited, namespaces, joined = external.namespaces_to_take(linux)
@@ -128,6 +132,7 @@ def _restore(
                 sockets.write_pid_file(plan.request.pid_file, pid)
 
     os.mkdir(root)
+    shut = images.let_in(linux.host_gid(0)) if linux.namespace("user") else None
     shell_job = bool(wanted.get("shell_job"))  # then it is our session that the container's processes come to be in
     criu = Criu(
         program, images, namespaces + files, lambda: _prepare(plan, container.rootfs, root, own_session=not shell_job)
@@ -140,10 +145,13 @@ def _restore(
     finally:
         criu.close()
         os.rmdir(root)
+        if shut:
+            shut()
 
 
 def _prepare(plan: Plan, rootfs: str, root: str, own_session: bool) -> None:
     """Run in the process that becomes criu."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL)  # who is to be told of the end of this must be there
     if own_session:
         os.setsid()
     for file in plan.class_of_service.open_files() if plan.class_of_service else []:

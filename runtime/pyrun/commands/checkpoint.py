@@ -1,6 +1,6 @@
 """pyrun checkpoint"""
 
-import fcntl
+import os
 
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.dump import checkpoint
@@ -46,7 +46,7 @@ def _descriptor(number: str) -> int:
     if not number:
         return -1
     try:
-        fcntl.fcntl(int(number), fcntl.F_GETFD)
+        os.set_inheritable(int(number), False)  # its reader waits for the end of all that have it
     except (ValueError, OSError) as error:
         raise UsageError(f"invalid --status-fd argument {number}: is no open descriptor") from error
     return int(number)

@@ -45,12 +45,17 @@ class Linux:
 
     def host_uid(self, uid: int) -> int:
         """Return what `uid` of the container is outside of its user namespace, -1 where nothing is mapped to it."""
-        if not self.namespace("user"):
-            return uid
-        for mapping in self.uid_mappings:
-            if 0 <= uid - mapping.container_id < mapping.size:
-                return mapping.host_id + uid - mapping.container_id
-        return -1
+        return _outside(uid, self.uid_mappings) if self.namespace("user") else uid
+
+    def host_gid(self, gid: int) -> int:
+        return _outside(gid, self.gid_mappings) if self.namespace("user") else gid
+
+
+def _outside(id_: int, mappings: "list[IDMapping]") -> int:
+    for mapping in mappings:
+        if 0 <= id_ - mapping.container_id < mapping.size:
+            return mapping.host_id + id_ - mapping.container_id
+    return -1
 
 
 class Namespace:
