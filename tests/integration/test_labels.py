@@ -111,11 +111,13 @@ def test_the_program_runs_under_its_profile(container, bundle):
 
 
 @apparmor
+@pytest.mark.proves("process.apparmorProfile")
 def test_the_host_sees_the_profile_and_what_it_forbids_is_forbidden(container, bundle):
     bundle.process["apparmorProfile"] = "pyrun-test"
     container.sleeping()
 
     assert label_of(container.pid()) == "pyrun-test (enforce)"
+    assert container.exec("cat", "/proc/1/attr/current") == "pyrun-test (enforce)\n"
     assert container.call("exec", container.id, "touch", "/tmp/forbidden").returncode == 1
     container.exec("touch", "/tmp/allowed")
 
@@ -256,12 +258,14 @@ def test_the_program_runs_under_its_label(container, bundle):
 
 
 @selinux
+@pytest.mark.proves("process.selinuxLabel")
 def test_exec_takes_the_label_of_the_container_or_its_own(container, bundle):
     bundle.process["selinuxLabel"] = LABEL
     container.sleeping()
     command = ["cat", "/proc/self/attr/current"]
 
     assert label_of(container.pid()) == LABEL
+    assert container.exec("cat", "/proc/1/attr/current").rstrip("\0\n") == LABEL
     assert container.exec(*command).rstrip("\0\n") == LABEL
     own = "test_u:base_r:base_t"
     assert container.exec(*command, options=["--process-label", own]).rstrip("\0\n") == own

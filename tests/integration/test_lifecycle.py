@@ -41,6 +41,46 @@ def test_the_state_is_that_of_the_spec(container, bundle):
     assert {"created", "owner"} <= state.keys()
 
 
+@pytest.fixture
+def told(bundle):
+    """Have a hook of the container keep the state that it is told; return what reads it."""
+    script = "cat > /tmp/state.json"
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    return lambda: json.loads((bundle.rootfs / "tmp/state.json").read_text())
+
+
+@pytest.mark.proves("annotations")
+def test_the_annotations_are_in_the_state_on_both_sides(container, bundle, told):
+    annotations = {"org.example.a": "one", "org.example.b/c": 'with "quotes" and \u00e9', "empty": ""}
+    bundle.config["annotations"] = annotations
+    container.sleeping()
+
+    assert container.state()["annotations"] == annotations
+    assert told()["annotations"] == annotations
+
+
+@pytest.mark.proves("ociVersion")
+@pytest.mark.differs("crun", '1.8 tells "1.0" in its state')
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.2-dev", "1.2.0+build", "1.3.0", "1.99.0"])
+def test_the_version_is_one_that_the_runtime_supports(container, bundle, told, version):
+    bundle.config["ociVersion"] = version
+    container.sleeping()
+
+    assert container.state()["ociVersion"].startswith("1.")
+    assert told()["ociVersion"] == container.state()["ociVersion"]
+
+
+@pytest.mark.proves("ociVersion")
+@pytest.mark.differs("runc", "1.1 does not look at it")
+@pytest.mark.differs("crun", "1.8 does not name the property")
+@pytest.mark.parametrize("version", ["2.0.0", "0.9.0", "1.0", "latest", "1.02.0"])
+def test_another_version_is_refused_and_nothing_is_made(container, bundle, version):
+    bundle.config["ociVersion"] = version
+
+    assert "ociVersion" in container.run_fails("true")
+    assert not container.exists()
+
+
 def test_a_stopped_container_has_no_pid(container):
     container.sleeping().works("kill", container.id, "KILL")
     state = container.wait_until("stopped").state()

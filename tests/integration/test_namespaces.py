@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from harness import TIMEOUT, wait_until
@@ -169,18 +170,31 @@ def test_the_network_namespace_has_a_loopback_that_is_up(container, bundle):
     assert [line.split(":")[0].strip() for line in result.splitlines()[2:]] == ["lo"]
 
 
+def in_its_uts_namespace(container, *command):
+    """Run a program of the host that sees the container's names."""
+    nsenter = ["nsenter", "--target", str(container.pid()), "--uts", *command]
+    return subprocess.run(nsenter, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.proves("hostname")
 def test_hostname_is_the_configs_and_not_the_hosts(container, bundle):
     bundle.config["hostname"] = "inside"
+    container.sleeping()
 
-    assert container.run("hostname") == "inside\n"
+    assert container.exec("hostname") == "inside\n"
+    assert in_its_uts_namespace(container, "uname", "-n") == "inside\n"
     assert os.uname().nodename != "inside"
 
 
-@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 ignore it")
+@pytest.mark.proves("domainname")
+@pytest.mark.differs("runc", "1.1 ignores it")
 def test_domainname_is_the_configs(container, bundle):
     bundle.config["domainname"] = "example.org"
+    container.sleeping()
 
-    assert container.run("cat", "/proc/sys/kernel/domainname") == "example.org\n"
+    assert container.exec("cat", "/proc/sys/kernel/domainname") == "example.org\n"
+    assert in_its_uts_namespace(container, "cat", "/proc/sys/kernel/domainname") == "example.org\n"
+    assert Path("/proc/sys/kernel/domainname").read_text() != "example.org\n"
 
 
 def test_a_hostname_without_a_uts_namespace_is_refused(container, bundle):

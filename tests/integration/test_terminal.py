@@ -352,6 +352,29 @@ def test_a_console_socket_receives_the_master(container, bundle, console_socket,
     assert answer == b"this\r\ngot this\r\n"
 
 
+@pytest.mark.proves("process.terminal")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_program_has_a_terminal_where_the_config_says_so(container, bundle, console_socket, terminal):
+    bundle.process.update(terminal=terminal, args=["sh", "-c", "tty; sleep 1000; :"])
+    container.run_detached(*(["--console-socket", console_socket.path] if terminal else []))
+    if terminal:
+        _, (master,) = console_socket.receive()
+        inside = read_line(master)
+        controlling = os.stat(f"/proc/{container.pid()}/root/dev/pts/0").st_rdev
+    else:
+        wait_until(lambda: "\n" in container.output(), "the program has told its terminal")
+        inside, controlling = container.output().encode(), 0
+    streams = [os.readlink(f"/proc/{container.pid()}/fd/{number}") for number in range(3)]
+    tty_nr = int(container.proc("stat").rpartition(")")[2].split()[4])
+    if terminal:
+        os.close(master)
+
+    assert inside == (b"/dev/pts/0\r\n" if terminal else b"not a tty\n")
+    assert (streams == ["/dev/pts/0"] * 3) == terminal
+    assert tty_nr == controlling
+
+
+@pytest.mark.proves("process.consoleSize.height", "process.consoleSize.width")
 def test_the_size_of_a_terminal_without_a_caller_is_the_configs(container, bundle, console_socket):
     bundle.process.update(
         terminal=True, consoleSize={"height": 10, "width": 20}, args=["sh", "-c", "stty size; sleep 1000"]
@@ -359,9 +382,11 @@ def test_the_size_of_a_terminal_without_a_caller_is_the_configs(container, bundl
     container.run_detached("--console-socket", console_socket.path)
     _, (master,) = console_socket.receive()
     size = read_line(master)
+    seen_by_the_holder = struct.unpack("4H", fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8)))
     os.close(master)
 
     assert size == b"10 20\r\n"
+    assert seen_by_the_holder[:2] == (10, 20)
 
 
 def test_a_console_socket_receives_the_master_of_exec(container, console_socket):

@@ -73,10 +73,11 @@ def _read(path: str) -> bytes:
 def find(process: "Process", host: Host, extra_environment: "list[str]", program: str = "") -> Program:
     """Enter the process's directory and return its program; raise Error, worded as runc does, where it cannot run.
 
-    The program is at `program`, or what process.args[0] names.
+    The program is what process.args[0] names, or at `program`: a hook's, whose environment is the config's alone.
     """
     name = program or process.args[0]
-    environment = _environment(process) + [_encode(entry) for entry in extra_environment]
+    own = [_encode(entry) for entry in process.env] if program else _environment(process)
+    environment = own + [_encode(entry) for entry in extra_environment]
     _change_directory(process)
     if not _sees_all_files(process):
         set_filesystem_ids(process.user.uid, process.user.gid)
