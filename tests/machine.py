@@ -29,6 +29,7 @@ KNOWN_TO_LACK = {
     "cgroup rdma": "not in the machine's kernel; the virtual machine of `vmrun --kernel core` has it",
     "systemd": "another program is the machine's first process; test_virtual_machine.py boots one that has it",
     "memory tracking": "CONFIG_MEM_SOFT_DIRTY is not in the machine's kernel",
+    "criu": "Debian 12's does not know the machine's kernel, and a newer one comes from the Debian mirror",
     "Debian mirror": "the machine may be cut off from the network once its packages are installed",
     "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
 }
