@@ -59,7 +59,8 @@ def test_the_devices_work_and_no_others(container):
 )
 @pytest.mark.parametrize("type_", TYPES)
 def test_a_device_of_the_config_is_made(container, bundle, type_):
-    device = {"path": "/dev/sub/mine", "type": type_, "fileMode": 0o640, "uid": 7, "gid": 8}
+    # Engines write the mode as stat(2) has it: with the type.
+    device = {"path": "/dev/sub/mine", "type": type_, "fileMode": TYPES[type_] | 0o640, "uid": 7, "gid": 8}
     if type_ != "p":
         device |= {"major": 7, "minor": 200}
     bundle.linux["devices"] = [device]

@@ -215,12 +215,13 @@ def test_a_hostname_without_a_uts_namespace_is_refused(container, bundle):
         ("kernel.msgmax", "4096", "kernel/msgmax"),
         ("kernel.shmmni", "100", "kernel/shmmni"),
         ("fs.mqueue.msg_max", "7", "fs/mqueue/msg_max"),
+        ("kernel.domainname", "example.org", "kernel/domainname"),
     ],
 )
 def test_a_sysctl_is_set_in_its_namespace_alone(container, bundle, key, value, path):
     bundle.linux["sysctl"] = {key: value}
     inside = container.look(f"cat /proc/sys/{path}")
-    enter = ["nsenter", "--target", str(container.pid()), "--net", "--ipc"]
+    enter = ["nsenter", "--target", str(container.pid()), "--net", "--ipc", "--uts"]
     from_the_host = subprocess.run([*enter, "cat", f"/proc/sys/{path}"], capture_output=True, text=True, check=True)
 
     assert inside.split() == from_the_host.stdout.split() == value.split()

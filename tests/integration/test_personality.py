@@ -42,6 +42,15 @@ def test_without_one_the_personality_is_the_callers(container):
 
 
 @pytest.mark.differs("runc", "it knows no personality before 1.2")
+def test_a_filter_that_forbids_the_call_comes_after_it(container, bundle):
+    bundle.linux["personality"] = {"domain": "LINUX32"}
+    rule = {"names": ["personality"], "action": "SCMP_ACT_KILL_PROCESS"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+
+    assert container.look("cat /proc/self/personality") == "00000008"
+
+
+@pytest.mark.differs("runc", "it knows no personality before 1.2")
 def test_a_domain_that_is_not_known_is_refused_by_name(container, bundle):
     bundle.linux["personality"] = {"domain": "SVR4"}
 

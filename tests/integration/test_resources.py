@@ -50,6 +50,13 @@ LIMITS = [
         {"memory.memsw.limit_in_bytes": str(96 * MB)},
         {"memory.swap.max": str(32 * MB)},
     ),
+    limit(
+        "memory.swap",
+        {"memory": {"limit": 64 * MB, "swap": -1}},
+        "memory",
+        {"memory.memsw.limit_in_bytes": "9223372036854771712"},
+        {"memory.swap.max": "max"},
+    ),
     limit("memory.swappiness", {"memory": {"swappiness": 10}}, "memory", {"memory.swappiness": "10"}),
     limit(
         "memory.disableOOMKiller",
@@ -80,6 +87,14 @@ LIMITS = [
         {"cpu.cfs_quota_us": "20000", "cpu.cfs_period_us": "200000"},
         {"cpu.max": "20000 200000"},
     ),
+    limit(
+        "cpu.quota",
+        {"cpu": {"quota": -1, "period": 50000}},
+        "cpu",
+        {"cpu.cfs_quota_us": "-1"},
+        differs={"crun": "it writes another number, which the kernel refuses"},
+    ),
+    limit("cpu.quota", {"cpu": {"quota": -1, "period": 50000}}, "cpu", None, {"cpu.max": "max 50000"}),
     limit(
         "cpu.burst",
         {"cpu": {"quota": 50000, "burst": 20000}},
@@ -347,6 +362,14 @@ def test_packets_have_a_class_and_a_priority(mounted, bundle):
 
     assert lines_of(container, "net_cls", "net_cls.classid") == ["1048577"]
     assert "lo 5" in lines_of(container, "net_prio", "net_prio.ifpriomap")
+
+
+@pytest.mark.needs("cgroup v2 alone")
+@pytest.mark.differs("crun", "it refuses them")
+def test_v2_has_neither_classes_nor_priorities_of_packets(container, bundle):
+    bundle.resources["network"] = {"classID": 0x100001, "priorities": [{"name": "lo", "priority": 5}]}
+
+    assert container.run("echo", "runs all the same") == "runs all the same\n"
 
 
 @pytest.mark.needs("cgroup v1")

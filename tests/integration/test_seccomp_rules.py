@@ -2,6 +2,7 @@
 ptrace(2) and run on the same call."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -116,6 +117,25 @@ def test_what_no_rule_names_has_the_default_action(filtered):
     assert "Disk quota exceeded" in container.look("mkdir /made; true")
     assert verdict(container, "mkdirat") == ERRNO | EDQUOT
     assert verdict(container, "unlinkat") == ALLOW
+
+
+@pytest.mark.differs("crun", "they have the default action as well")
+def test_calls_newer_than_the_profile_are_not_there(filtered):
+    """A program that probes for a new call takes its fallback, which EPERM would keep it from."""
+    allowed = [name for name, number in numbers(NATIVE).items() if number < numbers(NATIVE)["openat2"]]
+    rule = {"names": allowed, "action": "SCMP_ACT_ALLOW"}
+    default = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": EDQUOT}
+    container = filtered(rule, architectures=[NATIVE], **default).sleeping()
+
+    assert verdict(container, "openat2") == ERRNO | errno.ENOSYS
+
+
+@pytest.mark.differs("crun", "it asks for an action")
+@pytest.mark.parametrize("seccomp", [{}, {"defaultAction": "", "syscalls": None}], ids=["empty", "as Go writes it"])
+def test_an_empty_profile_is_none(container, bundle, seccomp):
+    bundle.linux["seccomp"] = seccomp
+
+    assert modes(container.look("cat /proc/self/status")) == modes(container.proc("status")) == ["0"]
 
 
 CHMOD, MODE = ("fchmodat", 2) if NATIVE == "SCMP_ARCH_AARCH64" else ("chmod", 1)

@@ -55,6 +55,18 @@ def test_who_one_is_inside_is_another_outside(mapped, user):
         assert outside["Groups"].split() == [str(HOST_ID + gid)]
 
 
+@pytest.mark.proves("linux.sysctl")
+@pytest.mark.differs("runc", "user.* is not among its sysctls")
+@pytest.mark.differs("crun", "user.* is not among its sysctls")
+def test_a_sysctl_of_the_user_namespace_is_set_there_alone(mapped):
+    mapped.bundle.linux["sysctl"] = {"user.max_pid_namespaces": "7"}
+    inside = mapped.look("cat /proc/sys/user/max_pid_namespaces")
+    command = ["nsenter", "--target", str(mapped.pid()), "--user", "cat", "/proc/sys/user/max_pid_namespaces"]
+
+    assert inside == subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "7"
+    assert open("/proc/sys/user/max_pid_namespaces").read() != "7\n"
+
+
 def test_files_of_the_container_belong_to_its_root(mapped):
     mapped.sh("touch /tmp/made")
 
