@@ -5,6 +5,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import criu
 import pytest
 from generated import findings, output_without_its_engine
 from harness import cgroups_named, mounts_below
@@ -160,6 +161,37 @@ def test_metrics_are_those_of_runc(running):
     running("container", "rm", "theirs", check=True)
 
     assert (ours.status, names(ours)) == (theirs.status, names(theirs))
+
+
+@pytest.mark.needs("criu")
+def test_a_task_goes_on_from_a_checkpoint(ctr, tmp_path):
+    pyrun = tmp_path / "pyrun"
+    pyrun.write_text(f'#!/bin/sh\nexec {PYRUN} --criu {criu.directory()}/criu "$@"\n')
+    pyrun.chmod(0o755)
+    script = "i=0; while :; do i=$((i+1)); echo $i >/new; mv /new /i; sleep 0.05; done"
+    run = ("run", "--runtime", "io.containerd.runc.v2", "--runc-binary", pyrun, "--detach")
+    try:
+        ctr(*run, IMAGE, "first", "sh", "-c", script, check=True)
+        wait_until(lambda: reached(ctr, "first") > 3)
+        ctr("container", "checkpoint", "--task", "--rw", "first", "image-of-first", check=True)
+        then = reached(ctr, "first")
+        ctr("task", "checkpoint", "--exit", "--image-path", tmp_path / "image", "first", check=True)
+        wait_until(lambda: status(ctr) == "STOPPED")
+        ctr("task", "rm", "first")
+        ctr("container", "rm", "first", check=True)
+        ctr("container", "restore", "--live", "--rw", "second", "image-of-first", check=True)
+        wait_until(lambda: reached(ctr, "second") > then)
+    finally:
+        for name in ("first", "second"):
+            ctr("task", "rm", "--force", name)
+            ctr("container", "rm", name)
+
+    assert (tmp_path / "image/inventory.img").exists()
+
+
+def reached(ctr, name):
+    result = ctr("task", "exec", "--exec-id", "reached", name, "cat", "/i")
+    return int(result.output) if result.status == 0 else 0
 
 
 def names(metrics):

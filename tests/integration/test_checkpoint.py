@@ -12,6 +12,7 @@ from pathlib import Path
 import criu
 import pytest
 from harness import DescriptorSocket, wait_until
+from test_terminal import Screen
 
 pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.only_pyrun("is not told where criu is")]
 
@@ -219,6 +220,40 @@ def test_a_foreground_restore_waits_and_returns_the_status(container, bundle, im
 
     assert (restored.returncode, container.output()) == (7, "bye\n")
     assert not container.exists()
+
+
+def test_a_run_in_the_foreground_ends_as_if_killed_when_its_container_was_written_down(container, bundle, image):
+    bundle.process["args"] = ["sh", "-c", COUNT]
+    bundle.save()
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with waited_for(subprocess.Popen(command, **streams)) as process:
+        wait_until(lambda: (bundle.rootfs / "count").exists() and len(numbers(bundle)) > 3, "it counts")
+        checkpoint(container, image)
+        complaint = process.stderr.read()
+
+    assert (process.returncode, complaint) == (128 + 9, b"")
+
+
+def test_a_terminal_outside_of_the_container_is_given_that_of_restore(container, bundle, image):
+    bundle.process["args"] = ["sh", "-c", "x=kept; while read line; do echo $x: $line; done"]
+    bundle.save()
+    place = ("--bundle", bundle.path)
+    with Screen(container.command("run", *place, container.id)) as screen:
+        screen.type(b"one\n")
+        screen.wait_for(b"kept: one")
+        refused = container.fails("checkpoint", "--image-path", image, container.id)
+        checkpoint(container, image, "--shell-job")
+    without = container.fails("restore", *place, "--image-path", image, "--shell-job", container.id)
+    with Screen(container.command("restore", *place, "--image-path", image, "--shell-job", container.id)) as screen:
+        wait_until(lambda: container.exists() and container.status() == "running", "it is restored")
+        screen.type(b"two\n")
+        screen.wait_for(b"kept: two")
+        screen.type(b"\x04")
+        assert screen.end()[0] == 0
+
+    assert "standard input of the container is a terminal outside of it" in refused
+    assert without == "error: standard input of the container was a terminal: restore it with one there"
 
 
 def test_the_exit_status_of_a_restored_container_can_be_waited_for(container, bundle, image):

@@ -81,7 +81,7 @@ def _dump(
         options["freeze_cgroup"] = freezer
     outside = external.namespaces_to_leave_out(config.linux)
     if not pre:
-        streams = external.Streams.of(container)
+        streams = external.Streams.of(container, bool(wanted.get("shell_job")))
         streams.save(images.path)
         outside += external.mounts_to_leave_out(config, container) + streams.to_leave_out()
     options["external"] = list(outside)

@@ -21,6 +21,7 @@ from pyrun.launch.namespaces import PROC_NAMES
 from pyrun.launch.notify import INSIDE
 from pyrun.rootfs import devices
 from pyrun.rootfs.cgroups import by_directory
+from pyrun.rootfs.console import PTS_MAJORS
 from pyrun.rootfs.mounts import PlannedMount
 from pyrun.rootfs.tree import Tree, descriptor_path
 from pyrun.spec.encode import encode as encode_json
@@ -135,23 +136,23 @@ def _number(pid: "int | str", fd: int, name: str) -> int:
 class Streams:
     """The standard streams of a container that are the host's.
 
-    Pipes are given the caller's of `restore`; files, of a mount that the container does not have, are opened again:
-    criu goes on where they were, and checks their size. Kept in the image's directory as runc keeps them, a list of the
-    names that criu gives the three, with the path behind that of a file.
+    Pipes and, with --shell-job, terminals are given the caller's of `restore`; files, of a mount that the container
+    does not have, are opened again: criu goes on where they were, and checks their size. Kept in the image's directory
+    as runc keeps them, a list of the names that criu gives the three, with the path behind that of a file.
     """
 
     def __init__(self, names: "list[str]") -> None:
         self.names = names
 
     @staticmethod
-    def of(container: Container) -> "Streams":
+    def of(container: Container, shell_job: bool) -> "Streams":
         """Find them: of the init, or where that has none (--init), of another process."""
         for pid in [container.pid, *container.processes()]:
             try:
                 links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)]
             except OSError:
                 continue  # closed, or just ended
-            return Streams([_name(pid, fd, link) for fd, link in enumerate(links)])
+            return Streams([_name(pid, fd, link, shell_job) for fd, link in enumerate(links)])
         return Streams([])
 
     @staticmethod
@@ -175,14 +176,17 @@ class Streams:
             os.close(fd)
 
     def to_leave_out(self) -> "list[str]":
-        return list(self._files())
+        return [*self._files(), *dict.fromkeys(name for name in self.names if name.startswith("tty["))]
 
     def to_take(self) -> "tuple[list[Value], list[int]]":
-        """Return `inherit_fd` of a restore, and the descriptors that it names beside our own streams."""
-        opened = {key: _open_again(path) for key, path in self._files().items()}
-        pipes = {name: fd for fd, name in enumerate(self.names) if name.startswith("pipe:")}
-        inherit: list[Value] = [encode(INHERIT_FD, {"key": key, "fd": fd}) for key, fd in {**opened, **pipes}.items()]
-        return inherit, list(opened.values())
+        """Return `inherit_fd` of a restore, and the descriptors that it names."""
+        given = {key: _open_again(path) for key, path in self._files().items()}
+        own = {name: self.names.index(name) for name in self.names if name.startswith(("pipe:", "tty["))}
+        for name, fd in own.items():
+            if name.startswith("tty[") and not os.isatty(fd):
+                raise Error(f"{_STREAMS[fd]} of the container was a terminal: restore it with one there")
+            given[name] = os.dup(fd)  # criu closes it, and with --shell-job takes a look at 0 later
+        return [encode(INHERIT_FD, {"key": key, "fd": fd}) for key, fd in given.items()], list(given.values())
 
     def _files(self) -> "dict[str, str]":
         """Return the paths of files by criu's names for them."""
@@ -190,14 +194,19 @@ class Streams:
         return {f"{key}]": path for key, _, path in parts}
 
 
-def _name(pid: int, fd: int, link: str) -> str:
+def _name(pid: int, fd: int, link: str, shell_job: bool) -> str:
     found = os.stat(f"/proc/{pid}/fd/{fd}")
     is_memory = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _MEMORY_DEVICES
-    if not (stat.S_ISREG(found.st_mode) or is_memory):
+    is_terminal = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) in PTS_MAJORS
+    if not (stat.S_ISREG(found.st_mode) or is_memory or is_terminal):
         return link
     mount_id = _number(pid, fd, "mnt_id")
     if link.startswith("/memfd:") or mount_id in dict(_mounts(str(pid))):
         return link
+    if is_terminal:
+        if not shell_job:
+            raise Error(f"{_STREAMS[fd]} of the container is a terminal outside of it, {link}: --shell-job")
+        return f"tty[{found.st_rdev:x}:{found.st_dev:x}]"
     if not os.path.exists(link) or not os.path.samestat(os.stat(link), found):
         raise Error(f"{_STREAMS[fd]} of the container is a file that cannot be opened again: {link}")
     return f"file[{mount_id:x}:{found.st_ino:x}]:{link}"

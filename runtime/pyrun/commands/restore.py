@@ -3,7 +3,7 @@
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.options import Images, requested
 from pyrun.checkpoint.restore import restore
-from pyrun.container.end import delete
+from pyrun.container.end import delete_ended
 from pyrun.launch import foreground
 from pyrun.launch.plan import Request
 from pyrun.linux.prctl import PR_SET_CHILD_SUBREAPER, prctl
@@ -43,7 +43,7 @@ def run(
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     container, terminal = restore(request, images, program, wanted)
     status = foreground.attend(container.pid, terminal)
-    delete(container, force=True)
+    delete_ended(container)
     return status
 
 

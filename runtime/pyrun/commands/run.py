@@ -2,7 +2,7 @@
 
 import os
 
-from pyrun.container.end import delete
+from pyrun.container.end import delete, delete_ended
 from pyrun.container.state import Container, check_id
 from pyrun.errors import UsageError
 from pyrun.launch import foreground
@@ -47,7 +47,7 @@ def run(
     container, terminal = _create_and_start(request)
     status = foreground.attend(container.pid, terminal)
     if not keep:
-        delete(container, force=True)
+        delete_ended(container)
     return status
 
 

@@ -54,6 +54,15 @@ def delete(container: Container, force: bool) -> None:
         os.close(lock)
 
 
+def delete_ended(container: Container) -> None:
+    """Remove `container`, which has ended, unless another command was faster: `checkpoint`, or `delete --force`."""
+    try:
+        delete(container, force=True)
+    except Error:
+        if os.path.isdir(container.directory):
+            raise
+
+
 def _kill(container: Container) -> None:
     """Kill the init and wait until it has ended."""
     pidfd = open_process(container.pid, container.start_time)
