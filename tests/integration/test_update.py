@@ -140,6 +140,23 @@ def test_resources_on_standard_input_change_their_files(container):
     }
 
 
+@needs("pids")
+def test_resources_in_a_file_change_their_files(container, tmp_path):
+    (tmp_path / "resources.json").write_text('{"pids": {"limit": 55}}')
+    container.sleeping()
+    container.works("update", "-r", tmp_path / "resources.json", container.id)
+
+    assert container.cgroup_file("pids", "pids.max") == "55"
+
+
+@needs("pids")
+def test_device_rules_stay_as_they_are(container):
+    container.sleeping()
+    container.works("update", "--pids-limit", "55", container.id)
+
+    assert container.exec("sh", "-c", ": >/dev/null && echo written") == "written\n"
+
+
 @needs("cpu")
 def test_a_quota_keeps_the_period_and_a_period_the_quota(container, bundle):
     bundle.resources["cpu"] = {"quota": 20000, "period": 50000}
@@ -214,6 +231,22 @@ def test_what_cannot_be_is_refused_by_name_and_changes_nothing(container, option
 
     assert complaint in container.fails("update", "--pids-limit", "5", *options, container.id)
     assert container.cgroup_file("pids", "pids.max") == before
+
+
+@pytest.mark.only_pyrun("the wording is ours")
+@pytest.mark.parametrize("size", ["1x", "m", "", "-2", "1.5.5m", "1kk"])
+def test_what_is_no_size_is_refused(container, size):
+    container.sleeping()
+
+    assert f'invalid value "{size}" for flag -memory' in container.fails("update", f"--memory={size}", container.id)
+
+
+@pytest.mark.only_pyrun("crun has its own wording")
+def test_a_stopped_container_is_not_updated(container):
+    container.run_detached()
+    container.wait_until("stopped")
+
+    assert "container not running" in container.fails("update", "--pids-limit", "55", container.id)
 
 
 @pytest.mark.only_pyrun("the wording is ours")
