@@ -36,6 +36,13 @@ def directory(bundle, tmp_path):
     return directory
 
 
+def create_fails(container):
+    """Return the reason; crun 1.8 ends with 255, or with 1."""
+    result = container.call("create", "--bundle", container.bundle.path, container.id)
+    assert result.returncode == 1 or (result.returncode and container.name == "crun")
+    return result.stderr
+
+
 def processes_of(container):
     """Return the command lines of the host that name the container."""
     found = []
@@ -64,8 +71,8 @@ def test_all_kinds_run_in_order(container, bundle, tmp_path):
 
 @kinds(": order")
 def test_hooks_of_one_kind_run_in_the_order_of_the_config(container, bundle, directory, kind):
-    inside, outside = directory(kind)
-    bundle.config["hooks"] = {kind: [hook(f"echo {i} >> {inside}/log") for i in range(5)]}
+    inside, outside = directory(kind)  # crun 1.8 fails where a hook reads no state: not the matter here
+    bundle.config["hooks"] = {kind: [hook(f"cat >/dev/null; echo {i} >> {inside}/log") for i in range(5)]}
     container.run("true")
 
     assert (outside / "log").read_text().split() == ["0", "1", "2", "3", "4"]
@@ -74,7 +81,7 @@ def test_hooks_of_one_kind_run_in_the_order_of_the_config(container, bundle, dir
 @kinds("[].path", "[].args")
 def test_a_hook_is_the_program_of_its_path_with_its_arguments(container, bundle, directory, kind):
     inside, outside = directory(kind)
-    (outside / "program").write_text(f'#!/bin/sh\nprintf "%s\\n" "$0" "$@" > {inside}/told\n')
+    (outside / "program").write_text(f'#!/bin/sh\ncat >/dev/null; printf "%s\\n" "$0" "$@" > {inside}/told\n')
     (outside / "program").chmod(0o755)
     bundle.config["hooks"] = {kind: [{"path": f"{inside}/program", "args": ["its name", "a b", "", "$HOME"]}]}
     container.run("true")
@@ -85,7 +92,9 @@ def test_a_hook_is_the_program_of_its_path_with_its_arguments(container, bundle,
 @kinds("[].env")
 def test_a_hook_has_its_own_environment(container, bundle, directory, kind):
     inside, outside = directory(kind)
-    bundle.config["hooks"] = {kind: [hook(f"env > {inside}/env", env=["ONLY=this one", "PATH=/usr/bin:/bin"])]}
+    bundle.config["hooks"] = {
+        kind: [hook(f"cat >/dev/null; env > {inside}/env", env=["ONLY=this one", "PATH=/usr/bin:/bin"])]
+    }
     container.run("true", env={**os.environ, "OF_THE_CALLER": "here"})
 
     of_the_shell = ("PWD=", "OLDPWD=", "SHLVL=", "_=")
@@ -124,18 +133,17 @@ def test_the_state_is_on_standard_input(container, bundle, directory, kind):
     assert state.get("pid", 0) in ((0,) if kind == "poststop" else (pid, 1))
 
 
-HOOK_STATUS = [(kind, "crun", "1.8 ends with 255") for kind in ("prestart", "createRuntime")]
 AT_START = [(kind, peer, "goes on") for kind in OF_START for peer in ("runc", "crun")]
 
 
-@kinds(": failure", of=OF_CREATE, differs=HOOK_STATUS)
+@kinds(": failure", of=OF_CREATE)
 def test_a_hook_that_fails_before_the_start_ends_create(container, bundle, tmp_path, kind):
     log = tmp_path / "log"
     bundle.config["hooks"] = {
         kind: [hook("echo the reason >&2; exit 3"), hook(f"echo second >> {log}")],
         "poststop": [hook(f"echo poststop >> {log}")],
     }
-    message = container.fails("create", "--bundle", bundle.path, container.id)
+    message = create_fails(container)
 
     assert kind in message or container.name != "pyrun"
     assert "exit status 3" in message or container.name == "crun"
@@ -214,11 +222,10 @@ def test_a_hook_of_start_that_takes_too_long_is_killed_and_stops_the_container(c
     assert processes_of(container) == []
 
 
-@pytest.mark.differs("crun", "1.8 ends with 255")
 def test_a_missing_hook_is_an_error(container, bundle):
     bundle.config["hooks"] = {"createRuntime": [{"path": "/nonexistent/hook"}]}
 
-    assert "/nonexistent/hook" in container.fails("create", "--bundle", bundle.path, container.id)
+    assert "/nonexistent/hook" in create_fails(container)
 
 
 @kinds(": namespaces", of=("prestart", "createRuntime", "poststart", "poststop"))

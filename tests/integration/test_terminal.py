@@ -145,6 +145,7 @@ def test_its_size_is_the_configs_where_the_caller_has_no_terminal(container, bun
     assert container.run("stty", "size", start_new_session=True) == "12 34\r\n"
 
 
+@pytest.mark.differs("crun", "1.8 hands no new size on")
 def test_a_new_size_of_the_callers_arrives(screen):
     with screen("trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done") as shown:
         shown.wait_for(b"ready")
@@ -260,6 +261,7 @@ def test_a_large_paste_that_is_echoed_does_not_block(screen):
     assert b"that is all" in text
 
 
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 wait until it is read")
 def test_output_that_is_read_after_the_end_is_whole(container, bundle):
     bundle.process["terminal"] = True
     bundle.process["args"] = ["sh", "-c", "stty raw; head -c 12000 /dev/zero | tr '\\0' x; printf 'that is all'"]
