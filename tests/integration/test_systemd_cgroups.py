@@ -404,6 +404,7 @@ def test_a_unit_of_that_name_that_is_in_use_is_left_alone(managed):
         message = managed.run_fails("true")
         still_there = other.poll() is None
         other.kill()
+    wait_until(lambda: not managed.cgroups(), "systemd has removed the cgroup of the other")
 
     assert f"cannot start {unit(managed)}" in message
     assert still_there
