@@ -165,9 +165,17 @@ def test_the_first_process_is_pid_1(container):
 
 def test_the_network_namespace_has_a_loopback_that_is_up(container, bundle):
     bundle.process["capabilities"] = {}
-    result = container.run("cat", "/proc/net/dev")
+    result = container.run("ip", "addr")
 
-    assert [line.split(":")[0].strip() for line in result.splitlines()[2:]] == ["lo"]
+    assert [line.split()[1] for line in result.splitlines() if line[0] != " "] == ["lo:"]
+    assert "<LOOPBACK,UP,LOWER_UP>" in result
+    assert "127.0.0.1/8" in result
+
+
+def test_the_loopback_of_a_user_namespace_is_up(container, bundle):
+    bundle.user_namespace()
+
+    assert "127.0.0.1/8" in container.run("ip", "-o", "addr")
 
 
 def in_its_uts_namespace(container, *command):

@@ -249,6 +249,8 @@ def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd:
     channel.hear("go")
     if plan.config.linux.namespace("user"):
         namespaces.become_root()
+    if plan.config.linux.makes("network"):
+        namespaces.bring_up_loopback()
     if plan.namespaces.joined:
         prctl(PR_SET_DUMPABLE, 0)
 

@@ -1,5 +1,6 @@
 """The namespaces of a container: which are new, which are joined, and how a process gets into them."""
 
+import _socket
 import os
 from fcntl import ioctl
 
@@ -38,6 +39,8 @@ FLAGS = {
 PROC_NAMES = {"mount": "mnt", "network": "net"}
 
 NS_GET_NSTYPE = 0xB703  # <linux/nsfs.h>
+_SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
+_IFF_UP, _IFNAMSIZ, _IFREQ_SIZE = 1, 16, 40  # <linux/if.h>
 
 
 class Namespaces:
@@ -166,6 +169,18 @@ def map_ids(pid: int, uid_mappings: "list[IDMapping]", gid_mappings: "list[IDMap
         else:
             lines = [f"{mapping.container_id} {mapping.host_id} {mapping.size}\n" for mapping in mappings]
             _write(f"/proc/{pid}/{name}_map", "".join(lines))
+
+
+def bring_up_loopback() -> None:
+    """Bring up the loopback device of a new network namespace, as runc and crun do: callers count on it."""
+    request = b"lo".ljust(_IFNAMSIZ, b"\0") + _IFF_UP.to_bytes(2, "little")
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)  # any kind: netdevice(7)
+    try:
+        ioctl(socket.fileno(), _SIOCSIFFLAGS, request.ljust(_IFREQ_SIZE, b"\0"))
+    except PermissionError:
+        pass  # without CAP_NET_ADMIN on the host; `doctor` tells
+    finally:
+        socket.close()
 
 
 def become_root() -> None:
