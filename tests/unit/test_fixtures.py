@@ -13,10 +13,11 @@ from pyrun.errors import ConfigError
 from pyrun.launch.process import Confinement
 from pyrun.rootfs.mounts import PlannedMount
 from pyrun.spec.config import load_config
-from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
+from pyrun.spec.config_rules import CONFIG_RULES
 from pyrun.spec.landlock import landlock_is_known
 from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
 from pyrun.spec.node import Node
+from pyrun.spec.process_rules import PROCESS_RULES
 from pyrun.spec.sysctl import SYSCTL_RULES
 from pyrun.spec.validate import validate
 

@@ -12,7 +12,7 @@ import pytest
 from pyrun.confine import seccomp
 from pyrun.confine.rlimits import RLIMITS
 from pyrun.rootfs.options import MOUNT_OPTIONS
-from pyrun.spec import config_rules, linux_rules
+from pyrun.spec import linux_rules, process_rules
 from pyrun.spec.config import HOOK_KINDS, Config
 from pyrun.spec.linux import NAMESPACE_TYPES
 from pyrun.spec.node import Node
@@ -22,10 +22,10 @@ INTEGRATION = Path(__file__).parents[1] / "integration"
 # Where a property has one of a few words, or a list of them, each is to be proven: "process.scheduler.policy=SCHED_RR".
 WORDS = {
     "mounts[].options": MOUNT_OPTIONS,
-    "process.ioPriority.class": config_rules.IO_CLASSES,
+    "process.ioPriority.class": process_rules.IO_CLASSES,
     "process.rlimits[].type": RLIMITS,
-    "process.scheduler.flags": config_rules.SCHEDULER_FLAGS,
-    "process.scheduler.policy": config_rules.POLICIES,
+    "process.scheduler.flags": process_rules.SCHEDULER_FLAGS,
+    "process.scheduler.policy": process_rules.POLICIES,
     "linux.memoryPolicy.flags": linux_rules.MEMORY_FLAGS,
     "linux.memoryPolicy.mode": linux_rules.MEMORY_MODES,
     "linux.namespaces[].type": NAMESPACE_TYPES,

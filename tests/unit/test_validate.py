@@ -12,8 +12,9 @@ from pyrun.errors import ConfigError
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.linux import Resources
 from pyrun.spec.node import parse, root
+from pyrun.spec.process_rules import validate_process
 from pyrun.spec.sysctl import path_of
-from pyrun.spec.validate import findings, validate, validate_process, validate_resources, warnings
+from pyrun.spec.validate import findings, validate, validate_resources, warnings
 
 CONFIGS = Path(__file__).parents[2] / "spec-fixtures" / "config"
 MINIMAL = json.loads((CONFIGS / "valid" / "minimal.json").read_text())

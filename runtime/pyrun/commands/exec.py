@@ -11,7 +11,7 @@ from pyrun.launch.join import Joining, Target, join
 from pyrun.spec.config import Config, Process, load_config
 from pyrun.spec.node import UINT32, Node
 from pyrun.spec.node import load as load_json
-from pyrun.spec.validate import validate_process
+from pyrun.spec.process_rules import validate_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ mile, since they come before the privileges for them are dropped.
 Source: sched_setattr(2), ioprio_set(2), personality(2), <linux/sched/types.h>, <linux/ioprio.h>.
 """
 
-from pyrun.spec.config_rules import IO_CLASSES, POLICIES, SCHEDULER_FLAGS
+from pyrun.spec.process_rules import IO_CLASSES, POLICIES, SCHEDULER_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
-"""The container's terminal: a pseudo terminal of its own devpts, and /dev/console."""
+"""The container's terminal: a pseudo terminal of its own devpts."""
 
 import os
 import stat
 from fcntl import ioctl
 
 from pyrun.errors import Error
-from pyrun.rootfs.mounts import bind_over
 from pyrun.rootfs.tree import Tree
 
 TIOCGPTPEER = 0x5441  # <asm-generic/ioctls.h>, Linux 4.13
@@ -47,12 +46,3 @@ def open_own_descriptors() -> int:
 def set_size(terminal: int, height: int, width: int) -> None:
     size = height.to_bytes(2, "little") + width.to_bytes(2, "little") + bytes(4)
     ioctl(terminal, TIOCSWINSZ, size)
-
-
-def bind_console(tree: Tree, slave: int) -> None:
-    """Bind the terminal over /dev/console, which is made where it is missing."""
-    target = tree.make_file("/dev/console")
-    try:
-        os.close(bind_over(slave, target))
-    finally:
-        os.close(target)

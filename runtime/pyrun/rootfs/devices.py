@@ -1,4 +1,4 @@
-"""The device nodes and links of /dev."""
+"""The device nodes and links of /dev, and the terminal that is /dev/console."""
 
 import os
 import stat
@@ -132,3 +132,12 @@ def _remove(name: bytes, parent: int) -> None:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
         pass  # nothing to remove
+
+
+def bind_console(tree: Tree, slave: int) -> None:
+    """Bind the terminal over /dev/console, which is made where it is missing."""
+    target = tree.make_file("/dev/console")
+    try:
+        os.close(bind_over(slave, target))
+    finally:
+        os.close(target)

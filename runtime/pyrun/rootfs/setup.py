@@ -82,7 +82,7 @@ class PlannedRoot:
         os.close(own_descriptors)
         if process.console_size:
             console.set_size(slave, process.console_size.height, process.console_size.width)
-        console.bind_console(self.tree, slave)
+        devices.bind_console(self.tree, slave)
         return [master, slave]
 
     def finish(self) -> None:

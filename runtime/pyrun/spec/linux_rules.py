@@ -5,9 +5,10 @@ rest is for the kernel to judge. The rules of sysctl are in sysctl.py.
 """
 
 from pyrun.spec.config import Config
-from pyrun.spec.config_rules import is_list, mapping_errors
+from pyrun.spec.config_rules import mapping_errors
 from pyrun.spec.linux import NAMESPACE_TYPES, Device, Resources
 from pyrun.spec.node import Node, shown
+from pyrun.spec.process_rules import is_list
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:

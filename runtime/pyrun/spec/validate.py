@@ -1,17 +1,18 @@
 """What types cannot say of a config.json: values, and properties that depend on each other.
 
 A rule is a function that yields an error for every place that breaks it, and has the name of what it demands. The
-rules are in config_rules.py, linux_rules.py and sysctl.py. Properties of other platforms (vm, solaris, windows) and
-unknown ones have none: config.md#extensibility asks to ignore them.
+rules are in config_rules.py, process_rules.py, linux_rules.py and sysctl.py. Properties of other platforms (vm,
+solaris, windows) and unknown ones have none: config.md#extensibility asks to ignore them.
 """
 
 from pyrun.confine.capabilities import CAPABILITIES
 from pyrun.errors import ConfigError
 from pyrun.spec.config import CAPABILITY_SETS, LANDLOCK, Config, Process
-from pyrun.spec.config_rules import CONFIG_RULES, PROCESS_RULES
+from pyrun.spec.config_rules import CONFIG_RULES
 from pyrun.spec.linux import Resources
 from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
 from pyrun.spec.node import shown
+from pyrun.spec.process_rules import process_errors
 from pyrun.spec.sysctl import SYSCTL_RULES
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 def validate(config: Config) -> None:
     """Raise the ConfigError for the first rule that `config` breaks."""
     for error in _errors(config):
-        raise error
-
-
-def validate_process(process: Process, config: Config) -> None:
-    """The same for a process that shall join the container of `config`."""
-    for error in _process_errors(process, config):
         raise error
 
 
@@ -46,7 +41,7 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
     for rule in CONFIG_RULES:
         yield from rule(config)
     if config.process is not None:
-        yield from _process_errors(config.process, config)
+        yield from process_errors(config.process, config)
     for rule in LINUX_RULES + SYSCTL_RULES:
         yield from rule(config)
     yield from _resource_errors(config.linux.resources)
@@ -54,11 +49,6 @@ def _errors(config: Config) -> "Iterator[ConfigError]":
         from pyrun.spec.landlock import landlock_is_known  # few configs have it
 
         yield from landlock_is_known(config)
-
-
-def _process_errors(process: Process, config: Config) -> "Iterator[ConfigError]":
-    for rule in PROCESS_RULES:
-        yield from rule(process, config)
 
 
 def _resource_errors(resources: Resources) -> "Iterator[ConfigError]":
