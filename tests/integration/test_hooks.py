@@ -315,11 +315,22 @@ def test_a_poststop_hook_that_takes_too_long_is_killed_and_keeps_nothing(contain
     assert (tmp_path / "second").exists()
 
 
-def test_a_hook_without_an_environment_has_the_runtimes(container, bundle, tmp_path):
-    bundle.config["hooks"] = {"createRuntime": [hook(f"echo $OF_THE_CALLER > {tmp_path}/env")]}
+@kinds(of=IN_RUNTIME, differs=[("createContainer", "runc", "1.1 gives it none")])
+def test_a_hook_without_an_environment_has_the_runtimes(container, bundle, tmp_path, kind):
+    bundle.config["hooks"] = {kind: [hook(f"cat >/dev/null; echo $OF_THE_CALLER > {tmp_path}/env")]}
     container.run("true", env={**os.environ, "OF_THE_CALLER": "here"})
 
     assert (tmp_path / "env").read_text() == "here\n"
+
+
+def test_a_hook_in_the_container_without_an_environment_has_the_programs(container, bundle):
+    bundle.process["env"] = ["PATH=/bin", "OF_THE_PROGRAM=here", "HOME=/home"]
+    bundle.config["hooks"] = {"startContainer": [hook("cat >/dev/null; env > /tmp/env")]}
+    container.run("true", env={**os.environ, "OF_THE_CALLER": "here"})
+
+    told = (bundle.rootfs / "tmp/env").read_text().splitlines()
+    assert {"OF_THE_PROGRAM=here", "HOME=/home"} <= set(told)
+    assert "OF_THE_CALLER=here" not in told
 
 
 def test_a_hook_has_its_arguments_the_first_as_its_name(container, bundle, tmp_path):

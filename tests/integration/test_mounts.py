@@ -468,6 +468,14 @@ def test_a_read_only_root(container, bundle):
     assert "ro" in Mounts(container).attributes("/")
 
 
+@pytest.mark.differs("crun", "1.8 follows it")
+def test_a_root_that_is_a_symlink_is_refused(container, bundle):
+    (bundle.path / "link").symlink_to("rootfs")
+    bundle.config["root"]["path"] = "link"
+
+    assert "invalid rootfs" in container.run_fails("true")
+
+
 @pytest.mark.proves("root.path")
 @pytest.mark.parametrize("path", ["rootfs", "absolute", "../bundle0/rootfs"])
 def test_the_root_is_the_configs_relative_to_the_bundle(container, bundle, path):

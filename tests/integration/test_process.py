@@ -215,6 +215,17 @@ def test_another_user_has_only_ambient_capabilities(container, bundle):
     assert status_of(container)["CapEff"] == f"{1 << 5:016x}"
 
 
+@pytest.mark.differs("crun", "1.8 leaves them out in silence")
+@pytest.mark.proves("process.capabilities: unknown ones are left out")
+def test_an_unknown_capability_is_warned_of_and_left_out(container, bundle, tmp_path):
+    bundle.process["capabilities"] = dict.fromkeys(ALL_KINDS, ["CAP_KILL", "CAP_UNHEARD_OF"])
+    container.global_options = ["--log", tmp_path / "log"]
+    status = status_of(container)
+
+    assert [status[name] for name in SETS] == [bits("CAP_KILL")] * 5
+    assert "CAP_UNHEARD_OF" in (tmp_path / "log").read_text()
+
+
 @pytest.mark.only_pyrun("runc 1.1 and crun 1.8 fail there")
 def test_a_capability_that_the_caller_lacks_is_not_given(container, bundle):
     bundle.process["capabilities"] = dict.fromkeys(ALL_KINDS[:4], ["CAP_CHOWN", "CAP_SYS_RESOURCE"])

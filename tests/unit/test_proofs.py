@@ -52,6 +52,7 @@ BEHAVIOURS = {
     "mounts[].type=cgroup2",
     "process.args: found in the container's PATH",
     "process: a session keyring of its own",
+    "process.capabilities: unknown ones are left out",
     "process.cwd: made where it is missing",
     "process.env: HOME of the container's passwd",
     "process.execCPUAffinity: the init has the CPUs of the machine",
@@ -72,8 +73,8 @@ UNPROVEN: "dict[str, str]" = {
     "linux.resources.memory.kernel": "Linux 5.16 takes no such limit",
     "linux.resources.memory.useHierarchy": "always so since Linux 5.11",
     "process.scheduler.policy=SCHED_ISO": "a number that Linux keeps free; no kernel has the policy",
-    "process.scheduler.flags=SCHED_FLAG_UTIL_CLAMP_MIN": "needs CONFIG_UCLAMP_TASK",
-    "process.scheduler.flags=SCHED_FLAG_UTIL_CLAMP_MAX": "needs CONFIG_UCLAMP_TASK",
+    "process.scheduler.flags=SCHED_FLAG_UTIL_CLAMP_MIN": "needs CONFIG_UCLAMP_TASK; the spec has no value to clamp to",
+    "process.scheduler.flags=SCHED_FLAG_UTIL_CLAMP_MAX": "the same",
 }
 
 # What the compiler of a seccomp profile, which reads it, must be given to read on.

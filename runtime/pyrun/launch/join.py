@@ -213,5 +213,7 @@ def _hook_process(hook: "Hook", config: Config) -> Process:
     What is at hook.path is the image's, so it may be hostile, and must not be given more than that is.
     """
     own = config.process.json.properties if config.process else {}
-    changes = {"args": hook.args or [hook.path], "cwd": "/", "env": hook.env or [], "terminal": False}
+    changes = {"args": hook.args or [hook.path], "cwd": "/", "terminal": False}
+    if hook.env is not None:  # without one it has that of the program, as in runc and crun
+        changes["env"] = hook.env
     return Process(root({**own, **changes}, "state.json: hooks"))
