@@ -64,6 +64,13 @@ def test_of_two_mounts_of_a_hierarchy_the_one_that_shows_it_whole_is_taken():
     assert place("/x", part + V2, V2_MEMBERSHIP) == place("/x", V2 + part, V2_MEMBERSHIP) == {"": "/sys/fs/cgroup/x"}
 
 
+def test_what_criu_mounts_for_itself_is_left_alone():
+    yard = "99 23 0:50 / /run/b/.criu.cgyard.J9ysRF/net_cls,net_prio rw - cgroup none rw,net_cls,net_prio\n"
+
+    paths = place("/a", HYBRID + yard, HYBRID_MEMBERSHIP + "2:net_cls,net_prio:/\n")
+    assert paths == place("/a", HYBRID, HYBRID_MEMBERSHIP)
+
+
 def test_a_mount_hides_the_one_below_it():
     part = "60 25 0:26 /part /sys/fs/cgroup rw - cgroup2 cgroup rw\n"
 

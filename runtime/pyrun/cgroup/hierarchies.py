@@ -69,6 +69,8 @@ def _mounts(mountinfo: str, known: "dict[str, str]") -> "dict[str, tuple[str, st
     for line in mountinfo.splitlines():
         if " - cgroup" not in line:  # hosts have hundreds of other mounts
             continue
+        if "/.criu.cgyard." in line:  # criu's own, while it is at work somewhere: gone before we could use it
+            continue
         mount, _, file_system = line.partition(" - ")
         fstype, _, options = file_system.split(" ")
         root, mount_point = map(unescape, mount.split(" ")[3:5])
