@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import criu
 import pytest
 from dockerd import Dockerd
 from image import make_image
@@ -25,7 +26,9 @@ def image(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def dockerd(tmp_path_factory, image):
-    dockerd = Dockerd(tmp_path_factory.mktemp("docker"))
+    # `docker checkpoint` is one of its experimental commands.
+    path = f"{criu.directory()}:{os.environ['PATH']}"
+    dockerd = Dockerd(tmp_path_factory.mktemp("docker"), "--experimental", before=("env", f"PATH={path}"))
     dockerd.docker("import", image, "busybox", check=True)
     yield dockerd
     dockerd.stop()

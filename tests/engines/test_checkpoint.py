@@ -6,7 +6,7 @@ import criu
 import pytest
 from tools import needs, wait_until
 
-pytestmark = [needs("podman", "conmon", "runc"), pytest.mark.needs("criu")]
+pytestmark = [needs("podman", "conmon", "dockerd", "docker", "containerd", "runc", "ip"), pytest.mark.needs("criu")]
 
 COUNT = "i=0; while :; do i=$((i+1)); echo $i >/tmp/new; mv /tmp/new /tmp/i; sleep 0.05; done"
 
@@ -59,3 +59,22 @@ def test_podman_brings_a_container_to_life_again_from_an_archive(podmen, criu_in
     podman("container", "restore", "--import", tmp_path / "box.tar.zst", "--name", "twin", check=True)
 
     wait_until(lambda: min(reached(podman, name) for name in ("box", "twin")) > then)
+
+
+@pytest.mark.parametrize("runtime", ["pyrun", "runc"])
+def test_docker_starts_a_container_from_a_checkpoint_with_its_network(dockers, runtime):
+    docker = dockers[runtime]
+    docker.run("--detach", "--name", "box", "busybox", "sh", "-c", COUNT, check=True)
+    try:
+        wait_until(lambda: reached(docker, "box") > 3)
+        docker("checkpoint", "create", "box", "one", check=True)
+        wait_until(lambda: docker("inspect", "--format", "{{.State.Status}}", "box").output == "exited\n")
+        # "content ...: already exists", until containerd has swept what `checkpoint create` had put there.
+        wait_until(lambda: docker("start", "--checkpoint", "one", "box").status == 0)
+        first = reached(docker, "box")
+
+        assert first > 3
+        wait_until(lambda: reached(docker, "box") > first)
+        assert "eth0" in docker("exec", "box", "ip", "addr").output
+    finally:
+        docker.remove("box")

@@ -144,6 +144,28 @@ def test_hooks_are_run_as_runc_runs_them(come_back, bundle, container, tmp_path)
     assert (tmp_path / "ran").read_text().splitlines()[-1].startswith("poststop ")
 
 
+def test_a_network_that_hooks_set_up_is_left_to_them(come_back, bundle, container, tmp_path):
+    hook = tmp_path / "hook"
+    script = """#!/usr/bin/python3
+import json, subprocess, sys
+pid = json.load(sys.stdin)["pid"]
+add = ["ip", "link", "add", "mine", "type", "veth", "peer", "name", "other"]
+subprocess.run(["nsenter", "--net", "--target", str(pid), *add], check=True)
+"""
+    hook.write_text(script)
+    hook.chmod(0o755)
+    bundle.config["hooks"] = {"createRuntime": [{"path": str(hook)}]}
+    come_back()
+
+    assert "mine" in container.exec("cat", "/proc/net/dev")
+
+
+def test_the_devices_of_a_network_without_hooks_come_back(come_back, bundle, container):
+    come_back()
+
+    assert "127.0.0.1/8" in container.exec("ip", "addr")
+
+
 def test_a_failing_hook_undoes_the_restore(come_back, container, bundle, tmp_path):
     container.sleeping()
     container.works("checkpoint", "--image-path", tmp_path / "image", container.id)

@@ -4,7 +4,7 @@ import os
 
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
-from pyrun.checkpoint.options import Images, config_file
+from pyrun.checkpoint.options import Images, from_config
 from pyrun.container.end import delete
 from pyrun.container.state import Container
 from pyrun.errors import Error
@@ -75,7 +75,7 @@ def _dump(
     pre: bool,
     status_fd: int,
 ) -> None:
-    options = {**wanted, **config_file(config), "pid": container.pid, "root": container.rootfs}
+    options = {**wanted, **from_config(config), "pid": container.pid, "root": container.rootfs}
     freezer = container.cgroup().freezer_directory()
     if freezer:
         options["freeze_cgroup"] = freezer

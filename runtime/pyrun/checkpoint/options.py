@@ -63,8 +63,9 @@ class Images:
         """Return the options for an image that holds only what differs from an earlier one, at `path` from this one."""
         if path.startswith("/"):
             raise UsageError(f"--parent-path {path}: must be relative to --image-path, so that both can be moved")
-        if not os.path.isdir(f"{self.path}/{path}"):
-            raise UsageError(f"invalid --parent-path: {os.path.normpath(f'{self.path}/{path}')} is not a directory")
+        parent = os.path.normpath(f"{self.path}/{path}")  # our own directory need not be there yet
+        if not os.path.isdir(parent):
+            raise UsageError(f"invalid --parent-path: {parent} is not a directory")
         return {"parent_img": path, "track_mem": True}
 
     def let_in(self, gid: int) -> "Callable[[], None]":
@@ -163,10 +164,17 @@ def server(address: str) -> bytes:
     return encode(PAGE_SERVER, {"address": host, "port": int(port)})
 
 
-def config_file(config: "Config") -> "dict[str, rpc.Value]":
-    """Return the option for a file with more of criu's options: as the annotation says, "" for none, or our own."""
+def from_config(config: "Config") -> "dict[str, rpc.Value]":
+    """Return what config.json means for criu.
+
+    A file with more of criu's options is where the annotation says, "" for none. A network that early hooks set up is
+    left to them: criu would find their devices there already.
+    """
     path = config.annotations.get(_CONFIG_ANNOTATION, _CONFIG_FILE)
-    return {"config_file": path} if path else {}
+    wanted: dict[str, rpc.Value] = {"config_file": path} if path else {}
+    if config.linux.makes("network") and (config.hooks["prestart"] or config.hooks["createRuntime"]):
+        wanted["empty_ns"] = CLONE_NEWNET
+    return wanted
 
 
 def leaves_cgroups_alone(wanted: "dict[str, rpc.Value]") -> bool:

@@ -26,7 +26,7 @@ from pyrun import log
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.mount_points import make_mount_points
-from pyrun.checkpoint.options import Images, config_file, leaves_cgroups_alone
+from pyrun.checkpoint.options import Images, from_config, leaves_cgroups_alone
 from pyrun.checkpoint.placeholder import Placeholder, join
 from pyrun.confine.affinity import ALL_CPUS
 from pyrun.container import state
@@ -108,7 +108,7 @@ def _restore(
     root = f"{container.directory}/{RESTORED_ROOT}"
     options: dict[str, rpc.Value] = {
         **wanted,
-        **config_file(plan.config),
+        **from_config(plan.config),
         "root": root,
         "rst_sibling": True,
         "evasive_devices": True,
