@@ -75,6 +75,20 @@ def test_bind_mounts_are_the_host_s_again(come_back, bundle, tmp_path):
         subprocess.run(["umount", "-l", tmp_path / "tree/below"], check=True)
 
 
+def test_a_mount_cannot_take_the_place_of_another_one(bundle, container, tmp_path):
+    """What is there to be read must not come back as what is there to be written, by directories that were renamed."""
+    for name in ("read", "write"):
+        (tmp_path / name).mkdir()
+        bundle.mount(f"/{name}/here", "bind", tmp_path / name, "ro" if name == "read" else "rw")
+    container.sleeping()
+    container.exec("sh", "-c", "mv /read /x; mv /write /read; mv /x /write")
+    message = container.fails("checkpoint", "--image-path", tmp_path / "image", container.id)
+
+    assert message == f"error: /read/here: what is mounted there is not {tmp_path}/read, as config.json has it"
+    assert container.status() == "running"
+    assert not (tmp_path / "image").exists()
+
+
 def test_what_is_masked_stays_masked(come_back, bundle):
     bundle.linux["maskedPaths"] = ["/proc/kcore", "/proc/timer_list", "/proc/acpi", "/proc/bus", "/proc/fs"]
     bundle.linux["readonlyPaths"] = ["/proc/sys", "/proc/irq"]

@@ -5,7 +5,7 @@ import os
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.options import Images, from_config
-from pyrun.container.end import delete
+from pyrun.container.end import delete_ended
 from pyrun.container.state import Container
 from pyrun.errors import Error
 from pyrun.spec.config import LANDLOCK, Config, load_config
@@ -27,15 +27,20 @@ def checkpoint(
         _refuse_what_criu_forgets(container, config)
         images.make()
         images.remember()
+        # Before it is looked at: nobody in there must move mounts meanwhile. criu leaves frozen what it finds so.
+        frozen = container.status() == "running" and container.cgroup().freeze_if_possible()
         try:
             _dump(container, config, images, program, wanted, pre, status_fd)
         except BaseException:
             images.forget()
             raise
+        finally:
+            if frozen:
+                container.cgroup().thaw()
     finally:
         os.close(lock)
     if not (pre or wanted.get("leave_running")):
-        delete(container, force=False)
+        delete_ended(container)
 
 
 def _refuse(container: Container) -> None:

@@ -80,21 +80,28 @@ def _cgroups(planned: PlannedMount, paths: "dict[str, str]") -> "dict[str, str]"
 
 
 def mounts_to_leave_out(config: "Config", container: Container) -> "list[str]":
-    """Return `external` of a dump: "mnt[MOUNT POINT]:KEY"."""
+    """Return `external` of a dump: "mnt[MOUNT POINT]:KEY". The container must stand still.
+
+    Raises Error where a destination leads to another mount than that of its source: the container may have moved the
+    directories above two of them, and restored with the attributes of the other one it could write where it may not.
+    """
     mounted = dict(_mounts(str(container.pid)))
     root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     tree = Tree(root)
-    keys = {path: path for path in sources(config, container)}
-    files = {path: _NULL for path in config.linux.masked_paths}
+    known = sources(config, container)
+    wanted = [(path, path, source) for path, source in known.items()]
+    wanted += [(path, _NULL, _NULL) for path in config.linux.masked_paths if path not in known]
     found: dict[str, str] = {}
-    for path, key in [*keys.items(), *files.items()]:
+    for path, key, source in wanted:
         fd = _open(tree, path)
         if fd < 0:
             continue  # not there: the container has unmounted it, or it never was
         place = os.fsdecode(os.readlink(descriptor_path(fd)))
-        is_mask = key == _NULL and path != _NULL
-        if mounted.get(_mount_id(fd)) == place and not (is_mask and stat.S_ISDIR(os.fstat(fd).st_mode)):
-            found.setdefault(place, key)
+        if mounted.get(_mount_id(fd)) == place:
+            if os.path.samestat(os.fstat(fd), os.stat(source)):
+                found[place] = key
+            elif path in known:
+                raise Error(f"{path}: what is mounted there is not {source}, as config.json has it")
         os.close(fd)
     os.close(root)
     return [f"mnt[{place}]:{key}" for place, key in found.items()]
