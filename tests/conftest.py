@@ -21,6 +21,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if under_test().name == "crun":
+        machine.hide_v2_from_crun()
     config.addinivalue_line("markers", "needs(what): skip by name what this machine lacks; see machine.py")
     config.addinivalue_line("markers", "only_pyrun(why): not for RUNTIME=runc or crun, with the difference")
     config.addinivalue_line("markers", "differs(peer, why): fails with RUNTIME=peer, with the difference")
