@@ -289,6 +289,7 @@ def test_a_paused_container_can_be_written_down(container, tmp_path):
 
 def test_a_read_only_root_stays_read_only(come_back, bundle, container):
     bundle.config["root"]["readonly"] = True
+    (bundle.rootfs / "tmp").rmdir()
     come_back()
 
     assert refused(container, "touch", "/x") == READ_ONLY.format("/x")

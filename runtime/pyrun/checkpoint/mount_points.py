@@ -55,3 +55,6 @@ def _make(plan: "Plan") -> None:
     if plan.root.makes_devices:
         devices.make_devices(tree, plan.config.linux.devices, bind=False)
     os.close(tree.make_directory(plan.process.cwd))
+    if plan.config.root.readonly:
+        # Where criu parks the old root; it makes another directory where this one is missing, which it then could not.
+        os.close(tree.make_directory("/tmp", 0o1777))
