@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyrun.cli import Option, Settings
 
 _BEGIN = "pyrun run -d web -- sleep 60\n"
+_APART = "pyrun run -d web -- sleep 60 </dev/null &>/dev/null\n"  # from the terminal
 _END = "\npyrun delete -f web"
 
 # verb: (what the summary leaves out, an example). Each example works when pasted in the directory of a bundle, such as
@@ -69,12 +70,13 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     "checkpoint": (
         "By criu 3.16 or newer, which must know the kernel: `pyrun doctor` tells. The root file system, and what is "
         "bound from the host, are no part of the image: they must be the same when it is restored.",
-        _BEGIN + "pyrun checkpoint --image-path image web\npyrun restore -d --image-path image web" + _END,
+        _APART + "pyrun checkpoint --image-path image web\npyrun restore -d --image-path image web" + _END,
     ),
     "restore": (
-        "Also under another ID, with a copy of the bundle, or on another machine. The standard streams that were the "
-        "caller's of `run` are now those of this one. Without -d the exit status is the program's.",
-        _BEGIN + "pyrun checkpoint --leave-running --image-path image web\npyrun restore -d --image-path image twin\n"
+        "Also under another ID, with a copy of the bundle, or on another machine. Standard streams that were pipes are "
+        "now those of this command; files are opened again, and must have the size that they had. Without -d the exit "
+        "status is the program's.",
+        _APART + "pyrun checkpoint --leave-running --image-path image web\npyrun restore -d --image-path image twin\n"
         "pyrun delete -f twin" + _END,
     ),
     "list": ("", _BEGIN + "pyrun list" + _END),
