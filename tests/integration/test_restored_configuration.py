@@ -6,6 +6,7 @@ from pathlib import Path
 
 import criu
 import pytest
+from harness import wait_until
 
 pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.only_pyrun("is not told where criu is")]
 
@@ -133,6 +134,27 @@ def test_limits_and_device_rules_hold(come_back, bundle, new_container):
     assert "Resource temporarily unavailable" in refused(twin, "sh", "-c", "for i in 1 2 3 4 5 6 7; do sleep 1 & done")
 
 
+@pytest.mark.parametrize("mode", ["ignore", "full", "strict"])
+def test_it_is_in_its_cgroup_whatever_criu_does_about_cgroups(container, new_container, tmp_path, mode):
+    twin = new_container()
+    container.bundle.resources["pids"] = {"limit": 7}
+    twin.bundle.config = container.bundle.config
+    container.sleeping()
+    image = ("--image-path", tmp_path / "image", "--manage-cgroups-mode", mode)
+    container.works("checkpoint", *image, container.id)
+    result = twin.call(
+        "restore", "--detach", "--pid-file", twin.pid_file, "--bundle", twin.bundle.path, *image, twin.id
+    )
+
+    if mode == "strict":
+        reason = "criu would make the cgroups, which config.json has made already"
+        assert result.stderr == f"error: --manage-cgroups-mode strict: {reason}\n"
+    else:
+        assert (result.returncode, result.stderr) == (0, "")
+        assert twin.works("ps", "-f", "json", twin.id) == f"[{twin.pid()}]\n"
+        assert twin.cgroup_file("pids", "pids.max") == "7"
+
+
 def test_a_limit_of_memory_need_not_have_room_for_criu(come_back, bundle):
     bundle.resources["memory"] = {"limit": 6 << 20}
     container = come_back()
@@ -193,6 +215,25 @@ def test_a_failing_hook_undoes_the_restore(come_back, container, bundle, tmp_pat
     assert not container.exists()
     assert container.cgroups() == []
     assert sorted(os.listdir(tmp_path / "image")) == before
+
+
+def test_what_a_killed_restore_has_made_can_be_deleted(container, bundle, tmp_path):
+    container.sleeping()
+    container.works("checkpoint", "--image-path", tmp_path / "image", container.id)
+    bundle.config["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo >{tmp_path}/on; sleep 2"]}]
+    }
+    bundle.save()
+    place = ("--bundle", bundle.path, "--image-path", tmp_path / "image", "--pid-file", container.pid_file)
+    with subprocess.Popen(container.command("restore", "--detach", *place, container.id)) as restoring:
+        wait_until((tmp_path / "on").exists, "the hook runs")
+        status = container.status()
+        restoring.kill()
+    container.wait_until("stopped")
+    container.delete()
+
+    assert status == "creating"
+    assert container.cgroups() == []
 
 
 def test_joined_namespaces_are_joined_again(come_back, bundle, container, tmp_path):

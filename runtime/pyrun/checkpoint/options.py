@@ -177,5 +177,9 @@ def from_config(config: "Config") -> "dict[str, rpc.Value]":
     return wanted
 
 
+def wants_no_cgroups(wanted: "dict[str, rpc.Value]") -> bool:
+    return wanted["manage_cgroups_mode"] == _CGROUP_MODES["strict"]
+
+
 def leaves_cgroups_alone(wanted: "dict[str, rpc.Value]") -> bool:
     return wanted["manage_cgroups_mode"] == _CGROUP_MODES["ignore"]

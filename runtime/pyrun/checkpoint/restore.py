@@ -26,7 +26,7 @@ from pyrun import log
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.mount_points import make_mount_points
-from pyrun.checkpoint.options import Images, from_config, leaves_cgroups_alone
+from pyrun.checkpoint.options import Images, from_config, leaves_cgroups_alone, wants_no_cgroups
 from pyrun.checkpoint.placeholder import Placeholder, join
 from pyrun.confine.affinity import ALL_CPUS
 from pyrun.container import state
@@ -54,7 +54,7 @@ def restore(request: Request, images: Images, program: str, wanted: "dict[str, r
     Raises Error or OSError; then nothing is left of the container.
     """
     plan = Plan(request)
-    _refuse(plan)
+    _refuse(plan, wanted)
     with Undo() as undo:
         images.remember()
         undo.by(images.forget)
@@ -74,7 +74,11 @@ def restore(request: Request, images: Images, program: str, wanted: "dict[str, r
     return container, plan.console.master
 
 
-def _refuse(plan: Plan) -> None:
+def _refuse(plan: Plan, wanted: "dict[str, rpc.Value]") -> None:
+    if wants_no_cgroups(wanted):
+        raise UsageError(
+            "--manage-cgroups-mode strict: criu would make the cgroups, which config.json has made already"
+        )
     if not plan.request.pivot:
         raise UsageError("--no-pivot: criu enters the root file system by pivot_root alone")
     if LANDLOCK in plan.config.annotations:
