@@ -151,6 +151,7 @@ def test_what_was_kept_keeps_its_id(container):
     assert "already exists" in container.run_fails("true")
 
 
+@pytest.mark.differs("crun", "1.8 waits for it")
 def test_a_background_process_does_not_outlive_the_container(container, bundle):
     bundle.without_namespace("pid")
     pid = int(container.sh("sleep 1000 >/dev/null 2>&1 & echo $!"))
