@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -27,6 +28,26 @@ def directory() -> "str | None":
     """Return the directory of the program, None where there is none that can dump here."""
     candidates = [shutil.which("criu"), f"{_vmrun().CACHE}/criu-{SUITE}/bin/criu"]
     return next((os.path.dirname(path) for path in candidates if path and _can_dump(path)), None)
+
+
+def await_hierarchies(seconds: float = 10) -> None:
+    """Wait until the cgroup hierarchies that another test has unmounted are gone.
+
+    criu mounts those that a container is in; one that is there at the dump and goes until the restore is busy then.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not _hierarchies() <= _mounted_controllers():
+        time.sleep(0.1)
+
+
+def _hierarchies() -> "set[str]":
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    return {name for _, names, _ in lines for name in names.split(",") if name}
+
+
+def _mounted_controllers() -> "set[str]":
+    options = [line.split()[3] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup " in line]
+    return {name for one in options for name in one.split(",")}
 
 
 def lacks(feature: str) -> bool:

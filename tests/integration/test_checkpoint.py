@@ -19,6 +19,11 @@ pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.onl
 COUNT = "i=0; exec 3>/count; while :; do i=$((i+1)); echo $i >&3; sleep 0.05; done"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settled_hierarchies():
+    criu.await_hierarchies()
+
+
 @pytest.fixture(autouse=True)
 def criu_in_path(monkeypatch):
     monkeypatch.setenv("PATH", f"{criu.directory()}:{os.environ['PATH']}")
@@ -451,3 +456,17 @@ def test_the_page_server_says_when_it_listens(container, image, free_port):
     os.close(ready)
 
     assert (told, waits) == ((b"\0", b""), True)
+
+
+def test_a_restore_in_the_foreground_keeps_nothing_of_criu_s(container, bundle, image):
+    bundle.process["args"] = ["sleep", "1000"]
+    container.run_detached()
+    checkpoint(container, image)
+    command = container.command("restore", "--bundle", bundle.path, "--image-path", image, container.id)
+    with waited_for(subprocess.Popen(command, stdin=subprocess.DEVNULL)) as restored:
+        wait_until(lambda: container.exists() and container.status() == "running", "it is restored")
+        time.sleep(0.2)
+        links = [os.readlink(path) for path in Path(f"/proc/{restored.pid}/fd").iterdir()]
+        container.works("kill", container.id, "KILL")
+
+    assert not [link for link in links if str(image) in link or link.startswith(("socket:", "mnt:", "net:"))]

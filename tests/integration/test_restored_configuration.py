@@ -13,6 +13,11 @@ pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.onl
 READ_ONLY = "touch: {}: Read-only file system\n"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settled_hierarchies():
+    criu.await_hierarchies()
+
+
 @pytest.fixture(autouse=True)
 def criu_in_path(monkeypatch):
     monkeypatch.setenv("PATH", f"{criu.directory()}:{os.environ['PATH']}")

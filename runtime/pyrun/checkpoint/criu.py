@@ -54,7 +54,7 @@ def check(path: str) -> str:
 
 
 class Criu:
-    """A criu that was started, with all that is open in `inherited` and our standard streams.
+    """A `with` block in which there is a criu, with all that is open in `inherited` and our standard streams.
 
     `prepare` is called in the process that becomes it, before that opens the directories of `images`: criu works in
     them and mounts there, so they must be opened in its mount namespace.
@@ -63,18 +63,36 @@ class Criu:
     def __init__(
         self,
         path: str,
-        images: "Images | None" = None,
+        images: "Images",
         inherited: "list[int] | None" = None,
         prepare: "Callable[[], object]" = lambda: None,
     ) -> None:
         self._images = images
+        self._directories: list[int] = []
         self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
         self.pid = os.fork()
         if self.pid == 0:
             _become(path, theirs, images, inherited or [], prepare)
         theirs.close()
-        # criu opens them again by /proc/PID/fd of who made the socket, which is this process.
-        self._directories = self._receive()[1] if images else []
+
+    def __enter__(self) -> "Criu":
+        try:
+            # criu opens them again by /proc/PID/fd of who made the socket, which is this process.
+            _, self._directories = self._receive()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        """Wait for the end of criu, which comes with that of the connection."""
+        self._socket.close()
+        for fd in self._directories:
+            os.close(fd)  # else its mount namespace would be kept
+        os.waitpid(self.pid, 0)
 
     def _version(self) -> "tuple[int, int]":
         response, _ = self._ask(rpc.encode(rpc.REQUEST, {"type": rpc.VERSION, "keep_open": True}))
@@ -92,7 +110,6 @@ class Criu:
         `notified` is called with the name of each stage, the pid of the init, and a descriptor where one comes with it;
         what it raises makes criu give up and undo what it has done, and is raised here. Raises Error where criu fails.
         """
-        assert self._images
         options = {**options, **self._images.options(self._directories)}
         request = rpc.encode(rpc.REQUEST, {"type": type_, "opts": rpc.encode(rpc.OPTIONS, options)})
         response, descriptors = self._ask(request)
@@ -110,13 +127,6 @@ class Criu:
         if not response.success:
             raise Error(f"criu: {self._images.complaint() or response.message or 'failed, and does not say why'}")
         return response.pid
-
-    def close(self) -> None:
-        """Wait for the end of criu, which comes with that of the connection."""
-        self._socket.close()
-        if self.pid:
-            os.waitpid(self.pid, 0)
-            self.pid = 0
 
     def _ask(self, request: bytes) -> "tuple[rpc.Response, list[int]]":
         try:
@@ -143,16 +153,15 @@ class Criu:
 def _become(
     path: str,
     socket: "_socket.socket",
-    images: "Images | None",
+    images: "Images",
     inherited: "list[int]",
     prepare: "Callable[[], object]",
 ) -> "NoReturn":
     """Execute criu in this child; report what prevents it, and never return to the parent's code."""
     try:
         prepare()
-        if images:
-            rights = b"".join(fd.to_bytes(4, "little") for fd in images.open())
-            socket.sendmsg([_READY], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        rights = b"".join(fd.to_bytes(4, "little") for fd in images.open())
+        socket.sendmsg([_READY], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         for fd in (socket.fileno(), *inherited):
             os.set_inheritable(fd, True)
         reset_signals()

@@ -97,9 +97,6 @@ def _dump(
             os.close(status_fd)
 
     # A session of its own: what the terminal signals, like ^C, must not end it while the container is stopped.
-    criu = Criu(program, images, prepare=os.setsid)
-    try:
+    with Criu(program, images, prepare=os.setsid) as criu:
         criu.check_version()
         criu.carry_out(rpc.PRE_DUMP if pre else rpc.DUMP, options, notified)
-    finally:
-        criu.close()

@@ -138,19 +138,19 @@ def _restore(
     os.mkdir(root)
     shut = images.let_in(linux.host_gid(0)) if linux.namespace("user") else None
     shell_job = bool(wanted.get("shell_job"))  # then it is our session that the container's processes come to be in
-    criu = Criu(
-        program, images, namespaces + files, lambda: _prepare(plan, container.rootfs, root, own_session=not shell_job)
-    )
+    opened = namespaces + files
     try:
-        criu.check_version()
-        if leaves_cgroups_alone(wanted):
-            join(plan.cgroup, criu.pid)  # what criu then makes stays where it is
-        criu.carry_out(rpc.RESTORE, options, notified)
+        with Criu(program, images, opened, lambda: _prepare(plan, container.rootfs, root, not shell_job)) as criu:
+            criu.check_version()
+            if leaves_cgroups_alone(wanted):
+                join(plan.cgroup, criu.pid)  # what criu then makes stays where it is
+            criu.carry_out(rpc.RESTORE, options, notified)
     finally:
-        criu.close()
         os.rmdir(root)
         if shut:
             shut()
+        for fd in opened:
+            os.close(fd)
 
 
 def _prepare(plan: Plan, rootfs: str, root: str, own_session: bool) -> None:
