@@ -234,8 +234,15 @@ def test_what_cannot_be_created_fails_as_without_a_monitor(container, bundle, ve
     assert not container.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_creation_that_is_interrupted_leaves_nothing(container, bundle, number):
+@pytest.mark.parametrize(
+    ("number", "interrupts"),
+    [
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_IGN),  # as in the background of a shell script
+        (signal.SIGINT, signal.SIG_DFL),
+    ],
+)
+def test_a_creation_that_is_interrupted_leaves_nothing(container, bundle, number, interrupts):
     bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "2"]}]}
     bundle.save()
     process = subprocess.Popen(
@@ -243,6 +250,7 @@ def test_a_creation_that_is_interrupted_leaves_nothing(container, bundle, number
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupts),
     )
     wait_until(lambda: cgroups_named(container.id), "it is being created")
     if number == signal.SIGINT:

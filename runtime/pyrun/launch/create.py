@@ -33,7 +33,7 @@ entered in steps (Namespaces.in_steps), and where only a child is in them, which
 
 import os
 import time
-from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask
 
 from pyrun import log
 from pyrun.confine import oom
@@ -137,8 +137,8 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
         into = last_mile.detach(into)
     _open_for_init(plan)
     # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
-    # when it has a session of its own, where ^C does not come.
-    mask = pthread_sigmask(SIG_BLOCK, [SIGINT])
+    # when it has a session of its own, where ^C does not come; SIGTERM interrupts who becomes a monitor.
+    mask = pthread_sigmask(SIG_BLOCK, [SIGINT, SIGTERM])
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()

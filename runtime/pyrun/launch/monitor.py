@@ -63,8 +63,10 @@ def split_off() -> Monitor:
     _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGINT])
     child = os.fork()
     if child == 0:
-        # By another signal this process ends first, and takes the child along in the same way.
-        prctl(PR_SET_PDEATHSIG, _signal.SIGINT)
+        # By another signal this process ends first, and takes the child along in the same way. Not by SIGINT, which the
+        # caller may ignore, and so the child: a shell does it for what its scripts put into the background.
+        _signal.signal(_signal.SIGTERM, _signal.default_int_handler)
+        prctl(PR_SET_PDEATHSIG, _signal.SIGTERM)
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGINT])
         os.close(ours)
         return Monitor(None, theirs)
