@@ -6,6 +6,7 @@ place in tests/integration.
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Who runs the tests in the background of a script has SIGINT ignored, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if under_test().name == "crun":
         machine.hide_v2_from_crun()
     config.addinivalue_line("markers", "needs(what): skip by name what this machine lacks; see machine.py")
