@@ -198,9 +198,9 @@ class Cgroup:
         """Tell who else applies device rules here which ones are about to be in force."""
 
     def freeze(self) -> None:
-        freezers = self._freezers()
         if not self.paths:
             raise Error("cannot pause the container without a cgroup")
+        freezers = self._freezers()
         if not freezers:
             raise Error("cannot pause: no freezer cgroup is mounted")
         freezer.freeze(freezers[0])

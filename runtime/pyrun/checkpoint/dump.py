@@ -67,7 +67,7 @@ def _refuse_what_criu_forgets(container: Container, config: Config) -> None:
 def _program(pid: int) -> str:
     try:
         return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""  # it has ended
 
 

@@ -12,6 +12,7 @@ What `dump` names is looked up in the container, where a destination may lead th
 
 import os
 import stat
+from errno import ELOOP, ENOENT, ENOTDIR
 
 from pyrun.cgroup.hierarchies import unescape
 from pyrun.checkpoint.rpc import INHERIT_FD, JOIN_NAMESPACE, encode
@@ -110,7 +111,9 @@ def mounts_to_leave_out(config: "Config", container: Container) -> "list[str]":
 def _open(tree: Tree, path: str) -> int:
     try:
         return tree.open(path)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP):  # what the container has put in its place, or nothing
+            raise
         return -1
 
 

@@ -122,7 +122,7 @@ class Images:
         try:
             with open(f"{self.work_path}/{self.log}", encoding="utf-8", errors="replace") as file:
                 lines = [line.rstrip() for line in file if " Error (" in line]
-        except OSError:
+        except FileNotFoundError:
             return ""  # it did not come to that
         failed = next((number for number, line in enumerate(lines) if line.endswith(" FAILED.")), len(lines))
         reasons = [line for line in lines[:failed] if _HARMLESS not in line]

@@ -103,8 +103,7 @@ def _restore(
     plan.cgroup.apply(linux.resources)
     if plan.class_of_service:
         plan.class_of_service.create()
-    if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only:
-        plan.cgroup.own(linux.host_uid(plan.process.user.uid))
+    plan.give_cgroup_away()
     make_mount_points(plan)
 
     inherited, namespaces, joined = external.namespaces_to_take(linux)

@@ -163,8 +163,7 @@ def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
     plan.cgroup.create_v1(plan.cgroup_is_optional)
     plan.cgroup.adopt(child.pid, linux.resources)
     plan.cgroup.apply(linux.resources, memory=False)
-    if linux.makes("cgroup") and plan.root.has_writable_cgroups and plan.cgroup.v2_only and os.geteuid() == 0:
-        plan.cgroup.own(linux.host_uid(plan.process.user.uid))
+    plan.give_cgroup_away()
     joins = plan.cgroup.open_files(v2=by_file)
     if plan.class_of_service:
         plan.class_of_service.create()

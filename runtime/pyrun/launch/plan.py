@@ -112,6 +112,12 @@ class Plan:
         self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
         self.streams = _streams(request, self.process.terminal)
 
+    def give_cgroup_away(self) -> None:
+        """Let the container's user own the cgroup, which is there by now, where it can see and write it."""
+        linux = self.config.linux
+        if linux.makes("cgroup") and self.root.has_writable_cgroups and self.cgroup.v2_only and os.geteuid() == 0:
+            self.cgroup.own(linux.host_uid(self.process.user.uid))
+
 
 def _streams(request: Request, terminal: bool) -> "list[int]":
     """Return the standard streams of the container, [] for the terminal, or for those that we have."""
