@@ -331,8 +331,11 @@ def _mount_by_string(
     text = ",".join(key if value is None else f"{key}={value}" for key, value in pairs)
     source, type_ = os.fsencode(planned.source), planned.type.encode()
     mount(source, descriptor_path(target), type_, planned.options.superblock_flags, os.fsencode(text))
-    # The call returns no descriptor, and `target` is what the mount lies on: only by its path is it found.
+    # The call returns no descriptor, and `target` is what the mount lies on: only by its path is it found, which must
+    # lead there still, whoever else writes to the root file system.
     fd = tree.open(planned.destination)
+    if os.readlink(descriptor_path(fd)) != os.readlink(descriptor_path(target)):
+        raise Error(f"{planned.destination} was moved while it was mounted on")
     change_attributes(fd, attributes, MOUNT_ATTR__ATIME)
     return fd
 
