@@ -4,15 +4,29 @@ RUNTIME names the runtime under test, by default the dist/pyrun that build_zipap
 place in tests/integration.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
+import criu
+import hypothesis
 import machine
 import pytest
-from harness import BUSYBOX, REPOSITORY, Bundle, Container, cgroups_named, is_alive, mounts_below, wait_until
+from harness import (
+    BUSYBOX,
+    REPOSITORY,
+    Bundle,
+    Container,
+    cgroups_named,
+    is_alive,
+    mounts_below,
+    under_test,
+    wait_until,
+)
 
 PER_TEST_SECONDS = 120
 
@@ -26,13 +40,22 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if under_test().name == "crun":
         machine.hide_v2_from_crun()
+    # Both are about time, which a busy machine takes from a test.
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("busy")
+    if hasattr(config, "workerinput"):
+        machine.leave_the_mount_namespace()  # for the tests that compare all mounts before and after
     config.addinivalue_line("markers", "needs(what): skip by name what this machine lacks; see machine.py")
     config.addinivalue_line("markers", "only_pyrun(why): not for RUNTIME=runc or crun, with the difference")
+    config.addinivalue_line("markers", "peers: an attack that is tried on runc and crun too; see security/README.md")
+    config.addinivalue_line("markers", "falls(peer, to): an attack that the other runtime does not stand in each case")
     config.addinivalue_line("markers", "differs(peer, why): fails with RUNTIME=peer, with the difference")
     config.addinivalue_line("markers", "proves(property): shows that property of config.json; see unit/test_proofs.py")
 
 
 def pytest_collection_modifyitems(items):
+    # Two processes run all tests (tests/run), a file each, so the longest file begins.
+    items.sort(key=lambda item: item.path.stem != "test_virtual_machine")
     for item in items:
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PER_TEST_SECONDS))
@@ -63,15 +86,18 @@ def built():
     """Build dist/ where it is older than the sources."""
     sources = [REPOSITORY / "build_zipapp.py", *(REPOSITORY / "runtime").rglob("*.py")]
     program = REPOSITORY / "dist/pyrun"
-    if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
-        subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
+    with open(REPOSITORY / "build_zipapp.py") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several processes may run tests
+        if not program.exists() or program.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+            subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
-def under_test():
-    given = os.environ.get("RUNTIME")
-    if not given:
-        return REPOSITORY / "dist/pyrun"
-    return Path(shutil.which(given) or given).absolute()
+@pytest.fixture(autouse=True)
+def hierarchies(request):
+    """Let cgroup hierarchies stay as they are during a test that takes criu."""
+    takes_criu = any("criu" in mark.args for mark in request.node.iter_markers("needs"))
+    with criu.hierarchies_stay() if takes_criu else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +119,23 @@ def full(request):
 def busybox(tmp_path_factory):
     """A copy of busybox that bundles link to: the root file systems would else be 2 MB each."""
     return Path(shutil.copy(BUSYBOX, tmp_path_factory.mktemp("busybox")))
+
+
+@pytest.fixture(scope="session")
+def compile_attacker(tmp_path_factory):
+    """Compile security/attackers/NAME.c into a static program, or by other options of gcc."""
+    if machine.lacks("gcc"):
+        _report_lack("gcc")
+    directory = tmp_path_factory.mktemp("attackers")
+
+    def compile_attacker(name, *options):
+        program = directory / name
+        if not program.exists():
+            source = REPOSITORY / "tests/security/attackers" / f"{name}.c"
+            subprocess.run(["gcc", "-O1", *(options or ["-static"]), "-o", program, source], check=True)
+        return program
+
+    return compile_attacker
 
 
 @pytest.fixture

@@ -4,13 +4,15 @@
 Run as a program it gets the latter, by the machine's own apt, and keeps it where vmrun keeps its kernels.
 """
 
+import contextlib
+import fcntl
 import functools
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
@@ -30,24 +32,28 @@ def directory() -> "str | None":
     return next((os.path.dirname(path) for path in candidates if path and _can_dump(path)), None)
 
 
-def await_hierarchies(seconds: float = 10) -> None:
-    """Wait until the cgroup hierarchies that another test has unmounted are gone.
+@contextlib.contextmanager
+def hierarchies_stay() -> "Iterator[None]":
+    """Let no test of another process mount or unmount a cgroup hierarchy of v1 meanwhile.
 
     criu mounts those that a container is in; one that is there at the dump and goes until the restore is busy then.
     """
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not _hierarchies() <= _mounted_controllers():
-        time.sleep(0.1)
+    with _locked(fcntl.LOCK_SH):
+        yield
 
 
-def _hierarchies() -> "set[str]":
-    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    return {name for _, names, _ in lines for name in names.split(",") if name}
+@contextlib.contextmanager
+def hierarchies_change() -> "Iterator[None]":
+    """Keep the tests that take criu waiting meanwhile."""
+    with _locked(fcntl.LOCK_EX):
+        yield
 
 
-def _mounted_controllers() -> "set[str]":
-    options = [line.split()[3] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup " in line]
-    return {name for one in options for name in one.split(",")}
+@contextlib.contextmanager
+def _locked(operation: int) -> "Iterator[None]":
+    with open(__file__) as file:
+        fcntl.flock(file, operation)
+        yield
 
 
 def lacks(feature: str) -> bool:

@@ -4,6 +4,7 @@ import array
 import copy
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -55,14 +56,21 @@ DEFAULT_CONFIG = {
 }
 
 
-class Bundle:
-    """A directory with a root file system of busybox and `config`, which is written when a runtime is called."""
+# what the root file system of an ordinary image has beside bin
+DIRECTORIES = ("proc", "dev", "sys", "tmp", "etc")
 
-    def __init__(self, path: Path, busybox: Path):
+
+class Bundle:
+    """A directory with a root file system of busybox and `config`, which is written when a runtime is called.
+
+    `busybox` is linked to, so a program of the container that can write changes it for all bundles that have it.
+    """
+
+    def __init__(self, path: Path, busybox: Path, config=DEFAULT_CONFIG, directories=DIRECTORIES):
         self.path = path
         self.rootfs = path / "rootfs"
-        self.config = copy.deepcopy(DEFAULT_CONFIG)
-        for name in ("bin", "proc", "dev", "sys", "tmp", "etc"):
+        self.config = copy.deepcopy(config)
+        for name in ("bin", *directories):
             (self.rootfs / name).mkdir(parents=True)
         os.link(busybox, self.rootfs / "bin/busybox")
         for applet in applets():
@@ -88,6 +96,12 @@ class Bundle:
         entry = {"destination": destination, "type": type_, "source": str(source), "options": list(options)}
         self.config["mounts"].append(entry)
 
+    def without_mount(self, *destinations):
+        self.config["mounts"] = [mount for mount in self.config["mounts"] if mount["destination"] not in destinations]
+
+    def capabilities(self, *names):
+        self.process["capabilities"] = {kind: list(names) for kind in ("bounding", "effective", "permitted")}
+
     def namespace(self, type_, path=None):
         """Have a namespace of `type_`, new or joined at `path`."""
         self.without_namespace(type_)
@@ -111,6 +125,14 @@ class Bundle:
 
     def save(self):
         (self.path / "config.json").write_text(json.dumps(self.config))
+
+
+def under_test():
+    """Return the path of the runtime under test, which RUNTIME names."""
+    given = os.environ.get("RUNTIME")
+    if not given:
+        return REPOSITORY / "dist/pyrun"
+    return Path(shutil.which(given) or given).absolute()
 
 
 _applets: "list[str]" = []
@@ -149,13 +171,7 @@ class Container:
     def call(self, verb, *arguments, **options):
         """Run the runtime, whatever comes of it."""
         self.bundle.save()
-        options = {"timeout": TIMEOUT, "stdin": subprocess.DEVNULL, **options}
-        if "input" in options:
-            del options["stdin"]
-        result = subprocess.run(self.command(verb, *arguments), capture_output=True, **options)
-        result.stdout = result.stdout.decode("utf-8", "surrogateescape")
-        result.stderr = result.stderr.decode("utf-8", "surrogateescape")
-        return result
+        return call(self.command(verb, *arguments), **options)
 
     def works(self, verb, *arguments, **options):
         """Run the runtime, which must end well, and return its standard output."""
@@ -194,9 +210,8 @@ class Container:
         self.bundle.save()
         command = self.command(verb, "--bundle", self.bundle.path, *options, self.id)
         with open(self.output_file, "w") as output:
-            result = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=TIMEOUT, **keywords
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            result = subprocess.run(command, **{"timeout": TIMEOUT, **streams, **keywords})
         assert result.returncode == 0, f"{verb}: {self.output()}"
 
     def output(self):
@@ -284,10 +299,39 @@ class Container:
         return (self.cgroup(controller) / name).read_text().strip()
 
 
+def call(command, **options):
+    """Run a command, whatever comes of it; what it prints is text, in which odd bytes are kept."""
+    options = {"timeout": TIMEOUT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    if "input" not in options:
+        options.setdefault("stdin", subprocess.DEVNULL)
+    result = subprocess.run(command, **options)
+    for name in ("stdout", "stderr"):
+        if getattr(result, name) is not None:
+            setattr(result, name, getattr(result, name).decode("utf-8", "surrogateescape"))
+    return result
+
+
 def without_executable_memfds(*command):
-    """Return `command` made to run where no memfd can be executed, so that Python itself carries out the last mile."""
+    """Return `command`, to run where no memfd can be executed, so that Python itself carries out the stub's table."""
     script = 'echo 2 > /proc/sys/vm/memfd_noexec && exec "$@"'
     return ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh", *map(str, command)]
+
+
+def sources_with(directory, additions):
+    """Copy runtime/ to `directory` and append text, by path: a fault that a test must notice. Return its path there."""
+    sources = directory / "runtime"
+    shutil.copytree(REPOSITORY / "runtime", sources, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in additions.items():
+        (sources / path).write_text((sources / path).read_text() + text)
+    return sources
+
+
+def build_with(directory, additions):
+    """Build pyrun of sources_with(), and return the path of the program."""
+    sources_with(directory, additions)
+    shutil.copy(REPOSITORY / "build_zipapp.py", directory)
+    subprocess.run(["/usr/bin/python3", "build_zipapp.py"], cwd=directory, check=True, capture_output=True)
+    return directory / "dist/pyrun"
 
 
 class DescriptorSocket:
@@ -316,11 +360,13 @@ class DescriptorSocket:
         self._listener.close()
 
 
-def wait_until(condition, what, seconds=10):
+def wait_until(condition, what="what was awaited", seconds=10):
+    """Return what the condition does as soon as that is something."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, f"after {seconds} s still not: {what}"
         time.sleep(0.02)
+    return found
 
 
 def cgroups_named(name):
@@ -331,7 +377,7 @@ def cgroups_named(name):
 
 
 def mounts_below(path):
-    with open("/proc/self/mountinfo") as file:
+    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
         return [line.split()[4] for line in file if line.split()[4].startswith(f"{path}/")]
 
 

@@ -78,6 +78,8 @@ def lacks(what: str) -> bool:
         return os.path.exists("/run/vmrun")  # within one of ours there are no others
     if what == "two CPUs":
         return len(os.sched_getaffinity(0)) < 2
+    if what == "x86_64":
+        return os.uname().machine != what
     if what == "criu":
         return criu.directory() is None
     if what == "memory tracking":
@@ -134,13 +136,20 @@ def hide_v2_from_crun() -> None:
     controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
     if os.geteuid() != 0 or not controllers.exists() or not controllers.read_text().strip():
         return
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
+    leave_the_mount_namespace()
     subprocess.run(["sh", "-ec", _WITHOUT_V2], check=True)
 
 
+def leave_the_mount_namespace() -> None:
+    """Give this process, and all that it starts, mounts of its own, if it is root's."""
+    if os.geteuid() != 0:
+        return
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
 _WITHOUT_V2 = """
-mount --make-rprivate /
 view=$(mktemp -d)
 mount -t tmpfs -o mode=755 cgroup $view
 for one in /sys/fs/cgroup/*/; do

@@ -1,24 +1,29 @@
-"""What can go wrong, sorted by who can put it right; `status` is the exit status, which is stable.
+"""Errors, sorted by who can correct them. `status` is the exit status, which is stable.
 
     UsageError          2   the caller            a wrong option or reference, a bundle that exists already
     NotFound            3   the caller            no such image, tag, platform or bundle
     AuthError           4   the caller            the registry wants other credentials
     NetworkError        5   the network           the registry cannot be reached, or stays busy
-    VerificationError   6   the image's author    what came is not what its digest, size or format promise
+    VerificationError   6   the image's author    the bytes do not match their digest, size or format
     DiskError           7   the system            no space, no permission, read-only
-    Error               1   whoever the text names
+    Error               1   see the text
     anything else           a bug
 
-Only cli.main() catches; everywhere else an exception is either translated (`raise X from e`) or left alone.
+Only cli prints errors; other code translates an exception (`raise X from e`) or lets it pass.
 """
 
 import errno
 
+from foundation.errors import Error, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.EMFILE)
-
-
-class Error(Exception):
-    status = 1
 
 
 class UsageError(Error):
@@ -46,41 +51,33 @@ class DiskError(Error):
 
 
 def exit_status(error: BaseException) -> int:
-    """Return the exit status for `error`, which is an Error or an OSError."""
+    """Return the exit status for `error`."""
     if isinstance(error, Error):
         return error.status
     return DiskError.status if isinstance(error, OSError) and error.errno in _DISK_ERRORS else 1
 
 
 def translate(text: str, error: OSError) -> Error:
-    """Return `error` told in other words, with its exit status."""
+    """Return an Error with the message `text` and the exit status of `error`."""
     translated = Error(text)
     translated.status = exit_status(error)
     return translated
 
 
-def reason(error: BaseException) -> str:
-    """Tell `error` in one line: what, on what, why."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return printable(str(error)) or type(error).__name__
-    if error.filename is None:
-        return error.strerror
-    name = error.filename
-    return printable(
-        f"{name.decode('utf-8', 'surrogateescape') if isinstance(name, bytes) else name}: {error.strerror}"
-    )
-
-
-def printable(text: str, limit: int = 1000) -> str:
-    """Return `text`, which a server or an archive may have written, as one line that cannot steer a terminal.
-
-    str.isprintable() is false for escape and other control characters and for those that turn the direction of the
-    text (bidi overrides); surrogates stand for undecodable bytes.
-    """
-    clean = "".join(c if c.isprintable() else " " if c in "\t\r\n" else "\ufffd" for c in text[: 4 * limit])
-    return " ".join(clean.split())[:limit]
+def attempt_all(action: "Callable[[T], object]", things: "Iterable[T]") -> None:
+    """Call `action` for each of `things`, even after failures; then raise all failures as one Error."""
+    errors: list[Error | OSError] = []
+    for thing in things:
+        try:
+            action(thing)
+        except (Error, OSError) as error:
+            errors.append(error)
+    if errors:
+        together = Error("; ".join(map(reason, errors)))
+        together.status = exit_status(errors[0])
+        raise together
 
 
 def show(name: bytes) -> str:
-    """Return a name from an archive for a message, whatever bytes it holds."""
+    """Return a name from an archive, which can be any bytes, quoted for a message."""
     return repr(name[:200].decode("utf-8", "backslashreplace"))

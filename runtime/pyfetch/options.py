@@ -1,10 +1,10 @@
 """The options of every verb as tables, and their parser.
 
-Not argparse: with what it imports and builds it takes 15 of the 40 ms that a pull may take when all is in the store.
+argparse is not used: importing it and building a parser takes 15 of the 40 ms that a pull from the store may take.
 """
 
-import os
-
+from foundation.errors import did_you_mean
+from foundation.linux import os
 from pyfetch.errors import UsageError
 
 TYPE_CHECKING = False
@@ -24,7 +24,7 @@ EXIT_STATUS = "exit status: 2 usage, 3 not found, 4 authentication, 5 network, 6
 
 
 class Option:
-    """`value` is what the option takes, as help shows it, or "" for a switch; `read` turns text into the value."""
+    """An option. `value` is its argument in help, "" for a switch; `read` converts the text or raises ValueError."""
 
     def __init__(
         self, names: str, value: str, summary: str, default: "Any" = "", read: "Callable[[str], Any]" = str
@@ -38,18 +38,21 @@ class Option:
 
 
 class Arguments:
-    """What was typed: an attribute for each option of the verb, `words` that are no options, what follows `--`."""
+    """The command line: an attribute for each option, `words`, and `arguments`, which follow `--`."""
 
     def __init__(self, verb: str, arguments: "list[str]") -> None:
         self.verb = verb
         self.words: list[str] = []
         self.arguments = arguments
         for option in options_of(verb):
-            setattr(self, option.key, list(option.default) if option.default == [] else option.default)
+            setattr(self, option.key, [] if option.default == [] else option.default)
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> "Any": ...
+
+
+# Converters of options' values. Each raises ValueError with the reason.
 
 
 def natural(text: str) -> int:
@@ -90,57 +93,63 @@ def size(text: str) -> int:
 
 
 def one_of(*choices: str) -> "Callable[[str], str]":
+    """Return a converter that accepts only the `choices`."""
+
     def read(text: str) -> str:
         if text not in choices:
-            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
         return text
 
     return read
 
 
 _STORE = Option("--store", "DIR", "where images are kept (default: $PYFETCH_STORE, or /var/lib/pyfetch as root)")
-_PLATFORM = os.environ.get("DOCKER_DEFAULT_PLATFORM", "")
+_QUIET = Option("-q, --quiet", "", "no progress")
+_PLATFORM = os.environment.get("DOCKER_DEFAULT_PLATFORM", "")
 _WHEN = ("always", "missing", "never")
 _OPTIONS = {
     "pull": [
-        Option("--platform", "OS/ARCH[/VARIANT]", "in place of this machine's", _PLATFORM),
+        Option("--platform", "OS/ARCH[/VARIANT]", "the platform of the image (default: this machine's)", _PLATFORM),
         Option("--pull", "always|missing|never", "when to ask for a newer image", "always", one_of(*_WHEN)),
-        Option("--overlay", "", "a writable layer over the store's layers, or fail"),
-        Option("--copy", "", "a tree of its own, in place of an overlay"),
-        Option("-q, --quiet", "", "no progress"),
+        Option("--overlay", "", "make an overlay over the store's layers, or fail"),
+        Option("--copy", "", "make a flat tree instead of an overlay"),
         Option("--json", "", "progress as JSON, one event a line"),
-        Option("--entrypoint", "PROGRAM", "in place of the image's entrypoint and command", None),
+        Option("--entrypoint", "PROGRAM", "replace the image's entrypoint and command", None),
         Option("-e, --env", "NAME[=VALUE]", "set a variable; may be repeated", []),
-        Option("-u, --user", "USER[:GROUP]", "in place of the image's"),
-        Option("-w, --workdir", "DIR", "in place of the image's"),
+        Option("-u, --user", "USER[:GROUP]", "the user (default: the image's)"),
+        Option("-w, --workdir", "DIR", "the working directory (default: the image's)"),
         Option("--hostname", "NAME", "the container's name"),
         Option("--network", "none|host", "none has loopback only (default)", "none", one_of("none", "host")),
-        Option("--read-only", "", "the root file system cannot be written to"),
-        Option("-t, --tty", "", "the container has a terminal"),
-        Option("--authfile", "FILE", "credentials, as docker and podman keep them", "", existing_file),
+        Option("--read-only", "", "make the root file system read-only"),
+        Option("-t, --tty", "", "give the container a terminal"),
+        Option("--authfile", "FILE", "read credentials from FILE, docker's or podman's", "", existing_file),
         Option("--username", "NAME", "log in, with the password from --password-stdin"),
         Option("--password-stdin", "", "read the password from standard input"),
-        Option("--insecure", "", "allow this registry plain HTTP, or a certificate of nobody"),
+        Option("--insecure", "", "allow plain HTTP or an unverified certificate"),
+        Option("--insecure-policy", "", "accept images that containers-policy.json(5) rejects or wants signed"),
         Option("--retries", "N", "attempts without progress before giving up (5)", 5, natural),
-        Option("--timeout", "SECONDS", "silence after which a server is given up (60)", 60.0, seconds),
+        Option("--timeout", "SECONDS", "give up a server after so much silence (60)", 60.0, seconds),
         Option("--jobs", "N", "layers to fetch at the same time (4)", 4, positive),
-        Option("--max-size", "BYTES", "of what an image unpacks to (64G)", 64 << 30, size),
-        Option("--max-files", "N", "of what an image unpacks to (4000000)", 4_000_000, natural),
+        Option("--max-size", "BYTES", "limit of an image's unpacked size (64G)", 64 << 30, size),
+        Option("--max-files", "N", "limit of an image's files (4000000)", 4_000_000, natural),
     ],
-    "prune": [Option("-a, --all", "", "also bundles and images that are not used")],
-    "save": [Option("-o, --output", "FILE", "in place of standard output")],
+    "prune": [
+        Option("-a, --all", "", "also remove unused images and bundles"),
+        Option("--check", "", "only compare blobs and layers with their digests, and mend or remove what is damaged"),
+    ],
+    "save": [Option("-o, --output", "FILE", "write to FILE instead of standard output")],
 }
 
 
 def options_of(verb: str) -> "list[Option]":
-    return [*_OPTIONS.get(verb, []), _STORE]
+    return [*_OPTIONS.get(verb, []), _QUIET, _STORE]
 
 
 def parse(argv: "list[str]") -> Arguments:
-    """Return what `argv` says. Without a verb it is pull; `--` ends our part, the rest is the container's."""
+    """Parse `argv`; raise UsageError. The default verb is pull, and words after `--` are the container's."""
     end = argv.index("--") if "--" in argv else len(argv)
     ours = argv[:end]
-    first = _after_store(ours)
+    first = _first_word(ours)
     verb = ours.pop(first) if ours[first : first + 1] and ours[first] in VERBS else "pull"
     arguments = Arguments(verb, argv[end + 1 :])
     by_name = {name: option for option in options_of(verb) for name in option.names}
@@ -156,22 +165,22 @@ def parse(argv: "list[str]") -> Arguments:
     return arguments
 
 
-def _after_store(words: "list[str]") -> int:
-    """Return where the verb would be: --store, which every verb has, may stand before it."""
+def _first_word(words: "list[str]") -> int:
+    """Return the index of the first word that is not an option: a verb, perhaps."""
+    with_value = {name for verb in VERBS for option in options_of(verb) if option.value for name in option.names}
     index = 0
-    while index < len(words) and words[index].partition("=")[0] == "--store":
-        index += 1 if "=" in words[index] else 2
+    while index < len(words) and words[index].startswith("-") and words[index] != "-":
+        index += 2 if words[index] in with_value else 1
     return index
 
 
 def _take(arguments: Arguments, by_name: "dict[str, Option]", word: str, rest: "list[str]") -> None:
-    """Take an option, with its value from the word itself (`--name=value`) or from the next one."""
+    """Set the option `word`. Its value is in the word itself (`--name=value`) or in the next one."""
     name, equals, text = word.partition("=")
     option = by_name.get(name)
     if option is None:
-        from pyfetch.help import did_you_mean  # only for who mistypes
-
-        raise UsageError(f"unknown option {name}; see `pyfetch {arguments.verb} --help`{did_you_mean(name, by_name)}")
+        way_out = did_you_mean(name, by_name) or f"; see `pyfetch {arguments.verb} --help`"
+        raise UsageError(f"unknown option {name}{way_out}")
     if not option.value:
         if equals:
             raise UsageError(f"{name} takes no value")

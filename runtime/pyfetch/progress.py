@@ -1,43 +1,56 @@
-"""What the user sees: docker's own lines on standard error, bars on a terminal, or events in JSON.
+"""Progress for the user: docker's own lines on standard error, bars on a terminal, or JSON events.
 
-Scripts look for docker's lines (`Pull complete`, `Digest:`, `Status:`), so they are kept to the letter. Standard output
-belongs to the result.
+Scripts search for docker's lines (`Pull complete`, `Digest:`, `Status:`), so these are word for word docker's. Standard
+output is for the result.
 """
 
-import os
 import sys
 import time
-from _thread import allocate_lock  # threading.Lock without its module
+from _thread import allocate_lock  # threading.Lock, without importing threading
 
-from pyfetch.digest import short
-from pyfetch.document import to_json
-from pyfetch.errors import printable
-from pyfetch.manifest import Descriptor
+from foundation.encode import encode
+from foundation.errors import one_line
+from foundation.linux import os
+from foundation.linux.whole_file import to_standard_error
+from foundation.sizes import human
+from pyfetch.image.digest import short
+from pyfetch.image.manifest import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyfetch.unpack import Reader
+    from collections.abc import Callable
 
-_MOVING = ("Downloading", "Extracting")  # states with a bar, and nothing to say where there is no terminal
-_INTERVAL = 0.1  # seconds between two pictures
+    from pyfetch.unpack.unpack import Reader
+
+_MOVING = ("Downloading", "Extracting")  # states with a position, which plain lines leave out
+_INTERVAL = 0.1  # seconds between two redraws
 _BAR_COLUMNS = 110  # docker draws a bar on terminals wider than this
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Progress:
-    """Thread-safe. This one prints plain lines; the others below differ in how they show layers."""
+    """Prints plain lines; the subclasses show layers in other ways. All are thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: "Callable[[str], object]" = to_standard_error) -> None:
         self._lock = allocate_lock()
         self._warned: set[str] = set()
+        self._write = write
 
     def line(self, text: str) -> None:
+        """Print a line, word for word as docker prints it."""
         with self._lock:
-            self._print(f"{text}\n")
+            self._write(f"{text}\n")
+
+    def missing(self, name: str) -> None:
+        """Tell that the store does not have the image `name`, so that it is fetched."""
+        self.line(f"Unable to find image '{name}' locally")
+
+    def pulling(self, version: str, repository: str) -> None:
+        """Tell what is fetched: a tag or a name with a digest, of a repository."""
+        self.line(f"{version}: Pulling from {repository}")
 
     def warn(self, text: str) -> None:
-        """Say something once, however often it occurs."""
-        text = printable(text)
+        """Print a warning, but the same text only once."""
+        text = one_line(text)
         with self._lock:
             if text in self._warned:
                 return
@@ -45,60 +58,55 @@ class Progress:
         self.note(f"WARNING: {text}")
 
     def note(self, text: str) -> None:
-        """Say what is no docker line: retries, warnings."""
-        self.line(printable(text))
+        """Print a line that docker does not have, such as a retry."""
+        self.line(one_line(text))
 
     def layer(self, layer: Descriptor, state: str, position: int = 0) -> None:
-        """Tell that `layer` is in `state` now; a moving state also says how far it has come."""
+        """Show the state of `layer`, and in a moving state its position in bytes."""
         if state not in _MOVING:
             self.line(f"{short(layer.digest)}: {state}")
 
     def extracting(self, layer: Descriptor, reader: "Reader") -> "Reader":
-        """Return `reader`, watched: what is read is what has been unpacked."""
+        """Return a reader that shows what is read from `reader` as unpacked."""
         return _Watched(self, layer, reader)
 
     def finish(self) -> None:
-        """Leave the terminal as it should be for whoever prints next."""
-
-    def _print(self, text: str) -> None:
-        try:
-            os.write(2, text.encode("utf-8", "replace"))
-        except OSError:
-            pass  # nobody is listening, which is no reason to stop
+        """End the display, so that others can print."""
 
 
 class Quiet(Progress):
-    """Only what the user must know."""
+    """Prints only warnings and notes."""
 
     def line(self, text: str) -> None:
         pass
 
     def note(self, text: str) -> None:
-        super().line(printable(text))
+        super().line(one_line(text))
 
 
 class JsonEvents(Progress):
-    """One object per line, in the shape of docker's API: status, id, progressDetail."""
+    """One object per line, in the shape of docker's API: status, id, progressDetail; `write` gets each line."""
 
     def line(self, text: str) -> None:
-        self._event({"status": text})
+        self.event({"status": text})
 
     def layer(self, layer: Descriptor, state: str, position: int = 0) -> None:
         event: dict[str, object] = {"status": state, "id": short(layer.digest)}
         if state in _MOVING:
             event["progressDetail"] = {"current": position, "total": layer.size}
-        self._event(event)
+        self.event(event)
 
-    def _event(self, event: "dict[str, object]") -> None:
+    def event(self, event: "dict[str, object]") -> None:
         with self._lock:
-            self._print(to_json(event) + "\n")
+            self._write(encode(event) + "\n")
 
 
 class Terminal(Progress):
-    """A line per layer, redrawn in place, a few times a second."""
+    """Draws a line per layer on `terminal`, and redraws it in place a few times a second."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, write: "Callable[[str], object]" = to_standard_error, terminal: int = 2) -> None:
+        super().__init__(write)
+        self._terminal = terminal
         self._layers: dict[str, _Line] = {}
         self._drawn = 0  # lines on the screen that are ours
         self._next = 0.0
@@ -106,13 +114,13 @@ class Terminal(Progress):
     def line(self, text: str) -> None:
         with self._lock:
             self._erase()
-            self._print(f"{text}\n")
+            self._write(f"{text}\n")
             self._draw()
 
     def layer(self, layer: Descriptor, state: str, position: int = 0) -> None:
         with self._lock:
-            line = self._layers.setdefault(layer.digest, _Line(layer))
-            line.update(state, position)
+            line = self._layers.setdefault(layer.digest, _Line())
+            line.update(layer, state, position)
             if state not in _MOVING or time.monotonic() >= self._next:
                 self._erase()
                 self._draw()
@@ -124,28 +132,28 @@ class Terminal(Progress):
 
     def _erase(self) -> None:
         if self._drawn:
-            self._print(f"\x1b[{self._drawn}A\x1b[J")
+            self._write(f"\x1b[{self._drawn}A\x1b[J")
             self._drawn = 0
 
     def _draw(self) -> None:
-        columns, rows = _size()
-        # More lines than the screen has cannot be redrawn: the oldest are left out, which are the finished ones.
+        columns, rows = _size(self._terminal)
+        # Lines that have scrolled off cannot be redrawn, so the oldest, which are finished, are left out.
         lines = [line.text(columns) for line in self._layers.values()][-(rows - 2) :]
-        self._print("".join(f"{line}\n" for line in lines))
+        self._write("".join(f"{line}\n" for line in lines))
         self._drawn = len(lines)
 
 
 class _Line:
-    def __init__(self, layer: Descriptor) -> None:
-        self._layer = layer
+    def __init__(self) -> None:
         self._state = ""
         self._position = 0
         self._since = time.monotonic()
         self._from = 0
 
-    def update(self, state: str, position: int) -> None:
+    def update(self, layer: Descriptor, state: str, position: int) -> None:
+        self._layer = layer
         if state == "Extracting" and self._state in ("Downloading", "Verifying Checksum"):
-            return  # both go on at the same time: shown is the one that the other waits for
+            return  # both run at once: show the download, which unpacking waits for
         if state != self._state:
             self._since, self._from = time.monotonic(), position
         self._state, self._position = state, position
@@ -187,25 +195,18 @@ class _Watched:
 
 
 def open_progress(quiet: bool, as_json: bool) -> Progress:
+    """Return the display for the options and for standard error, which may be a terminal."""
     if as_json:
         return JsonEvents()
     if quiet:
         return Quiet()
-    return Terminal() if sys.stderr is not None and os.isatty(2) and os.environ.get("TERM") != "dumb" else Progress()
+    is_terminal = sys.stderr is not None and os.isatty(2) and os.environment.get("TERM") != "dumb"
+    return Terminal() if is_terminal else Progress()
 
 
-def human(size: float) -> str:
-    """Return a size as docker prints it: decimal units, four digits."""
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    return f"{size:.4g}{unit}"
-
-
-def _size() -> "tuple[int, int]":
+def _size(terminal: int) -> "tuple[int, int]":
     try:
-        size = os.get_terminal_size(2)
+        size = os.get_terminal_size(terminal)
     except OSError:
         return 80, 24
     return (size.columns or 80), max(size.lines, 4)

@@ -1,11 +1,10 @@
-"""Whether we run without the privileges of the machine's root."""
+"""Whether we run without the privileges of root on the host."""
 
-import os
+from foundation.linux import os, whole_file
 
 
 def rootless() -> bool:
-    """Tell whether we are not root, or root of a user namespace only: the initial one maps all ids to themselves."""
+    """Return whether we are not root, or only root of a user namespace (the initial one maps all ids to themselves)."""
     if os.geteuid() != 0:
         return True
-    with open("/proc/self/uid_map", "rb", buffering=0) as file:
-        return file.read().split() != [b"0", b"0", b"4294967295"]
+    return whole_file.read("/proc/self/uid_map").split() != [b"0", b"0", b"4294967295"]

@@ -53,7 +53,7 @@ def make_bundle(directory: Path) -> Path:
     for applet in ("true", "sleep"):
         (rootfs / "bin" / applet).symlink_to("busybox")
     sys.path.insert(0, str(ROOT / "runtime"))
-    from pyrun.spec.default import default_config
+    from pyrun.config.default import default_config
 
     config = default_config(False)
     config["ociVersion"] = "1.0.2"  # what all peers know

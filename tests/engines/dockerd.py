@@ -1,4 +1,4 @@
-"""A dockerd with the daemon.json of README.md, in a network namespace: its bridges and iptables are nobody else's."""
+"""A dockerd with the daemon.json of doc/engines.md, in a network namespace: its bridges and iptables are its own."""
 
 import json
 import shutil

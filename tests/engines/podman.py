@@ -1,4 +1,4 @@
-"""podman with the containers.conf of README.md."""
+"""podman with the containers.conf of doc/engines.md."""
 
 from tools import Engine, readme
 

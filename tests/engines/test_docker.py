@@ -1,7 +1,8 @@
 """What only docker has, on pyrun as dockerd's default runtime."""
 
 import pytest
-from tools import needs
+from harness import REPOSITORY
+from tools import Tool, needs
 
 pytestmark = needs("dockerd", "docker", "containerd", "runc", "ip")
 
@@ -44,3 +45,33 @@ def test_build_runs_the_steps_of_a_dockerfile(docker, image, tmp_path):
     result = docker("build", tmp_path)
     assert result.status == 0
     assert "\nbuilt\n" in result.output
+
+
+@pytest.mark.parametrize("runtime", ["runc", "pyrun"])
+def test_a_file_over_a_directory_gets_dockers_hint(dockers, runtime):
+    """For which it looks for the kernel's words in what the runtime says."""
+    result = dockers[runtime].run("--rm", "--volume", "/etc/hostname:/bin", "busybox", "true")
+
+    assert "Are you trying to mount a directory onto a file (or vice-versa)?" in result.output
+
+
+def test_the_client_of_pyrund_is_understood_by_dockerd(dockerd):
+    client = Tool(REPOSITORY / "dist/pyrund", *dockerd.command[1:])
+    done = client("run", "--rm", "--network", "none", "busybox", "sh", "-c", "echo out; echo error >&2; exit 3")
+    assert (done.status, done.output) == (3, "out\nerror\n")
+
+    client("run", "--detach", "--name", "box", "--network", "none", "busybox", "sleep", "60", check=True)
+    try:
+        same = [("ps", "--no-trunc"), ("images",), ("exec", "box", "id", "-u"), ("top", "box", "-o", "args")]
+        same += [
+            ("logs", "box"),
+            ("inspect", "box"),
+            ("inspect", "--format", "{{json .State}}", "box"),
+            ("stop", "-t", "0", "box"),
+        ]
+        for words in same:
+            own, theirs = client(*words), dockerd.docker(*words)
+            assert (own.status, own.output) == (theirs.status, theirs.output), words
+        assert client("wait", "box").output == "137\n"
+    finally:
+        client("rm", "--force", "box", check=True)

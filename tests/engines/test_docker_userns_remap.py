@@ -11,8 +11,10 @@ pytestmark = needs("dockerd", "docker", "containerd", "runc", "ip")
 @pytest.fixture(scope="module")
 def dockers(tmp_path_factory, image):
     directory = tmp_path_factory.mktemp("docker")
-    for path in (directory, *directory.parents[:2]):
-        path.chmod(path.stat().st_mode | 0o011)  # what the containers' root is must reach their root file systems
+    for path in (directory, *directory.parents):
+        mode = path.stat().st_mode
+        if mode & 0o011 != 0o011:
+            path.chmod(mode | 0o011)  # what the containers' root is must reach their root file systems
     account = with_account(directory / "etc", "dockremap")
     dockerd = Dockerd(directory, "--userns-remap", "default", before=account)
     dockerd.docker("import", image, "busybox", check=True)

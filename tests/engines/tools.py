@@ -96,8 +96,8 @@ def run_on_both(engines, *words):
 
 
 def readme(file, pyrun=PYRUN):
-    """Return what README.md says that `file` of /etc must hold, with `pyrun` as the path of the runtime."""
-    after = (REPOSITORY / "README.md").read_text().partition(f"`/etc/{file}`")[2]
+    """Return what doc/engines.md says that `file` of /etc must hold, with `pyrun` as the path of the runtime."""
+    after = (REPOSITORY / "doc/engines.md").read_text().partition(f"`/etc/{file}`")[2]
     block = re.search(r"\n\n((?:    .*\n)+)", after)
     return block[1].replace("/usr/local/bin/pyrun", str(pyrun))
 

@@ -91,7 +91,7 @@ def test_a_landlock_rule_for_what_the_image_lacks_is_an_error(container, bundle)
 def test_a_program_that_landlock_does_not_let_run_is_an_error_of_start(container, bundle):
     landlock(bundle, below(READING, "/etc"), handledAccessFS=READING)
 
-    assert container.run_fails("true") == "error: exec /bin/true: Permission denied"
+    assert container.run_fails("true") == "error: exec /bin/true: permission denied"
 
 
 @pytest.mark.skipif(not machine.lacks("core scheduling"), reason="this machine has core scheduling")

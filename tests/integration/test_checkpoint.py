@@ -11,17 +11,12 @@ from pathlib import Path
 
 import criu
 import pytest
-from harness import DescriptorSocket, wait_until
+from harness import V2_ROOT, DescriptorSocket, wait_until
 from test_terminal import Screen
 
 pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.only_pyrun("is not told where criu is")]
 
 COUNT = "i=0; exec 3>/count; while :; do i=$((i+1)); echo $i >&3; sleep 0.05; done"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def settled_hierarchies():
-    criu.await_hierarchies()
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +117,21 @@ def test_leave_running_lets_the_original_go_on(new_container, image):
 
 def reached(container):
     return int(container.call("exec", container.id, "cat", "/tmp/i").stdout or 0)
+
+
+@pytest.mark.needs("strace")
+def test_a_restore_that_cannot_join_a_cgroup_leaves_nothing(container, image):
+    container.sleeping()
+    checkpoint(container, image)
+    path = f"{V2_ROOT}/{container.id}/cgroup.procs"
+    container.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=openat:error=EAGAIN:when=1"]
+    bundle = ("--bundle", container.bundle.path)
+    message = container.fails("restore", "--detach", "--image-path", image, *bundle, container.id)
+    container.prefix = []
+
+    assert message == f"error: {path}: Resource temporarily unavailable"
+    assert container.cgroups() == []
+    assert not container.exists()
 
 
 @pytest.mark.needs("memory tracking")
@@ -276,11 +286,11 @@ def test_the_exit_status_of_a_restored_container_can_be_waited_for(container, bu
     [
         (["--manage-cgroups-mode", "hard"], 'invalid manage-cgroups-mode "hard": soft, full, strict or ignore'),
         (["--empty-ns", "uts"], 'invalid empty-ns "uts": criu can leave out what is in network namespaces only'),
-        (["--status-fd", "99"], "invalid --status-fd argument 99: is no open descriptor"),
-        (["--status-fd", "x"], "invalid --status-fd argument x: is no open descriptor"),
+        (["--status-fd", "99"], "invalid --status-fd argument 99: is not an open descriptor"),
+        (["--status-fd", "x"], "invalid --status-fd argument x: is not an open descriptor"),
         (["--page-server", "1234"], 'invalid page-server "1234": ADDRESS:PORT'),
         (["--page-server", "localhost:0"], 'invalid page-server "localhost:0": ADDRESS:PORT'),
-        (["--lazy-pages"], "--lazy-pages needs --page-server ADDRESS:PORT, where they are asked for"),
+        (["--lazy-pages"], "--lazy-pages needs --page-server ADDRESS:PORT, at which they are served"),
         (["--parent-path", "/abs"], "--parent-path /abs: must be relative to --image-path, so that both can be moved"),
         (["--parent-path", "../no"], "invalid --parent-path: {}/no is not a directory"),
     ],
@@ -319,7 +329,7 @@ def test_what_an_image_could_not_bring_back_is_refused(new_container, image, tmp
 
     assert messages[0].endswith("it has mounts of `pyrun mount`, which no config.json tells of: pyrun umount /tmp")
     assert messages[1].endswith(
-        f"its root is not {overlaid.bundle.rootfs}: the layer of --overlay is no part of an image"
+        f"its root is not {overlaid.bundle.rootfs}: the layer of --overlay is not part of an image"
     )
     assert messages[2].endswith("is in memory only (--init): criu does not restore that")
     assert not image.exists()

@@ -114,9 +114,9 @@ def test_an_unknown_shell_is_refused_with_those_that_there_are(container):
 
 
 def test_the_scripts_know_every_verb():
-    from pyrun.cli import VERBS
     from pyrun.commands.completion import program
     from pyrun.completion import bash, fish, zsh
+    from pyrun.options import VERBS
 
     for shell in (bash, zsh, fish):
         assert all(verb in shell.script(program()) for verb in VERBS), shell

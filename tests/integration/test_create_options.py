@@ -1,5 +1,6 @@
 """The options of create and run that change how a container is made: --no-pivot, --no-new-keyring, --keep."""
 
+import json
 import os
 from pathlib import Path
 
@@ -63,3 +64,18 @@ def test_a_container_that_is_kept_is_stopped_with_all_that_it_had(container):
     assert container.status() == "stopped"
     assert container.cgroups()
     assert os.path.isdir(container.root / container.id)
+
+
+@pytest.mark.differs("runc", "an option of crun")
+@pytest.mark.parametrize("how", ["--config", "-f"])
+def test_another_file_can_be_the_config(container, bundle, tmp_path, how):
+    bundle.process["args"] = ["echo", "from the other file"]
+    (tmp_path / "other.json").write_text(json.dumps(bundle.config))
+    bundle.process["args"] = ["false"]
+
+    assert container.run(options=[how, "other.json"], cwd=tmp_path) == "from the other file\n"
+
+
+@pytest.mark.only_pyrun("the wording is ours")
+def test_another_config_that_is_missing_is_named(container, tmp_path):
+    assert "/nowhere/x.json: No such file" in container.run_fails("true", options=["--config", "/nowhere/x.json"])

@@ -46,6 +46,16 @@ def test_no_more_descriptors_are_passed_on_than_were_asked_for(container, bundle
     assert given(run(container, "--preserve-fds", "1")).stdout.split() == ["0", "1", "2", "3"]
 
 
+@pytest.mark.only_pyrun("runc hangs with so few")
+@pytest.mark.parametrize("options", [[], ["--tty"]])
+def test_exec_works_with_as_few_descriptors_as_run(container, options):
+    container.prefix = ["prlimit", "--nofile=24"]
+    container.run("true")
+    container.sleeping()
+
+    container.exec("true", options=options)
+
+
 @pytest.mark.differs("crun", "1.8 does not look at LISTEN_PID")
 def test_listen_fds_that_are_meant_for_another_process_are_not_passed_on(container, bundle, given):
     bundle.process["args"] = ["sh", "-c", "ls /proc/$$/fd; echo $LISTEN_FDS"]
@@ -102,6 +112,15 @@ def received_pid(pidfd_socket):
         pid = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
     os.close(pidfd)
     return pid
+
+
+@pytest.mark.differs("runc", "it knows no annotation of crun's")
+@pytest.mark.proves("annotations: run.oci.pidfd_receiver")
+def test_a_pidfd_of_the_init_is_sent_where_an_annotation_of_crun_says(container, bundle, pidfd_socket):
+    bundle.config["annotations"] = {"run.oci.pidfd_receiver": str(pidfd_socket.path)}
+    container.create()
+
+    assert received_pid(pidfd_socket) == container.pid()
 
 
 @pytest.mark.only_pyrun("runc before 1.2 and crun have no --pidfd-socket")

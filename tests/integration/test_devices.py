@@ -1,7 +1,9 @@
 """linux.devices and the devices that every container has, seen from inside and, below /proc/PID/root, from the host."""
 
 import os
+import shlex
 import stat
+import subprocess
 
 import pytest
 from harness import TIMEOUT
@@ -109,3 +111,62 @@ def test_dev_of_the_host_gets_no_new_devices(container, bundle):
     container.run("true", timeout=TIMEOUT)
 
     assert sorted(os.listdir("/dev")) == before
+
+
+DEFAULT_OVER_IT = [("runc", "it binds the default device over it"), ("crun", "it binds the default device over it")]
+
+
+@pytest.mark.parametrize("name", ["random", "null"])
+@pytest.mark.parametrize(
+    "user_namespace", [False, pytest.param(True, marks=[pytest.mark.differs(*one) for one in DEFAULT_OVER_IT])]
+)
+def test_a_device_that_is_bound_over_a_default_one_stays(container, bundle, name, user_namespace):
+    if user_namespace:
+        bundle.user_namespace()
+    bundle.mount(f"/dev/{name}", "bind", "/dev/urandom")
+
+    assert container.look(f"stat -c %t:%T /dev/{name}") == "1:9"
+    assert os.stat(f"/proc/{container.pid()}/root/dev/{name}").st_rdev == os.makedev(1, 9)
+
+
+def test_a_file_that_is_bound_over_a_default_device_or_link_stays(container, bundle, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name in ("zero", "stdin", "fd", "core"):
+        bundle.mount(f"/dev/{name}", "bind", tmp_path / "file")
+
+    assert container.sh("cat /dev/zero /dev/stdin /dev/fd /dev/core") == "mine" * 4
+
+
+@pytest.mark.only_pyrun("runc 1.1 fails, crun 1.8 covers it")
+def test_what_is_bound_over_ptmx_and_over_a_device_of_the_config_stays(container, bundle, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    bundle.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3}]
+    for name in ("ptmx", "mine"):
+        bundle.mount(f"/dev/{name}", "bind", tmp_path / "file")
+
+    assert container.sh("cat /dev/ptmx /dev/mine") == "mine" * 2
+
+
+@pytest.mark.only_pyrun("runc and crun bind the terminal over it")
+def test_what_is_bound_over_the_console_stays(container, bundle, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    bundle.mount("/dev/console", "bind", tmp_path / "file")
+    bundle.process["terminal"] = True
+    bundle.process["args"] = ["sh", "-c", "cat /dev/console; tty"]
+    bundle.save()
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    result = subprocess.run(["script", "-qec", shlex.join(command), "/dev/null"], capture_output=True, timeout=TIMEOUT)
+
+    assert result.stdout.split() == [b"mine/dev/pts/0"]
+
+
+@pytest.mark.only_pyrun("has no explain")
+def test_explain_does_not_list_a_device_that_is_not_made(container, bundle):
+    bundle.mount("/dev/random", "bind", "/dev/urandom")
+    bundle.mount("/dev/stdin", "bind", "/dev/null")
+    bundle.save()
+    told = container.works("explain", "--bundle", bundle.path).split("make devices")[1].split("\n\n")[0]
+
+    assert "/dev/urandom c" in told
+    assert "/dev/random" not in told
+    assert "/dev/stdin" not in told

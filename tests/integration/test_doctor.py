@@ -98,7 +98,7 @@ def test_a_user_without_privileges_is_told_what_that_needs(runtime, tmp_path):
     copy.write_bytes(runtime.read_bytes())
     copy.chmod(0o755)
     for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+        parent.chmod(parent.stat().st_mode | 0o055)
     _, found = ask(copy, prefix)
 
     assert found["user"]["state"] == "limited"

@@ -167,3 +167,57 @@ def test_start_tells_why_in_a_user_namespace(container):
     script(b"#!/bin/nothing")(program)
 
     assert container.fails("start", container.id).endswith("its interpreter '/bin/nothing' is missing")
+
+
+def test_start_tells_why_of_a_program_with_a_long_path(container, bundle):
+    path = f"/{'a-directory-with-a-long-name/' * 8}program"
+    program = bundle.rootfs / path[1:]
+    program.parent.mkdir(parents=True)
+    script(b"#!/bin/sh")(program)
+    bundle.process["args"] = [path]
+    container.create()
+    script(b"#!/bin/sh2")(program)
+
+    sentence = f"error: exec {path}: no such file or directory: its interpreter '/bin/sh2' is missing"
+    assert container.fails("start", container.id) == sentence
+
+
+STEERING = b"\x1b[31m\r\x9b8m\xc2\x9bred"
+
+
+def with_loader(name):
+    """Return what makes a dynamic program whose ELF interpreter begins with `name`."""
+
+    def write(path):
+        dynamic(path)
+        data = path.read_bytes()
+        for loader in LOADERS:
+            data = data.replace(loader + b"\0", name[: len(loader)].ljust(len(loader), b"x") + b"\0")
+        path.write_bytes(data)
+
+    return write
+
+
+@pytest.mark.parametrize("options", [[], ["--log", "{log}"], ["--log", "{log}", "--log-format", "json"]])
+@pytest.mark.parametrize("make", [with_loader(b"/" + STEERING), script(b"#!/bin/" + STEERING)], ids=["ELF", "script"])
+def test_the_name_of_an_interpreter_does_not_steer_the_terminal(container, bundle, tmp_path, make, options):
+    container.global_options = [option.format(log=tmp_path / "log") for option in options]
+    make(bundle.rootfs / "bin/program")
+    result = container.call("run", "--bundle", bundle.path, container.id)
+    bundle.process["args"] = ["/bin/program"]
+    result = container.call("run", "--bundle", bundle.path, container.id)
+    log = (tmp_path / "log").read_text() if options else ""
+
+    assert "is missing" in result.stderr
+    assert (result.stderr + log).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("verb", ["run", "explain", "validate"])
+def test_names_of_the_config_do_not_steer_the_terminal(container, bundle, verb):
+    bundle.process["args"] = ["/bin/\x1b[31mred"]
+    bundle.process["cwd"] = "relative\x1b[31m" if verb == "validate" else "/"
+    id_ = [container.id] if verb == "run" else []
+    result = container.call(verb, "--bundle", bundle.path, *id_)
+
+    assert "[31m" in result.stdout + result.stderr
+    assert (result.stdout + result.stderr).replace("\n", "").isprintable()

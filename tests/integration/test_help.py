@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from harness import TIMEOUT
 
-from pyrun.cli import VERBS
 from pyrun.commands.help import TEXTS
+from pyrun.options import VERBS
 
 pytestmark = pytest.mark.only_pyrun("has other help")
 
@@ -52,7 +52,7 @@ def test_the_example_of_a_verb_works_when_pasted(shell, verb):
 def test_help_shows_usage_options_and_example(container, ask):
     text = container.works(*ask)
 
-    assert text.startswith("pyrun run [options] [ID] [-- CMD...]\n")
+    assert text.startswith("Usage: pyrun run [options] [ID] [-- CMD...]\n")
     assert "  -d, --detach " in text
     assert text.endswith("    pyrun run --overlay -- echo hello\n")
 
@@ -60,12 +60,15 @@ def test_help_shows_usage_options_and_example(container, ask):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["strat", "x"], "\"strat\" is no command of pyrun: did you mean 'start'?"),
-        (["help", "stat"], "\"stat\" is no command of pyrun: did you mean 'state'?"),
-        (["frobnicate"], '"frobnicate" is no command of pyrun: see pyrun --help'),
+        (["strat", "x"], "\"strat\" is not a command of pyrun: did you mean 'start'?"),
+        (["help", "stat"], "\"stat\" is not a command of pyrun: did you mean 'state'?"),
+        (["frobnicate"], '"frobnicate" is not a command of pyrun: see pyrun --help'),
         (["run", "--detatch"], "flag provided but not defined: -detatch: did you mean '--detach'?"),
         (["--rot=/x", "list"], "flag provided but not defined: -rot: did you mean '--root'?"),
         (["list", "--zzz"], "flag provided but not defined: -zzz"),
+        (["list", "--format", "jsn"], "invalid format option \"jsn\": table or json: did you mean 'json'?"),
+        (["--log-format=tex", "list"], "invalid log-format \"tex\": text or json: did you mean 'text'?"),
+        (["list", "--root", "/x"], "flag provided but not defined: -root: it stands before the command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

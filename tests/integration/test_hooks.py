@@ -163,6 +163,20 @@ def test_a_hook_that_fails_at_the_start_stops_the_container(container, bundle, k
     assert container.status() == "stopped"
 
 
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 go on")
+@pytest.mark.parametrize("verb", ["start", "run", "run --detach"])
+def test_a_poststart_hook_that_fails_is_named_where_the_program_has_ended_too(container, bundle, verb):
+    bundle.config["hooks"] = {"poststart": [hook("sleep 1; exit 3")]}
+    bundle.process["args"] = ["true"]
+    if verb == "start":
+        message = container.create().fails("start", container.id)
+    else:
+        _, *options = verb.split()
+        message = container.run_fails(options=options)
+
+    assert "error running poststart hook #0" in message
+
+
 def test_the_program_does_not_run_where_a_hook_before_it_fails(container, bundle):
     bundle.config["hooks"] = {"startContainer": [hook("exit 3")]}
     bundle.process["args"] = ["touch", "/tmp/ran"]
@@ -220,6 +234,45 @@ def test_a_hook_of_start_that_takes_too_long_is_killed_and_stops_the_container(c
     assert 1 <= time.monotonic() - begin < 15
     container.wait_until("stopped")
     assert processes_of(container) == []
+
+
+@pytest.mark.only_pyrun("runc 1.1 takes a long one for a negative one, crun 1.8 refuses it")
+@kinds(of=KINDS)
+@pytest.mark.parametrize("timeout", [2_147_483, 2_147_484, 10**10, 2**63 - 1])
+def test_a_hook_may_take_as_long_as_any_number_says(container, bundle, tmp_path, kind, timeout):
+    bundle.config["hooks"] = {kind: [hook("cat >/dev/null; exit 0", timeout=timeout)]}
+
+    assert container.run("echo", "ran") == "ran\n"
+
+
+@kinds(of=KINDS)
+def test_a_hook_may_have_an_empty_name(container, bundle, directory, kind):
+    inside, outside = directory(kind)
+    (outside / "program").write_text(f'#!/bin/sh\ncat >/dev/null; echo "$1" > {inside}/told\n')
+    (outside / "program").chmod(0o755)
+    bundle.config["hooks"] = {kind: [{"path": f"{inside}/program", "args": ["", "argument"]}]}
+    container.run("true")
+
+    assert (outside / "told").read_text() == "argument\n"
+
+
+@pytest.mark.only_pyrun("the warning is pyrun's own")
+@pytest.mark.parametrize("what", ["missing", "too long", "no program", "a directory"])
+def test_a_poststop_hook_that_cannot_run_keeps_nothing_from_being_deleted(container, bundle, tmp_path, what):
+    bad = {
+        "missing": {"path": "/nonexistent/hook"},
+        "too long": {"path": "/bin/true", "args": ["true", "x" * (1 << 20)]},
+        "no program": {"path": "/etc/passwd"},
+        "a directory": {"path": "/tmp"},
+    }[what]
+    bundle.config["hooks"] = {"poststop": [bad, hook(f"echo second > {tmp_path}/log")]}
+    container.sleeping()
+    result = container.call("delete", "--force", container.id)
+
+    assert result.returncode == 0
+    assert "warning: error running poststop hook #0" in result.stderr
+    assert (tmp_path / "log").read_text() == "second\n"
+    assert not container.exists()
 
 
 def test_a_missing_hook_is_an_error(container, bundle):
@@ -315,7 +368,7 @@ def test_a_poststop_hook_that_takes_too_long_is_killed_and_keeps_nothing(contain
     assert (tmp_path / "second").exists()
 
 
-@kinds(of=IN_RUNTIME, differs=[("createContainer", "runc", "1.1 gives it none")])
+@kinds(of=("prestart", "createRuntime", "poststart", "poststop"))
 def test_a_hook_without_an_environment_has_the_runtimes(container, bundle, tmp_path, kind):
     bundle.config["hooks"] = {kind: [hook(f"cat >/dev/null; echo $OF_THE_CALLER > {tmp_path}/env")]}
     container.run("true", env={**os.environ, "OF_THE_CALLER": "here"})
@@ -323,14 +376,105 @@ def test_a_hook_without_an_environment_has_the_runtimes(container, bundle, tmp_p
     assert (tmp_path / "env").read_text() == "here\n"
 
 
-def test_a_hook_in_the_container_without_an_environment_has_the_programs(container, bundle):
-    bundle.process["env"] = ["PATH=/bin", "OF_THE_PROGRAM=here", "HOME=/home"]
-    bundle.config["hooks"] = {"startContainer": [hook("cat >/dev/null; env > /tmp/env")]}
+@kinds(of=("createContainer", "startContainer"), differs=[("createContainer", "crun", "1.8 gives it the runtime's")])
+def test_a_hook_in_the_container_without_an_environment_has_the_programs(container, bundle, directory, kind):
+    inside, outside = directory(kind)
+    bundle.process["env"] = ["PATH=/bin:/usr/bin", "OF_THE_PROGRAM=here", "HOME=/home"]
+    bundle.config["hooks"] = {kind: [hook(f"cat >/dev/null; env > {inside}/env")]}
     container.run("true", env={**os.environ, "OF_THE_CALLER": "here"})
 
-    told = (bundle.rootfs / "tmp/env").read_text().splitlines()
+    told = (outside / "env").read_text().splitlines()
     assert {"OF_THE_PROGRAM=here", "HOME=/home"} <= set(told)
     assert "OF_THE_CALLER=here" not in told
+
+
+def test_a_start_container_hook_without_an_environment_has_the_home_of_the_program(container, bundle):
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0::/of-root:/bin/sh\n")
+    bundle.process["env"] = ["PATH=/bin"]
+    bundle.config["hooks"] = {"startContainer": [hook("cat >/dev/null; echo $HOME > /tmp/home")]}
+    container.run("true")
+
+    assert (bundle.rootfs / "tmp/home").read_text() == "/of-root\n"
+
+
+@kinds(differs=[(kind, "crun", "1.8 hands on all of them") for kind in KINDS])
+def test_a_hook_has_one_entry_for_each_name_the_last(container, bundle, directory, kind):
+    inside, outside = directory(kind)
+    # Opened by the shell itself, and not by a child of it.
+    script = f"cat >/dev/null; exec 3</proc/self/environ; tr '\\0' '\\n' <&3 | grep ^NAME= > {inside}/env"
+    env = ["PATH=/bin:/usr/bin", "NAME=first", "NAME=last"]
+    bundle.config["hooks"] = {kind: [hook(script, env=env)]}
+    container.run("true")
+
+    assert (outside / "env").read_text() == "NAME=last\n"
+
+
+def where_it_is(container, bundle, tmp_path, directory, kind):
+    """Let a hook of `kind` tell its working directory; create and start the container from directories of their own."""
+    inside, outside = directory(kind)
+    bundle.config["hooks"] = {kind: [hook(f"cat >/dev/null; pwd -P > {inside}/cwd; umask >> {inside}/cwd")]}
+    bundle.process["cwd"] = "/tmp"
+    for name in ("create", "start", "delete"):
+        (tmp_path / name).mkdir()
+    container.create(cwd=tmp_path / "create", umask=0o027)
+    container.works("start", container.id, cwd=tmp_path / "start", umask=0o027)
+    container.wait_until("stopped")
+    container.works("delete", container.id, cwd=tmp_path / "delete", umask=0o027)
+    cwd, umask = (outside / "cwd").read_text().split()
+    assert umask == "0027" or kind == "startContainer"
+    return cwd
+
+
+@kinds(of=("prestart", "createRuntime", "poststart"))
+def test_a_hook_of_the_runtime_is_in_the_bundle(container, bundle, tmp_path, directory, kind):
+    assert where_it_is(container, bundle, tmp_path, directory, kind) == str(bundle.path)
+
+
+@kinds(of=("createContainer",), differs=[("createContainer", "crun", "of 1.8 it is the bundle")])
+def test_a_create_container_hook_is_in_the_root_file_system(container, bundle, tmp_path, directory, kind):
+    assert where_it_is(container, bundle, tmp_path, directory, kind) == str(bundle.rootfs)
+
+
+@kinds(of=("startContainer",))
+def test_a_start_container_hook_is_where_the_program_will_be(container, bundle, tmp_path, directory, kind):
+    assert where_it_is(container, bundle, tmp_path, directory, kind) == "/tmp"
+
+
+@kinds(of=("poststop",), differs=[("poststop", "crun", "of 1.8 it is the bundle")])
+def test_a_poststop_hook_is_where_the_caller_of_delete_is(container, bundle, tmp_path, directory, kind):
+    assert where_it_is(container, bundle, tmp_path, directory, kind) == str(tmp_path / "delete")
+
+
+@kinds(differs=[("createContainer", "runc", "1.1 leaves it its own")])
+def test_a_hook_has_its_standard_streams_and_no_other_descriptor(container, bundle, directory, kind):
+    inside, outside = directory(kind)
+    script = f"cat >/dev/null; ls /proc/self/fd > {inside}/descriptors"
+    bundle.config["hooks"] = {kind: [{"path": "/bin/busybox", "args": ["sh", "-c", script]}]}
+    open_file = os.open("/dev/null", os.O_RDONLY)
+    container.run("true", pass_fds=[open_file])
+    os.close(open_file)
+
+    # The fourth is that of the listing itself.
+    assert (outside / "descriptors").read_text().split() == ["0", "1", "2", "3"]
+
+
+CONFINED = "^(Seccomp|NoNewPrivs|Cap...|Uid|Groups):|Max open files"
+
+
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+def test_a_start_container_hook_is_confined_as_the_program_is(container, bundle, no_new_privileges):
+    look = f"cat /proc/self/status /proc/self/limits | grep -E '{CONFINED}'"
+    rule = {"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    bundle.process["noNewPrivileges"] = no_new_privileges
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 100}]
+    script = f"cat >/dev/null; {look} > /tmp/told; chmod 700 /tmp/told 2>> /tmp/told; true"
+    bundle.config["hooks"] = {"startContainer": [hook(script)]}
+    own = container.sh(f"{look}; chmod 700 /tmp/told 2>&1; true")
+
+    assert "Seccomp:\t2" in own
+    assert "Operation not permitted" in own
+    assert (bundle.rootfs / "tmp/told").read_text().rstrip("\n") == own
 
 
 def test_a_hook_has_its_arguments_the_first_as_its_name(container, bundle, tmp_path):

@@ -133,3 +133,35 @@ def test_a_file_system_that_cannot_be_mapped_is_refused_by_name(container, bundl
 
     reason = container.run_fails("true")
     assert '"/proc/sys"' in reason and "cannot map its ids" in reason
+
+
+@newer
+def test_mappings_may_stand_in_crun_s_option(container, bundle, source):
+    """FIRST-SEEN-SIZE, several with a "#" between them."""
+    bundle.mount("/data", "bind", source, "idmap=uids=0-1000-1#7-2000-3;gids=0-5-1#8-6-1")
+
+    assert owners(container) == {"of-root": "1000:5", "of-seven": "2000:6"}
+
+
+@newer
+def test_mappings_of_crun_s_option_may_be_relative_to_the_container(container, bundle, source):
+    bundle.user_namespace()
+    bundle.mount("/data", "bind", source, "idmap=uids=@0-3-1#@7-4-1;gids=@0-5-1#@8-6-1")
+
+    assert owners(container) == {"of-root": "3:5", "of-seven": "4:6"}
+
+
+@pytest.mark.only_pyrun("the wording")
+@pytest.mark.parametrize("option", ["idmap=uids=0-1-1", "idmap=uids=x-1-1;gids=0-0-1", "idmap=uids=0-1;gids=0-0-1"])
+def test_another_form_of_the_option_is_refused(container, bundle, source, option):
+    bundle.mount("/data", "bind", source, option)
+
+    assert 'idmap takes "uids=' in container.run_fails("true")
+
+
+@pytest.mark.only_pyrun("the wording")
+def test_an_id_that_the_container_does_not_have_is_refused(container, bundle, source):
+    bundle.user_namespace()
+    bundle.mount("/data", "bind", source, "idmap=uids=@0-70000-1;gids=@0-0-1")
+
+    assert "does not map the id 70000" in container.run_fails("true")

@@ -169,7 +169,7 @@ def test_a_program_that_has_gone_is_told_by_start(container, bundle):
     (bundle.rootfs / "bin/program").unlink()
 
     message = container.fails("start", container.id)
-    assert message.startswith("error: exec /bin/program: No such file or directory")
+    assert message.startswith("error: exec /bin/program: no such file or directory")
     container.wait_until("stopped")
 
 
@@ -181,7 +181,7 @@ def test_where_no_memfd_may_be_executed_it_is_refused(container, bundle):
 
     assert result.returncode == 1
     assert result.stderr == (
-        "error: --init: its program cannot be executed here: this machine is another, or vm.memfd_noexec is 2\n"
+        "error: --init: pyrun has no reaper for this machine type, or the sysctl vm.memfd_noexec is 2\n"
     )
     assert not container.exists()
 

@@ -167,7 +167,7 @@ def test_a_profile_does_not_depend_on_the_containers_own_proc(new_container, how
 
 @apparmor
 @pytest.mark.needs("/proc/sys/vm/memfd_noexec")
-def test_python_writes_the_profile_where_it_stands_for_the_last_mile(container, bundle):
+def test_python_writes_the_profile_if_it_replaces_the_stub(container, bundle):
     bundle.process["apparmorProfile"] = "pyrun-test"
     bundle.process["args"] = ["cat", "/proc/self/attr/current"]
     bundle.save()

@@ -135,6 +135,68 @@ def test_kill_of_a_created_container_works(container):
     container.wait_until("stopped")
 
 
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
+@pytest.mark.differs("crun", "1.8 waits as a program in C, which these do not end as pid 1")
+def test_what_ends_a_program_of_go_ends_a_created_container(container, name):
+    container.create().works("kill", container.id, name)
+
+    container.wait_until("stopped")
+
+
+def test_what_does_not_end_it_leaves_a_created_container_waiting(container):
+    container.create().works("kill", container.id, "USR1")
+
+    assert container.status() == "created"
+    container.start()
+
+
+@pytest.mark.differs("crun", "the wording is its own")
+def test_signal_0_asks_whether_the_init_lives(container):
+    container.sleeping().works("kill", container.id, "0")
+    running = container.status()
+    container.works("kill", container.id, "KILL")
+    container.wait_until("stopped")
+
+    assert running == "running"
+    assert "not running" in container.fails("kill", container.id, "0")
+
+
+@pytest.mark.differs("runc", "1.1 knows no names of real-time signals with a number")
+@pytest.mark.parametrize(
+    ("name", "number"), [("RTMIN", 34), ("RTMIN+3", 37), ("SIGRTMIN+3", 37), ("RTMAX-2", 62), ("SIGRTMAX", 64)]
+)
+def test_kill_knows_real_time_signals_by_name(container, bundle, name, number):
+    trap = f"trap 'echo got {number}; exit' {number}"
+    bundle.process["args"] = ["sh", "-c", f"{trap}; echo ready; while :; do sleep 0.05; done"]
+    container.run_detached()
+    wait_until(lambda: "ready" in container.output(), "the trap is set")
+    container.works("kill", container.id, name)
+    container.wait_until("stopped")
+
+    assert container.output() == f"ready\ngot {number}\n"
+
+
+@pytest.mark.only_pyrun("crun 1.8 sends nothing, and says nothing")
+@pytest.mark.parametrize("name", ["RTMIN+31", "RTMAX-65", "RTMIN-1", "RTMIN+", "65", "RTMIN+3x", "SIG_IGN"])
+def test_kill_knows_no_signals_that_there_are_not(container, name):
+    assert "signal" in container.sleeping().fails("kill", container.id, name)
+
+
+@pytest.mark.differs("crun", "1.8 says that it is not running")
+@pytest.mark.differs("runc", "1.1 says that it is not running")
+def test_kill_ends_what_the_init_of_a_shared_pid_namespace_has_left(container, bundle):
+    bundle.without_namespace("pid")
+    bundle.process["args"] = ["sh", "-c", "sleep 1000 & echo $!"]
+    container.run_detached().wait_until("stopped")
+    other = int(container.output())
+    before = is_alive(other)
+    container.works("kill", container.id, "KILL")
+
+    assert before
+    wait_until(lambda: not is_alive(other), "the other process is dead")
+    assert "not running" in container.fails("kill", container.id, "KILL")
+
+
 def test_kill_all_reaches_every_process_of_a_container_without_a_pid_namespace(container, bundle):
     bundle.without_namespace("pid")
     bundle.process["args"] = ["sh", "-c", "sleep 1000 & echo $!; exec sleep 1000"]
@@ -379,6 +441,30 @@ def test_a_paused_container_is_killed_by_delete_force(container):
 
 
 @pytest.mark.differs("crun", "1.8 says nothing")
+@pytest.mark.differs("crun", "1.8 starts it, and waits until it is resumed")
+def test_a_created_container_that_is_paused_does_not_start(container):
+    container.create().works("pause", container.id)
+    message = container.fails("start", container.id)
+    paused = container.status()
+    container.works("resume", container.id)
+
+    assert "cannot start a container in the paused state" in message
+    assert (paused, container.status()) == ("paused", "created")
+    container.start()
+
+
+@pytest.mark.only_pyrun("runc 1.1 and crun 1.8 do not thaw what the container has frozen")
+@pytest.mark.skipif(not os.path.isdir("/sys/fs/cgroup/freezer"), reason="cgroup v1's freezer alone keeps from dying")
+def test_what_the_container_has_frozen_itself_is_killed_by_delete_force(container):
+    nested = container.sleeping().cgroup("freezer") / "nested"
+    nested.mkdir()
+    (nested / "cgroup.procs").write_text(str(container.pid()))
+    (nested / "freezer.state").write_text("FROZEN")
+    container.delete("--force")
+
+    assert not is_alive(container.pid())
+
+
 def test_resume_of_what_is_not_paused_is_refused(container):
     assert "not paused" in container.sleeping().fails("resume", container.id)
 

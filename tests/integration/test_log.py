@@ -157,6 +157,54 @@ def test_a_failure_without_a_log_names_its_level(container):
     assert container.fails("state", container.id) == f"error: container does not exist: {container.id}"
 
 
+@pytest.fixture
+def full_log(tmp_path):
+    """A log on a disk without room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4096", "none", disk], check=True)
+    (disk / "log").write_bytes(b"x" * 4096)
+    yield disk / "log"
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("where", ["a full disk", "/dev/full"])
+def test_a_log_without_room_costs_the_log_alone(container, full_log, where):
+    log = "/dev/full" if where == "/dev/full" else full_log
+    container.global_options = ["--log", log]
+    result = container.call("state", container.id)
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"warning: --log {log}: No space left on device",
+        f"error: container does not exist: {container.id}",
+    ]
+
+
+def test_a_warning_that_cannot_be_logged_costs_no_container(container, bundle):
+    bundle.process["capabilities"]["bounding"].append("CAP_OF_THE_FUTURE")
+    bundle.process["args"] = ["sleep", "1000"]
+    container.global_options = ["--log", "/dev/full", "--debug"]
+    container.run_detached()
+
+    container.global_options = []
+    assert container.status() == "running"
+    assert container.output().count("--log /dev/full: No space left on device") >= 1
+    assert "CAP_OF_THE_FUTURE" in container.output()
+
+
+@pytest.mark.parametrize("closed", [(), (0,), (0, 1, 2)], ids=["open streams", "closed input", "closed streams"])
+def test_a_host_without_dev_null_is_told_what_it_lacks(container, closed):
+    script = 'mount -t tmpfs none /dev && exec "$@"'
+    container.prefix = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    close = " ".join(f"{fd}<&-" for fd in closed)
+    container.prefix += ["sh", "-c", f'exec "$@" {close}', "sh"]
+    result = container.call("run", "--bundle", container.bundle.path, container.id)
+
+    assert result.returncode == 1  # with all streams open it is what masks are bound from
+    assert result.stderr == ("" if 2 in closed else "error: /dev/null: No such file or directory\n")
+
+
 def test_a_full_standard_error_changes_nothing(container, log, logged):
     with open("/dev/full", "w") as full:
         command = [container.runtime, "--root", container.root, "--log", log, "state", container.id]

@@ -6,12 +6,12 @@ import subprocess
 import pytest
 from harness import REPOSITORY
 
-from pyrun.cli import GLOBAL, VERBS
+from pyrun.options import GLOBAL, VERBS
 
 pytestmark = pytest.mark.only_pyrun("has other man pages")
 
 
-@pytest.fixture(scope="module", params=["pyrun", "pyfetch"])
+@pytest.fixture(scope="module", params=["pyrun", "pyfetch", "pyrund"])
 def page(request):
     return REPOSITORY / f"dist/{request.param}.1"
 

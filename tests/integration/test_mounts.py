@@ -207,7 +207,6 @@ def option(name, *more, differs=(), **words):
 
 
 NO_SYMFOLLOW = [("crun", "1.8 does not know it")]
-CLOCK = [("runc", "1.1 takes it for the kernel's default"), ("crun", "1.8 takes it for the kernel's default")]
 REFUSED = [("runc", "1.1 refuses it")]
 TAKEN_BACK = [("crun", "1.8 takes no earlier option back")]
 ADDED = [("runc", "1.1 adds to the clock that came before"), ("crun", "1.8 adds to the clock that came before")]
@@ -229,7 +228,7 @@ NO_PROPAGATION = [("crun", "1.8 leaves the propagation as it is")]
         option("noatime", "strictatime", {"noatime"}, {"relatime"}, differs=ADDED),
         option("atime", "noatime", {"relatime"}, {"noatime"}, differs=TAKEN_BACK),
         option("relatime", "noatime", {"relatime"}, {"noatime"}, differs=ADDED),
-        option("norelatime", "relatime", set(), {"relatime", "noatime"}, differs=CLOCK),
+        option("norelatime", "noatime", {"noatime"}, {"relatime"}),
         option("strictatime", "relatime", set(), {"relatime", "noatime"}),
         option("nostrictatime", "strictatime", {"relatime"}, {"noatime"}, differs=TAKEN_BACK),
         option("nodiratime", "diratime", {"nodiratime"}, set()),
@@ -375,7 +374,7 @@ RECURSIVE = [
     option("rnoatime", "relatime", {"noatime"}, {"relatime"}, differs=RECURSIVE_CLOCK),
     option("ratime", "noatime", {"relatime"}, {"noatime"}, differs=REFUSED + RECURSIVE_CLOCK),
     option("rrelatime", "noatime", {"relatime"}, {"noatime"}, differs=RECURSIVE_CLOCK),
-    option("rnorelatime", "relatime", set(), {"noatime", "relatime"}, differs=CLOCK),
+    option("rnorelatime", "relatime", {"relatime"}, {"noatime"}),
     option("rstrictatime", "relatime", set(), {"noatime", "relatime"}, differs=RECURSIVE_CLOCK),
     option("rnostrictatime", "strictatime", {"relatime"}, {"noatime"}, differs=REFUSED + RECURSIVE_CLOCK),
     option("rnodiratime", "diratime", {"nodiratime"}, set(), differs=RECURSIVE_CLOCK),
@@ -395,6 +394,17 @@ def test_a_recursive_option_reaches_what_is_below(container, bundle, source, mou
     for path in ("/mnt", "/mnt/sub"):
         assert shown <= mounts.attributes(path)
         assert not hidden & mounts.attributes(path)
+
+
+@pytest.mark.parametrize("option", ["rro", "rnosuid", "rnodev", "rnoexec"])
+def test_a_recursive_option_holds_beside_one_that_is_not(container, bundle, source, mounted, option):
+    mounted("size=64k", "sub")
+    beside = "nodev" if option != "rnodev" else "nosuid"
+    bundle.mount("/mnt", "bind", source, "rbind", option, beside)
+    mounts = Mounts(container)
+
+    assert {option[1:], beside} <= mounts.attributes("/mnt")
+    assert option[1:] in mounts.attributes("/mnt/sub")
 
 
 @pytest.mark.differs(*TAKEN_BACK[0])
@@ -598,3 +608,164 @@ def test_a_tmpfs_begins_with_what_it_covers(container, bundle, options):
     written = container.call("exec", container.id, "sh", "-c", "echo changed >/data/file")
     assert (written.returncode == 0) == (options != ["ro"])
     assert (bundle.rootfs / "data/file").read_text() == "of the image"
+
+
+@pytest.mark.differs("crun", "1.8 keeps the clock alone")
+def test_a_bind_that_names_no_attribute_keeps_those_of_its_source(container, bundle, mounted):
+    bundle.mount(
+        "/mnt", "bind", mounted(",".join(RESTRICTED)), "rprivate", "defaults" if container.name == "pyrun" else "rbind"
+    )
+
+    assert Mounts(container).attributes("/mnt") >= RESTRICTED
+
+
+@pytest.mark.parametrize("remount", [False, True])
+def test_a_bind_that_names_an_attribute_has_no_others_but_the_clock_of_its_source(container, bundle, mounted, remount):
+    place = mounted("nosuid,nodev,noexec,noatime")
+    bundle.mount("/mnt", "bind", place, *(() if remount else ("ro",)))
+    if remount:
+        bundle.mount("/mnt", "bind", place, "remount", "ro")
+    attributes = Mounts(container).attributes("/mnt")
+
+    assert {"ro", "noatime"} <= attributes
+    assert not {"nosuid", "nodev", "noexec"} & attributes
+
+
+def test_a_clock_that_a_bind_names_takes_the_place_of_its_sources(container, bundle, mounted):
+    bundle.mount("/mnt", "bind", mounted("noatime"), "nosuid", "relatime")
+
+    assert {"nosuid", "relatime"} <= Mounts(container).attributes("/mnt")
+
+
+@pytest.mark.needs("namespace user")
+@pytest.mark.differs("runc", "1.1 fails")
+@pytest.mark.differs("crun", "1.8 opens it in the mount namespace of the host, where nothing is locked")
+def test_attributes_that_a_user_namespace_locks_are_kept(container, bundle, mounted):
+    bundle.user_namespace()
+    bundle.mount("/mnt", "bind", mounted("nosuid,nodev,noexec"), "ro")
+
+    assert {"ro", "nosuid", "nodev", "noexec"} <= Mounts(container).attributes("/mnt")
+
+
+@pytest.mark.needs("namespace user")
+@pytest.mark.only_pyrun("runc and crun keep it in silence")
+@pytest.mark.parametrize("option, held", [("exec", "noexec"), ("rexec", "noexec"), ("relatime", "noatime")])
+def test_an_attribute_that_a_user_namespace_locks_cannot_be_taken_back(container, bundle, mounted, option, held):
+    bundle.user_namespace()
+    bundle.mount("/mnt", "bind", mounted(held), option)
+    message = container.run_fails("true")
+
+    assert 'to rootfs at "/mnt"' in message
+    assert f"{option}: Operation not permitted: a user namespace locks what the host has mounted" in message
+
+
+@pytest.mark.parametrize("destination", ["/", "/tmp/..", "//"])
+def test_nothing_is_mounted_at_the_root(container, bundle, source, destination):
+    bundle.mount(destination, "bind", source)
+
+    assert "destination" in container.run_fails("true") or container.name != "pyrun"
+
+
+@pytest.mark.only_pyrun("the wording")
+def test_nothing_is_mounted_at_a_symlink_to_the_root(container, bundle, source):
+    (bundle.rootfs / "link").symlink_to("/")
+    bundle.mount("/link", "bind", source)
+
+    assert "root" in container.run_fails("ls")
+
+
+@pytest.mark.parametrize("user_namespace", [False, pytest.param(True, marks=pytest.mark.needs("namespace user"))])
+@pytest.mark.parametrize(
+    "destination, of_a_file",
+    [("/etc", True), ("/bin/busybox", False), ("/link", True)],
+    ids=["file", "directory", "link"],
+)
+def test_a_file_over_a_directory_and_a_directory_over_a_file_are_told(
+    container, bundle, source, destination, of_a_file, user_namespace
+):
+    """In words that docker looks for: it then asks whether a directory was to be mounted onto a file."""
+    (bundle.rootfs / "link").symlink_to("etc")
+    if user_namespace:
+        bundle.user_namespace()
+    bundle.mount(destination, "bind", source / "file" if of_a_file else source)
+
+    assert "not a directory" in container.run_fails("true").lower()
+
+
+def test_an_option_of_a_file_system_is_ignored_for_a_bind(container, bundle, source):
+    bundle.mount("/mnt", "bind", source, "mode=755", "size=1m")
+    bundle.process["args"] = ["cat", "/mnt/file"]
+    result = container.call("run", "--bundle", bundle.path, container.id)
+
+    assert result.stdout == "of the host"
+    if container.name == "pyrun":
+        ignored = 'config.json: mounts[3].options: a bind mount takes no option "mode=755", "size=1m": ignored'
+        assert ignored in result.stderr
+        assert f"warning: {ignored}" in container.works("validate", "--bundle", bundle.path)
+
+
+@pytest.mark.needs("namespace user")
+@pytest.mark.differs("runc", "1.1 fails")
+@pytest.mark.parametrize("cgroups", [False, True])
+def test_sysfs_is_the_hosts_with_a_user_namespace_and_the_hosts_network(container, bundle, cgroups):
+    bundle.user_namespace()
+    bundle.without_namespace("network")
+    bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
+    if cgroups and container.name == "pyrun":
+        bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
+    inside = container.look("ls /sys/class/net; echo -; ls /sys/fs/cgroup | head -1")
+
+    assert set(os.listdir("/sys/class/net")) == set(inside.partition("-")[0].split())
+    if container.name == "pyrun":
+        assert bool(inside.partition("-")[2].strip()) == cgroups
+        (line, *_) = [line for line in container.proc("mountinfo").splitlines() if " /sys " in line]
+        assert {"ro", "nosuid", "nodev", "noexec"} <= set(line.split()[5].split(","))
+
+
+@pytest.mark.proves("mounts[].options=dest-nofollow")
+@pytest.mark.only_pyrun("of crun newer than 1.8")
+def test_dest_nofollow_mounts_on_the_symlink_itself(container, bundle, source):
+    (bundle.rootfs / "link").symlink_to("etc/target")
+    (bundle.rootfs / "etc/target").write_text("of the image")
+    bundle.mount("/link", "bind", source / "file", "dest-nofollow")
+
+    assert container.sh("cat /link /etc/target") == "of the hostof the image"
+    assert os.readlink(bundle.rootfs / "link") == "etc/target"
+
+
+def test_a_destination_may_be_as_long_as_a_path(container, bundle):
+    destination = "/" + "a/" * 1900 + "b"
+    bundle.mount(destination, "tmpfs", "tmpfs")
+    container.sleeping()
+    mounted = container.proc("mountinfo")
+    container.delete("--force")
+    subprocess.run(["rm", "-r", bundle.rootfs / "a"], check=True)  # too deep for who removes the temporary files
+
+    assert f" {destination} " in mounted
+
+
+@pytest.mark.differs("runc", "1.1 leaves both out")
+@pytest.mark.differs("crun", "1.8 leaves both out")
+def test_a_cgroup_mount_takes_recursive_options_and_a_propagation(container, bundle):
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "rnosuid", "rro", "rshared")
+    mounts = Mounts(container)
+
+    for path in [path for path in mounts.paths() if path.startswith("/sys/fs/cgroup")]:
+        assert {"ro", "nosuid", "shared"} <= mounts.attributes(path)
+
+
+def test_a_tmpfs_begins_with_a_tree_of_any_depth(container, bundle):
+    depth = 900
+    subprocess.run(["mkdir", "-p", bundle.rootfs / "data" / "/".join("d" * depth)], check=True)
+    (bundle.rootfs / "data/d").chmod(0o750)
+    bundle.mount("/data", "tmpfs", "tmpfs", "tmpcopyup")
+    script = "cd /data; stat -c %a d; find . -type d | wc -l"
+
+    assert container.sh(script).split() == ["750", str(depth + 1)]
+    subprocess.run(["rm", "-r", bundle.rootfs / "data"], check=True)  # too deep for who removes the temporary files
+
+
+def test_an_empty_option_is_none(container, bundle):
+    bundle.mount("/tmp", "tmpfs", "tmpfs", "", "nosuid")
+
+    assert "nosuid" in container.sh("grep ' /tmp tmpfs ' /proc/mounts")

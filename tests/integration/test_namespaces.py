@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import TIMEOUT, wait_until
+from harness import TIMEOUT, mounts_below, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -83,11 +83,96 @@ def test_a_type_that_is_not_listed_stays_the_hosts(container, bundle, type_):
     assert identity(container.pid(), TYPES[type_]) == identity("self", TYPES[type_])
 
 
-@pytest.mark.only_pyrun("without a mount namespace its mounts would be the host's: refused")
-def test_no_mount_namespace_is_refused(container, bundle):
+def mounts_of_the_host():
+    """Return the lines of mountinfo, but for those that tests mount."""
+    with open("/proc/self/mountinfo") as file:
+        return [line for line in file if not line.split()[4].startswith("/tmp/")]
+
+
+@pytest.fixture
+def without_mount_namespace(container):
+    """A container whose mounts are made on the host, which is to be as it was before."""
+    container.bundle.without_namespace("mount")
+    container.bundle.mount("/tmp", "tmpfs", "tmpfs")
+    before = mounts_of_the_host()
+    yield container
+    container.call("delete", "--force", container.id)
+    assert mounts_of_the_host() == before
+
+
+ON_THE_HOST = "runc leaves its mounts on the host, and changes the host's propagation; crun fails"
+
+
+@pytest.mark.only_pyrun(ON_THE_HOST)
+@pytest.mark.parametrize("verb", ["run", "create"])
+def test_without_a_mount_namespace_it_is_the_hosts(without_mount_namespace, verb):
+    container = without_mount_namespace
+    script = "ls / /tmp; touch /tmp/x; readlink /proc/self/ns/mnt; test -c /dev/null && sleep 1000"
+    container.bundle.process["args"] = ["sh", "-c", script]
+    if verb == "run":
+        container.run_detached()
+    else:
+        container.create().start()
+    wait_until(lambda: "mnt:" in container.output(), "it has shown its namespace")
+
+    assert os.readlink("/proc/self/ns/mnt") in container.output()
+    assert "usr" not in container.output().split()
+    mounted = [path.removeprefix(str(container.bundle.rootfs)) for path in mounts_below(container.bundle.path)]
+    assert sorted(mounted) == ["", "/dev", "/dev/pts", "/proc", "/tmp"]
+    assert container.exec("ls", "/", "/tmp").split()[-1] == "x"
+    container.works("kill", container.id, "KILL")
+    container.wait_until("stopped")
+    container.delete()
+    assert mounts_below(container.bundle.path) == []
+
+
+@pytest.mark.only_pyrun(ON_THE_HOST)
+def test_without_a_mount_namespace_nothing_is_left_when_it_ends(without_mount_namespace):
+    without_mount_namespace.bundle.config["root"]["readonly"] = True
+
+    assert without_mount_namespace.sh("touch /x 2>&1; echo y >/tmp/y; cat /tmp/y").endswith("Read-only file system\ny")
+    assert mounts_below(without_mount_namespace.bundle.path) == []
+    (without_mount_namespace.bundle.rootfs / "writable").touch()
+
+
+@pytest.mark.only_pyrun(ON_THE_HOST)
+def test_without_a_mount_namespace_nothing_is_left_of_a_container_that_fails(without_mount_namespace):
+    bundle = without_mount_namespace.bundle
+    bundle.mount("/mnt", "bind", "/not/there")
+    without_mount_namespace.run_fails("true")
+    assert mounts_below(bundle.path) == []
+
+    bundle.config["mounts"].pop()
+    without_mount_namespace.run_fails("/not/there")
+    assert mounts_below(bundle.path) == []
+
+
+@pytest.mark.only_pyrun(ON_THE_HOST)
+def test_what_is_mounted_without_a_mount_namespace_appears_nowhere_else(without_mount_namespace, tmp_path):
+    """Although the host's own mounts are shared."""
+    bundle = without_mount_namespace.bundle
+    subprocess.run(["mount", "--bind", bundle.path, bundle.path], check=True)
+    subprocess.run(["mount", "--make-shared", bundle.path], check=True)
+    other = subprocess.Popen(["unshare", "--mount", "--propagation", "unchanged", "sleep", "1000"])
+    try:
+        wait_until(lambda: open(f"/proc/{other.pid}/comm").read() == "sleep\n", "it sleeps")
+        without_mount_namespace.sleeping()
+        with open(f"/proc/{other.pid}/mountinfo") as file:
+            seen = [line.split()[4] for line in file]
+        without_mount_namespace.delete("--force")
+    finally:
+        other.kill()
+        other.wait()
+        subprocess.run(["umount", bundle.path], check=True)
+
+    assert not [path for path in seen if path.startswith(f"{bundle.rootfs}/")]
+
+
+@pytest.mark.only_pyrun("has no --overlay")
+def test_without_a_mount_namespace_there_is_no_overlay(container, bundle):
     bundle.without_namespace("mount")
 
-    assert '"mount" is required' in container.run_fails()
+    assert "--overlay: " in container.run_fails("true", options=["--overlay"])
 
 
 @pytest.mark.proves("linux.namespaces[].path", "linux.namespaces[].path: of each type")
@@ -234,6 +319,25 @@ def test_a_sysctl_is_set_in_its_namespace_alone(container, bundle, key, value, p
 
     assert inside.split() == from_the_host.stdout.split() == value.split()
     assert open(f"/proc/sys/{path}").read().split() != value.split()
+
+
+@pytest.mark.needs("ip")
+@pytest.mark.differs("runc", "1.1 makes a directory of each dot")
+@pytest.mark.differs("crun", "1.8 makes a directory of each dot")
+@pytest.mark.parametrize("key", ["net.ipv4.conf.eth0/1.forwarding", "net/ipv4/conf/eth0.1/forwarding"])
+def test_a_sysctl_of_an_interface_with_a_dot_in_its_name_is_set(container, bundle, key):
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+    try:
+        wait_until(lambda: open(f"/proc/{holder.pid}/comm").read() == "sleep\n", "it sleeps")
+        enter = ["nsenter", "--target", str(holder.pid), "--net"]
+        subprocess.run([*enter, "ip", "link", "add", "eth0.1", "type", "veth", "peer", "name", "eth9"], check=True)
+        bundle.namespace("network", f"/proc/{holder.pid}/ns/net")
+        bundle.linux["sysctl"] = {key: "1"}
+
+        assert container.sh("cat /proc/sys/net/ipv4/conf/eth0.1/forwarding") == "1"
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_a_sysctl_of_a_namespace_that_is_the_hosts_is_refused(container, bundle):

@@ -81,7 +81,7 @@ def test_a_name_that_is_taken_is_an_error_and_nothing_moves(container, bundle, v
 def test_an_interface_that_is_not_there_is_named(container, bundle):
     bundle.linux["netDevices"] = {"pyrun-none": {}}
 
-    assert '"pyrun-none" is no network interface of the host' in container.run_fails("true")
+    assert '"pyrun-none" is not a network interface of the host' in container.run_fails("true")
 
 
 def test_without_the_property_the_hosts_interfaces_stay(container, veth):

@@ -1,11 +1,12 @@
 """NOTIFY_SOCKET: who started the runtime as a service learns when the container is ready."""
 
+import contextlib
 import os
 import socket
 import subprocess
 
 import pytest
-from harness import TIMEOUT
+from harness import TIMEOUT, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox", "/usr/bin/python3")
 
@@ -89,6 +90,24 @@ def test_run_in_the_foreground_tells_the_manager_too(container, bundle, python, 
         assert run.wait(TIMEOUT) == 7
 
 
+def test_the_manager_is_told_also_if_the_container_has_ended_before_it_could_be(container, bundle, python, manager):
+    bundle.process["args"] = python(tell("READY=1").replace("time.sleep(1000)", "os._exit(7)"))
+    bundle.save()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
+        others.setblocking(False)
+        others.connect(manager.environment["NOTIFY_SOCKET"])
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                others.send(b"STATUS=the queue is full")
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    with subprocess.Popen(command, env=manager.environment, stdin=subprocess.DEVNULL) as run:
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(1)
+
+        assert [line for line in manager.hear() if line.startswith("READY")] == ["READY=1\n"]
+        assert run.wait(TIMEOUT) == 7
+
+
 def test_another_user_in_another_user_namespace_can_tell(container, bundle, python, manager):
     bundle.process["user"] = {"uid": 1000, "gid": 1000}
     bundle.process["args"] = python(tell("READY=1"))
@@ -118,3 +137,23 @@ def test_without_a_manager_there_is_no_such_variable(container):
     environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
 
     assert "NOTIFY_SOCKET" not in container.run("env", env=environment)
+
+
+@pytest.mark.only_pyrun("runc 1.1 ends the container")
+@pytest.mark.parametrize("options", [[], ["--detach"]])
+def test_a_manager_that_has_gone_costs_no_container(container, bundle, python, tmp_path, options):
+    ready = "s.send(b'READY=1'); import time; time.sleep(0.5); open('/tmp/ran', 'w'); time.sleep(1000)"
+    bundle.process["args"] = python(f"{READY}; {ready}")
+    bundle.save()
+    command = container.command("run", *options, "--bundle", bundle.path, container.id)
+    environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "nobody")}
+    with open(tmp_path / "stderr", "w") as output:
+        options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "env": environment}
+        command = subprocess.Popen(command, **options)
+    wait_until(lambda: "NOTIFY_SOCKET" in (tmp_path / "stderr").read_text(), "it is warned of")
+
+    assert (tmp_path / "stderr").read_text().count("\n") == 1
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+    wait_until((bundle.rootfs / "tmp/ran").exists, "the container goes on")
+    container.works("kill", container.id, "KILL")
+    command.wait(10)

@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -173,6 +174,41 @@ def test_nothing_is_left_when_the_runtime_is_killed_half_way(container, lower, t
 
     assert mounts_below(container.bundle.path) == []
     assert digest(lower) == before
+
+
+@pytest.mark.parametrize("before", [None, 0o755, 0o2770], ids=["missing", "readable", "of a group"])
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_no_user_of_the_host_reaches_the_files_of_a_kept_layer(container, lower, before, user_namespace):
+    """A set-user-ID file of the container's root is the host's root's, without a user namespace."""
+    with tempfile.TemporaryDirectory(prefix="pyrun-layer-", dir="/tmp") as directory:  # pytest's own are 0700
+        os.chmod(directory, 0o755)
+        kept = f"{directory}/a/kept"
+        if before:
+            os.makedirs(kept)
+            os.chmod(kept, before)
+        if user_namespace:
+            container.bundle.user_namespace()
+        script = "cp /bin/busybox /tmp/mine; chmod 4755 /tmp/mine"
+        container.run("sh", "-c", script, options=[f"--overlay={kept}"])
+
+        assert os.stat(f"{kept}/upper/tmp/mine").st_mode & 0o7777 == 0o4755
+        with pytest.raises(PermissionError):
+            subprocess.run([f"{kept}/upper/tmp/mine", "id", "-u"], user=65534)
+        assert stat.S_IMODE(os.stat(f"{directory}/a").st_mode) == 0o755
+
+
+def test_a_directory_with_other_files_keeps_its_mode_and_is_no_place_for_a_layer(container, lower, tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    kept.chmod(0o755)
+    message = container.run_fails("true", options=[f"--overlay={kept}"])
+
+    assert message.startswith(f"error: --overlay={kept}: others may enter it, ")
+    assert f"chmod 700 {kept}" in message
+    assert os.listdir(kept) == ["file"]
+    kept.chmod(0o700)
+    container.run("true", options=[f"--overlay={kept}"])
 
 
 def test_an_option_without_its_directory_is_refused(container):

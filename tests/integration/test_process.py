@@ -341,7 +341,7 @@ def test_only_the_standard_streams_are_open(container):
 
 @pytest.mark.needs("/proc/sys/vm/memfd_noexec")
 @pytest.mark.only_pyrun("its own fallback")
-def test_only_the_standard_streams_are_open_where_python_is_the_last_mile(container, bundle):
+def test_only_the_standard_streams_are_open_if_python_replaces_the_stub(container, bundle):
     bundle.process["args"] = ["sh", "-c", "ls /proc/$$/fd; true"]
     bundle.save()
     command = without_executable_memfds(*container.command("run", "--bundle", bundle.path, container.id))
@@ -366,3 +366,27 @@ def test_descriptors_to_preserve_keep_their_numbers(container, bundle, tmp_path)
     result = subprocess.run(["sh", "-c", f"exec 3<{tmp_path}/given; exec {command}"], capture_output=True, text=True)
 
     assert result.stdout == "given"
+
+
+@pytest.mark.differs("crun", "1.8 hands on all of them")
+def test_of_several_entries_with_one_name_the_last_is_the_environment_s(container, bundle):
+    bundle.process["env"] = ["PATH=/nowhere", "NAME=1", "HOME=/x", "NAME=2=3", "PATH=/bin", "OTHER="]
+
+    assert container.run("env").split() == ["PATH=/bin", "NAME=2=3", "HOME=/x", "OTHER="]
+
+
+@pytest.mark.parametrize("env", [["HOME="], ["HOME=/x", "HOME="], []])
+def test_a_home_that_is_empty_in_the_end_is_looked_up(container, bundle, env):
+    (bundle.rootfs / "etc/passwd").write_text("root:x:0:0::/of-root:/bin/sh\n")
+    bundle.process["env"] = ["PATH=/bin", *env]
+
+    assert "HOME=/of-root" in container.run("env").split()
+
+
+@pytest.mark.only_pyrun("the wording is pyrun's own; runc warns as well")
+def test_a_capability_that_cannot_be_ambient_is_warned_of(container, bundle):
+    bundle.process["capabilities"]["ambient"] = ["CAP_KILL"]
+    result = container.call("run", "--bundle", bundle.path, container.id)
+
+    assert result.returncode == 0
+    assert "process.capabilities.ambient: 'CAP_KILL' cannot be raised" in result.stderr

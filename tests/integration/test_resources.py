@@ -6,11 +6,12 @@ import subprocess
 import uuid
 from pathlib import Path
 
+import criu
 import machine
 import pytest
 from harness import V2_ALONE, V2_ROOT, cgroups_named, wait_until
 
-from pyrun.linux import bpf
+from foundation.linux import bpf
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -208,6 +209,33 @@ def test_the_program_runs_on_the_cpus_and_in_the_memory_of_its_cpuset(container,
     assert set(inside.splitlines()) <= set(container.proc("status").splitlines())
 
 
+@pytest.mark.needs("cgroup cpuset")
+@pytest.mark.parametrize("cpus", ["0\n", "0-0:1/2"])
+def test_a_list_of_cpus_is_as_the_kernel_writes_and_reads_it(container, bundle, cpus):
+    bundle.resources["cpu"] = {"cpus": cpus}
+    container.sleeping()
+
+    assert container.cgroup_file("cpuset", "cpuset.cpus") == "0"
+
+
+@pytest.mark.differs("crun", "it refuses the type")
+def test_a_device_rule_of_an_empty_type_is_for_all(container, bundle):
+    bundle.resources["devices"] = [{"allow": False, "type": "", "access": "rwm"}]
+
+    assert container.sh("echo ran") == "ran"
+
+
+@pytest.mark.differs("crun", "it ignores names in another case")
+@pytest.mark.needs("cgroup pids")
+def test_names_may_be_in_another_case_as_go_reads_them(container, bundle):
+    bundle.resources["PIDS"] = {"Limit": 50}
+    bundle.process["ENV"] = [*bundle.process.pop("env"), "A=1"]
+    container.sleeping()
+
+    assert container.cgroup_file("pids", "pids.max") == "50"
+    assert container.exec("sh", "-c", "echo $A$B", options=["-e", "B=2"]) == "12\n"
+
+
 @pytest.mark.proves("linux.resources.memory.limit", "linux.resources.memory.swap")
 @pytest.mark.needs("cgroup memory")
 def test_memory_beyond_the_limit_is_not_given(container, bundle):
@@ -225,6 +253,39 @@ def test_the_pids_limit_stops_forks(container, bundle):
     script = "for i in 1 2 3 4 5; do sleep 1 & done 2>&1; wait; true"
 
     assert "fork" in container.sh(f"({script}) 2>&1; true")
+
+
+@pytest.mark.proves("linux.resources.pids.limit")
+@pytest.mark.needs("cgroup pids")
+def test_a_pids_limit_of_0_is_none_before_1_3(container, bundle):
+    bundle.config["ociVersion"] = "1.0.2"
+    bundle.resources["pids"] = {"limit": 0}
+    container.sleeping()
+
+    assert container.cgroup_file("pids", "pids.max") == "max"
+    assert container.exec("sh", "-c", "(true); echo forked") == "forked\n"
+
+
+@pytest.mark.only_pyrun("runc and crun know no 1.3")
+@pytest.mark.proves("linux.resources.pids.limit")
+@pytest.mark.needs("cgroup pids")
+def test_a_pids_limit_of_0_is_one_from_1_3_on(container, bundle):
+    bundle.config["ociVersion"] = "1.3.0"
+    bundle.resources["pids"] = {"limit": 0}
+    container.sleeping()
+
+    assert container.cgroup_file("pids", "pids.max") == "0"
+
+
+@pytest.mark.proves("linux.resources.memory.swappiness")
+@pytest.mark.differs("crun", "it writes it as it is, which the kernel refuses")
+@pytest.mark.needs("cgroup v1 memory")
+def test_a_swappiness_of_go_s_minus_1_is_the_system_s(container, bundle):
+    bundle.resources["memory"] = {"swappiness": (1 << 64) - 1}
+    container.sleeping()
+
+    path = container.cgroup("memory")
+    assert (path / "memory.swappiness").read_text() == (path.parent / "memory.swappiness").read_text()
 
 
 @pytest.mark.only_pyrun("256 kB is the least for crun 1.8, 4 MB for runc 1.1")
@@ -327,6 +388,15 @@ mountpoint -q "$1/$2"
 mount --rbind "$1" /sys/fs/cgroup
 exec sleep 1000
 """
+# A hierarchy whose cgroups the kernel has not freed yet when it is unmounted stays, until the next one unmounts it.
+UNMOUNT = 'mount -t cgroup -o "$1" cgroup "$2" && umount "$2"'
+
+
+def is_gone(controllers, directory):
+    if f":{controllers}:" not in Path("/proc/self/cgroup").read_text():
+        return True
+    subprocess.run(["unshare", "--mount", "sh", "-c", UNMOUNT, "sh", controllers, directory], capture_output=True)
+    return False
 
 
 @pytest.fixture
@@ -345,12 +415,14 @@ def mounted(with_cgroups, tmp_path):
         with_cgroups.prefix = ["nsenter", "--target", str(layouts[0].pid), "--mount"]
         return with_cgroups
 
-    yield mounted
-    with_cgroups.call("delete", "--force", with_cgroups.id)
-    with_cgroups.prefix = []
-    for layout in layouts:
-        layout.kill()
-        layout.wait()
+    with criu.hierarchies_change():
+        yield mounted
+        with_cgroups.call("delete", "--force", with_cgroups.id)
+        with_cgroups.prefix = []
+        for layout in layouts:
+            layout.kill()
+            layout.wait()
+            wait_until(lambda layout=layout: is_gone(layout.args[-1], tmp_path), "the hierarchy has gone")
 
 
 @pytest.mark.needs("cgroup v1")
@@ -436,6 +508,29 @@ def test_the_cgroup_is_where_the_config_says(container, bundle, parents, path):
     assert inside[controller] == (expected if path.startswith("/") else f"{own[controller].rstrip('/')}/{expected}")
     assert str(container.pid()) in (container.cgroup(controller) / "cgroup.procs").read_text().split()
     container.delete("--force")
+
+
+@pytest.mark.needs(f"{V2_ROOT}/cgroup.procs")
+@pytest.mark.parametrize(
+    "namespaces",
+    [(), ("user",), pytest.param(("time",), marks=pytest.mark.only_pyrun("Debian 12's know none")), ("cgroup",)],
+    ids=str,
+)
+def test_a_cgroup_that_was_killed_before_can_be_used_again(container, bundle, namespaces):
+    """Linux 6.14 and later kill what is cloned into it."""
+    cgroup = Path(V2_ROOT, container.id)
+    cgroup.mkdir()
+    if (kill := cgroup / "cgroup.kill").exists():
+        kill.write_text("1")
+    bundle.linux["cgroupsPath"] = f"/{container.id}"
+    for type_ in namespaces:
+        bundle.user_namespace() if type_ == "user" else bundle.namespace(type_)
+    container.sleeping()
+
+    assert container.exec("echo", "entered") == "entered\n"
+    assert str(container.pid()) in (cgroup / "cgroup.procs").read_text().split()
+    if "cgroup" in namespaces:
+        assert container.exec("cat", "/proc/self/cgroup").splitlines()[-1] == "0::/"
 
 
 def test_without_a_path_the_cgroup_has_the_containers_name(container):

@@ -1,5 +1,7 @@
 """What config.json asks for holds after restore: mounts, masks, limits, device rules, namespaces, hooks, privileges."""
 
+import contextlib
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -11,11 +13,6 @@ from harness import wait_until
 pytestmark = [pytest.mark.needs("root", "/bin/busybox", "criu"), pytest.mark.only_pyrun("is not told where criu is")]
 
 READ_ONLY = "touch: {}: Read-only file system\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def settled_hierarchies():
-    criu.await_hierarchies()
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +219,17 @@ def test_a_failing_hook_undoes_the_restore(come_back, container, bundle, tmp_pat
     assert sorted(os.listdir(tmp_path / "image")) == before
 
 
+def in_session(leader):
+    """Return the pids of the processes in a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader and fields[0] not in "ZX":
+                found.append(int(path.parent.name))
+    return found
+
+
 def test_what_a_killed_restore_has_made_can_be_deleted(container, bundle, tmp_path):
     container.sleeping()
     container.works("checkpoint", "--image-path", tmp_path / "image", container.id)
@@ -233,11 +241,15 @@ def test_what_a_killed_restore_has_made_can_be_deleted(container, bundle, tmp_pa
     with subprocess.Popen(container.command("restore", "--detach", *place, container.id)) as restoring:
         wait_until((tmp_path / "on").exists, "the hook runs")
         status = container.status()
+        criu, _ = json.loads((container.root / container.id / "state.json").read_text())["criu"]
+        before = in_session(criu)
         restoring.kill()
     container.wait_until("stopped")
     container.delete()
 
     assert status == "creating"
+    assert len(before) > 1
+    wait_until(lambda: in_session(criu) == [], "criu's processes have ended")
     assert container.cgroups() == []
 
 

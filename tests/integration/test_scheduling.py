@@ -1,6 +1,7 @@
 """process.scheduler, process.ioPriority, process.execCPUAffinity."""
 
 import ctypes
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -151,6 +152,22 @@ def test_exec_has_the_scheduler_too(container, bundle):
     container.sleeping()
 
     assert stat(container.exec("cat", "/proc/self/stat"), 41) == 5
+
+
+@newer
+@pytest.mark.needs("cgroup cpuset")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_a_policy_that_the_cpus_of_the_container_forbid_is_told_in_runc_s_words(container, bundle, tmp_path, verb):
+    scheduled = {**bundle.process, "args": ["true"], "scheduler": {"policy": "SCHED_DEADLINE", **TIMES}}
+    bundle.linux["resources"] = {"cpu": {"cpus": "0"}}
+    if verb == "exec":
+        (tmp_path / "process.json").write_text(json.dumps(scheduled))
+        message = container.sleeping().fails("exec", "--process", tmp_path / "process.json", container.id, status=255)
+    else:
+        bundle.process.update(scheduled)
+        message = container.fails("run", "--bundle", bundle.path, container.id)
+
+    assert message.endswith("process scheduler can't be used together with AllowedCPUs")
 
 
 @newer

@@ -8,19 +8,21 @@ import threading
 from fcntl import ioctl
 
 import pytest
-from harness import wait_until
+from harness import wait_until, without_executable_memfds
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
 SECCOMP_IOCTL_NOTIF_RECV, SECCOMP_IOCTL_NOTIF_SEND = 0xC0502100, 0xC0182101
+SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1
 EDQUOT = 122
 
 
 class Agent:
-    """Takes listeners at `path`; refuses the calls that they tell of with EDQUOT."""
+    """Takes listeners at `path`; refuses the calls that they tell of with EDQUOT, or lets them go on."""
 
     def __init__(self, path):
         self.path = path
+        self.lets_go_on = False
         self.states = []
         self.asked = []
         self._listening = socket.socket(socket.AF_UNIX)
@@ -44,8 +46,12 @@ class Agent:
             except OSError:
                 return os.close(fd)  # nobody has the filter any more
             self.asked.append(int.from_bytes(call[8:12], "little"))
-            error = (-EDQUOT).to_bytes(4, "little", signed=True)
-            ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, bytes(call[:8]) + bytes(8) + error + bytes(4))
+            error, flags = (0, SECCOMP_USER_NOTIF_FLAG_CONTINUE) if self.lets_go_on else (-EDQUOT, 0)
+            answer = error.to_bytes(4, "little", signed=True) + flags.to_bytes(4, "little")
+            try:
+                ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, bytes(call[:8]) + bytes(8) + answer)
+            except FileNotFoundError:
+                pass  # who asked has been killed
 
 
 @pytest.fixture
@@ -96,6 +102,26 @@ def test_the_agent_learns_whose_filter_it_is(container, notified, agent, bundle)
     assert state["state"]["annotations"] == {"com.example": "1"}
 
 
+@pytest.mark.differs("runc", "it knows no annotation of crun's")
+@pytest.mark.proves("annotations: run.oci.seccomp.receiver")
+def test_an_annotation_of_crun_names_the_agent(container, notified, agent, bundle):
+    del notified("mkdir", "mkdirat")["listenerPath"], bundle.linux["seccomp"]["listenerMetadata"]
+    bundle.config["annotations"] = {"run.oci.seccomp.receiver": str(agent.path)}
+
+    assert "uota exceeded" in container.sh("mkdir /made 2>&1; true")
+    assert len(agent.asked) == 1
+
+
+@pytest.mark.differs("runc", "it knows no annotation of crun's")
+@pytest.mark.proves("annotations: run.oci.seccomp_fail_unknown_syscall")
+def test_an_annotation_of_crun_refuses_unknown_calls(container, bundle):
+    rule = {"names": ["mkdir", "mkdri"], "action": "SCMP_ACT_ERRNO"}
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    bundle.config["annotations"] = {"run.oci.seccomp_fail_unknown_syscall": "1"}
+
+    assert "mkdri" in container.run_fails("true")
+
+
 def test_the_agent_answers_for_execve_itself(container, notified, agent):
     notified("execve")
 
@@ -124,14 +150,25 @@ def test_exec_has_a_listener_of_its_own(container, notified, agent):
     assert agent.states[1][0]["pid"] != container.pid()
 
 
+def test_a_start_container_hook_is_under_the_filter_and_the_agent_answers_for_it(container, notified, agent, bundle):
+    notified("mkdir", "mkdirat")
+    script = "cat >/dev/null; mkdir /made 2>/tmp/told; true"
+    bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    container.sleeping()
+
+    assert "uota exceeded" in (bundle.rootfs / "tmp/told").read_text()
+
+
 def test_descriptors_that_are_passed_on_do_not_disturb(container, notified, agent, tmp_path):
     notified("mkdir", "mkdirat")
     with open(tmp_path / "passed", "w") as file:
-        os.dup2(file.fileno(), 3)
-        os.dup2(file.fileno(), 4)
-        listing = container.sh("mkdir /made; ls /proc/self/fd", options=("--preserve-fds", "2"), pass_fds=(3, 4))
-        os.close(3)
-        os.close(4)
+
+        def place():  # in the child: the numbers may be taken here
+            os.dup2(file.fileno(), 3)
+            os.dup2(file.fileno(), 4)
+
+        options = {"options": ("--preserve-fds", "2"), "close_fds": False, "preexec_fn": place}
+        listing = container.sh("mkdir /made; ls /proc/self/fd", **options)
 
     assert len(agent.asked) == 1
     assert listing.split() == ["0", "1", "2", "3", "4", "5"]  # the last is that of ls
@@ -175,13 +212,29 @@ def test_a_filter_that_forbids_what_hands_the_listener_over_is_an_error(call, co
     assert call == "read" or "must allow read and write" in result.stderr
 
 
-@pytest.mark.differs("runc", "it says so in other words, or not at all")
 @pytest.mark.differs("crun", "it does not know that")
-@pytest.mark.parametrize("call", ["read", "write"])
-def test_the_agent_cannot_answer_for_what_hands_the_listener_over(call, container, notified):
-    notified(call)
+def test_the_agent_cannot_answer_for_what_hands_the_listener_over(container, notified):
+    notified("write")
 
-    assert f"SCMP_ACT_NOTIFY cannot be used for the {call} system call" in container.run_fails("true")
+    assert "SCMP_ACT_NOTIFY cannot be used for the write syscall" in container.run_fails("true")
+
+
+def test_the_agent_can_answer_for_read(container, notified, agent):
+    notified("read", "readv", "close")
+    agent.lets_go_on = True
+    container.sleeping()
+
+    assert container.exec("sh", "-c", "read line </proc/version; echo $line").startswith("Linux version")
+    assert len(agent.asked) > 2
+
+
+def test_the_agent_can_answer_for_read_where_no_memfd_can_be_executed(container, notified, agent):
+    notified("read", "close")
+    agent.lets_go_on = True
+    container.prefix = without_executable_memfds()
+
+    assert container.sh("read line </proc/version; echo $line").startswith("Linux version")
+    assert len(agent.asked) > 1
 
 
 @pytest.mark.needs("strace")

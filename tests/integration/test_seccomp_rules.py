@@ -280,3 +280,17 @@ def test_all_threads_have_the_filter(filtered):
     assert "Operation not permitted" in inside
     assert modes(inside) == ["2"] * len(modes(inside))
     assert {mode for thread in threads for mode in modes(container.proc(f"task/{thread}/status"))} == {"2"}
+
+
+@pytest.mark.differs("runc", "libseccomp has no filter for machines of both byte orders")
+@pytest.mark.differs("crun", "libseccomp has no filter for machines of both byte orders")
+def test_a_profile_for_all_machines_is_in_force(container, bundle):
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": [
+            f"SCMP_ARCH_{name}" for name in ("X86_64", "AARCH64", "MIPSEL", "PPC64LE", "RISCV64", "S390X")
+        ],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122}],
+    }
+
+    assert "uota exceeded" in container.sh("mkdir /made 2>&1; true")

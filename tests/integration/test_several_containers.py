@@ -100,3 +100,32 @@ def test_each_that_fails_has_a_line_and_the_others_are_done(three, verb):
 
 def test_a_single_id_has_the_words_that_engines_match(container):
     assert container.fails("kill", "nobody", "9") == "error: container does not exist: nobody"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "deleted"), [(["^web"], "01"), (["1$"], "1"), (["nobody"], ""), (["0$", "db$"], "02"), (["."], "012")]
+)
+def test_delete_regex_deletes_what_the_expression_is_found_in(new_container, patterns, deleted):
+    named = [new_container() for _ in range(3)]
+    for one, name in zip(named, ("web-0", "web-1", "the-db")):
+        one.id = name
+        one.create()
+    named[0].works("delete", "--force", "--regex", *patterns)
+
+    assert [one.exists() for one in named] == [str(number) not in deleted for number in range(3)]
+
+
+def test_delete_regex_without_force_leaves_what_runs(three):
+    one, two, three_ = three
+    one.works("kill", one.id, "KILL")
+    one.wait_until("stopped")
+    result = one.call("delete", "--regex", ".")
+
+    assert result.returncode == 1
+    assert [line.split(":")[1].strip() for line in result.stderr.splitlines()] == sorted([two.id, three_.id])
+    assert [one.exists(), two.exists(), three_.exists()] == [False, True, True]
+
+
+def test_a_regular_expression_that_is_none_is_refused(three):
+    assert "--regex" in three[0].fails("delete", "--force", "--regex", "(")
+    assert all(one.exists() for one in three)

@@ -82,7 +82,7 @@ def test_what_spec_writes_runs(container, bundle, options):
     bundle.save = lambda: None
     container.works("spec", "--bundle", bundle.path, *options)
 
-    assert container.works("run", "--bundle", bundle.path, container.id, "--", "echo", "hello") == "hello\r\n"
+    assert container.works("run", "--bundle", bundle.path, container.id, "--", "echo", "hello") == "hello\n"
 
 
 @pytest.fixture

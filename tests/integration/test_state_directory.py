@@ -15,6 +15,7 @@ from harness import TIMEOUT, mounts_below, wait_until
 pytestmark = [pytest.mark.needs("root", "/bin/busybox"), pytest.mark.only_pyrun("the files are pyrun's own")]
 
 PR_SET_CHILD_SUBREAPER = 36
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
 def state_file(container):
@@ -142,6 +143,49 @@ def test_a_broken_state_does_not_hide_the_other_containers(new_container):
     assert good.works("list", "--quiet").split() == [good.id]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("listener", []), ("listener", None), ("intelRdt", {"x": []}), ("hooks", {"poststop": [{}]})]
+)
+def test_a_state_with_wrong_content_is_named_and_does_not_hide_the_others(new_container, name, value):
+    good, broken = new_container().create(), new_container().create()
+    stored = json.loads(state_file(broken).read_text())
+    state_file(broken).write_text(json.dumps({**stored, name: value}))
+    listed = good.call("list")
+    message = good.fails("state", broken.id)
+    state_file(broken).write_text(json.dumps(stored))
+
+    assert listed.returncode == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["ID", good.id]
+    (line,) = listed.stderr.splitlines()
+    assert f"load container {broken.id}: " in line
+    assert str(state_file(broken)) in line
+    assert name in line
+    assert name in message
+
+
+def test_what_is_deleted_while_its_state_is_asked_for_does_not_exist(container, bundle, tmp_path):
+    """`state` has read the state, and waits where it opens the record of the end."""
+    bundle.process["args"] = ["true"]
+    container.works("run", "--detach", "--bundle", bundle.path, container.id)
+    container.wait_until("stopped")
+    trace = tmp_path / "trace"
+    path = container.root / container.id / "exit"
+    strace = ["strace", "-o", trace, "-P", path, "-e", "trace=openat", "-e", "inject=openat:delay_enter=2000000"]
+    asking = [
+        subprocess.Popen(
+            [*strace, *container.command(*words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for words in (["state", container.id], ["list", "--format", "json"])
+    ]
+    wait_until(lambda: trace.exists() and "exit" in trace.read_text(), "it asks")
+    time.sleep(0.5)
+    container.delete()
+    (_, message), (listed, nothing) = [one.communicate(timeout=TIMEOUT) for one in asking]
+
+    assert message == f"error: container does not exist: {container.id}\n"
+    assert (listed, nothing) == ("null\n", "")
+
+
 def test_a_directory_without_a_state_is_deleted_by_force(container):
     state_file(container).parent.mkdir(parents=True)
     container.delete("--force")
@@ -225,3 +269,15 @@ def test_a_killed_create_does_not_take_the_id_for_good(container, bundle, orphan
 
     assert (before, status) == ("creating", "stopped")
     assert container.status() == "created"
+
+
+def test_a_state_of_a_version_that_gave_exec_no_keyring_is_read(container):
+    container.sleeping()
+    path = container.root / container.id / "state.json"
+    state = json.loads(path.read_text())
+    for name in ("keyring", "reusesCgroup", "criu"):
+        del state[name]
+    path.write_text(json.dumps(state))
+
+    assert container.exec("echo", "here") == "here\n"
+    container.works("delete", "--force", container.id)

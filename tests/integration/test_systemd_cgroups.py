@@ -82,6 +82,22 @@ def test_a_scope_without_a_prefix_has_the_name_alone(managed):
     assert places(managed.sleeping()) == {f"/system.slice/{managed.id}.scope"}
 
 
+def test_systemd_is_never_told_of_0_processes(managed, bundle):
+    bundle.config["ociVersion"] = "1.3.0"
+    bundle.resources["pids"] = {"limit": 0}
+    managed.sleeping()
+
+    assert shown(managed, "TasksMax") == {"TasksMax": "1"}
+
+
+def test_before_1_3_a_limit_of_0_processes_leaves_the_default_of_systemd(managed, bundle):
+    bundle.config["ociVersion"] = "1.2.1"
+    bundle.resources["pids"] = {"limit": 0}
+    managed.sleeping()
+
+    assert managed.exec("sh", "-c", "(true); echo forked") == "forked\n"
+
+
 @on_v1
 def test_on_v1_the_limits_are_in_force_and_known_to_systemd(managed, bundle):
     bundle.resources["cpu"] = {"quota": 25000, "period": 50000, "shares": 512}

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from pyrun.linux import bpf
+from foundation.linux import bpf
 
 pytestmark = [
     pytest.mark.needs("root", "/bin/busybox", "systemd"),

@@ -4,11 +4,13 @@ import fcntl
 import hashlib
 import os
 import select
+import signal
 import struct
 import subprocess
 import termios
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from harness import TIMEOUT, DescriptorSocket, wait_until
@@ -142,7 +144,7 @@ def test_its_size_is_that_of_the_callers(screen):
 def test_its_size_is_the_configs_where_the_caller_has_no_terminal(container, bundle):
     bundle.process.update(terminal=True, consoleSize={"height": 12, "width": 34})
 
-    assert container.run("stty", "size", start_new_session=True) == "12 34\r\n"
+    assert container.run("stty", "size", start_new_session=True) == "12 34\n"
 
 
 @pytest.mark.differs("crun", "1.8 hands no new size on")
@@ -212,7 +214,22 @@ def test_who_writes_when_nobody_reads_any_more_is_hung_up(container, bundle):
         line = runner.stdout.readline()
         runner.stdout.close()
 
-        assert (line, runner.wait(TIMEOUT)) == (b"more\r\n", 42)
+        assert (line, runner.wait(TIMEOUT)) == (b"more\n", 42)
+
+
+@pytest.mark.only_pyrun("Go's runtime handles its own faults")
+def test_a_fault_of_the_runtime_itself_ends_it(screen):
+    """A handler would return to the fault for ever."""
+    with screen("echo ready; read line") as shown:
+        shown.wait_for(b"ready")
+        status = Path(f"/proc/{shown.process.pid}/status").read_text()
+        caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
+        shown.type(b"\n")
+        shown.end()
+
+    assert caught >> signal.SIGTERM - 1 & 1
+    for fault in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        assert not caught >> fault - 1 & 1
 
 
 @pytest.mark.parametrize("status", [0, 7, 255])
@@ -324,7 +341,7 @@ def test_the_last_output_is_shown_though_its_writer_has_ended(screen):
 def test_a_caller_without_a_terminal_gets_the_output(container, bundle):
     bundle.process["terminal"] = True
 
-    assert container.run("tty") == "/dev/pts/0\r\n"
+    assert container.run("tty") == "/dev/pts/0\n"
 
 
 def test_exec_has_a_terminal_of_its_own(container):
@@ -443,3 +460,33 @@ def test_a_console_socket_without_a_terminal_is_refused(container, bundle, conso
         message = container.fails(verb, *options, "--bundle", bundle.path, container.id)
 
     assert message.endswith(": cannot use console socket if pyrun will not detach or allocate tty")
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.differs("crun", "1.8 leaves the terminal as the kernel makes it")
+def test_a_pipe_gets_lines_that_end_as_the_program_ends_them(container, bundle, verb):
+    if verb == "run":
+        bundle.process.update(terminal=True, args=["sh", "-c", "echo a line; tty"])
+        bundle.save()
+        command = container.command("run", "--bundle", bundle.path, container.id)
+    else:
+        container.sleeping()
+        command = container.command("exec", "--tty", container.id, "sh", "-c", "echo a line; tty")
+    with Screen(["sh", "-c", '"$@" | od -c', "sh", *command]) as shown:
+        status, text = shown.end()
+
+    assert (status, b"".join(text.split()[1:12])) == (0, rb"aline\n/dev/")
+
+
+def test_the_reader_of_such_a_pipe_can_write_to_the_callers_terminal(container, bundle):
+    bundle.process.update(terminal=True, args=["sh", "-c", "echo a line; sleep 0.2; echo another"])
+    bundle.save()
+    command = container.command("run", "--bundle", bundle.path, container.id)
+    with Screen(["sh", "-c", '"$@" | cat', "sh", *command]) as shown:
+        assert shown.end() == (0, b"a line\r\nanother\r\n")
+
+
+@pytest.mark.differs("runc", "1.1 has our terminal add a carriage return to each line")
+def test_what_a_program_in_raw_mode_shows_is_not_changed(screen):
+    with screen("stty raw; printf 'down\nonly'; stty sane; echo; echo line") as shown:
+        assert shown.end() == (0, b"down\nonly\r\nline\r\n")

@@ -207,6 +207,38 @@ def test_a_created_container_can_be_updated(container):
     assert container.cgroup_file("pids", "pids.max") == "55"
 
 
+@needs("pids")
+@pytest.mark.differs("crun", "it ignores names in another case")
+def test_resources_may_have_names_in_another_case(container):
+    container.sleeping()
+    container.works("update", "-r", "-", container.id, input=b'{"Pids": {"LIMIT": 44}}')
+
+    assert container.cgroup_file("pids", "pids.max") == "44"
+
+
+@needs("pids")
+@pytest.mark.differs("crun", "it writes them")
+def test_device_rules_in_resources_are_ignored_whatever_they_say(container):
+    container.sleeping()
+    resources = {"pids": {"limit": 44}, "devices": [{"allow": True, "type": "c", "major": 1, "access": "rwa"}]}
+    container.works("update", "-r", "-", container.id, input=json.dumps(resources).encode())
+
+    assert container.cgroup_file("pids", "pids.max") == "44"
+
+
+@needs("pids")
+@pytest.mark.parametrize("how", ["an option", "resources"])
+def test_a_pids_limit_of_0_leaves_it_as_it_was(container, bundle, how):
+    bundle.resources["pids"] = {"limit": 55}
+    container.sleeping()
+    if how == "an option":
+        container.works("update", "--pids-limit", "0", container.id)
+    else:
+        container.works("update", "-r", "-", container.id, input=b'{"pids": {"limit": 0}}')
+
+    assert container.cgroup_file("pids", "pids.max") == "55"
+
+
 @pytest.mark.parametrize("option", ["--kernel-memory", "--kernel-memory-tcp"])
 def test_obsolete_options_are_accepted(container, option):
     container.sleeping()
@@ -247,6 +279,14 @@ def test_a_stopped_container_is_not_updated(container):
     container.wait_until("stopped")
 
     assert "container not running" in container.fails("update", "--pids-limit", "55", container.id)
+
+
+@pytest.mark.only_pyrun("the wording is ours")
+def test_standard_input_that_is_closed_is_told(container):
+    container.sleeping()
+    container.prefix = ["sh", "-c", 'exec "$@" <&-', "sh"]
+
+    assert "standard input: not JSON: Expecting value" in container.fails("update", "-r", "-", container.id)
 
 
 @pytest.mark.only_pyrun("the wording is ours")

@@ -9,7 +9,7 @@ import time
 import pytest
 from harness import TIMEOUT, cgroups_named, is_alive, wait_until
 
-from pyrun.linux.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from foundation.linux.prctl import PR_SET_CHILD_SUBREAPER, prctl
 
 pytestmark = [pytest.mark.needs("root", "/bin/busybox"), pytest.mark.only_pyrun("runc and crun have no wait")]
 

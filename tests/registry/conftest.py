@@ -108,8 +108,16 @@ class Pyfetch:
         return self.folder / "bundle" / "rootfs"
 
 
+def over_etc(pyfetch):
+    """Let pyfetch see the test's folder `etc` over the machine's."""
+    (pyfetch.folder / "work").mkdir()
+    options = f"lowerdir=/etc,upperdir={pyfetch.folder}/etc,workdir={pyfetch.folder}/work"
+    mount = f'mount -t overlay etc -o {options} /etc && exec "$0" "$@"'
+    pyfetch.command = ["unshare", "--mount", "sh", "-c", mount, *pyfetch.command]
+
+
 def unmount_below(folder):
-    with open("/proc/self/mounts") as file:
+    with open("/proc/self/mounts", errors="surrogateescape") as file:
         points = [line.split(" ")[1] for line in file]
     for point in reversed(points):
         if point.startswith(f"{folder}/"):
@@ -216,7 +224,8 @@ def tree(root):
     found = {}
     inodes = {}
     for folder, directories, files in os.walk(root):
-        for name in [".", *directories, *files] if folder == str(root) else [*directories, *files]:
+        directories.sort()  # which of several hard links comes first must not depend on the file system
+        for name in [".", *directories, *sorted(files)] if folder == str(root) else [*directories, *sorted(files)]:
             path = os.path.join(folder, name)
             status = os.lstat(path)
             key = os.path.relpath(path, root)

@@ -17,7 +17,7 @@ class Request:
 class Server:
     """An HTTP server on loopback; `answer(handler)` may be replaced, and returns whether it has answered."""
 
-    def __init__(self):
+    def __init__(self, address="127.0.0.1", port=0):
         self.requests = []
         self.sent = 0  # bytes of blobs
         owner = self
@@ -42,13 +42,14 @@ class Server:
 
             def reply(self, status, body=b"", **headers):
                 self.send_response(status)
-                headers.setdefault("Content_Length", str(len(body)))
+                if body is not None:  # None: the test writes it
+                    headers.setdefault("Content_Length", str(len(body)))
                 for name, value in headers.items():
                     if value is not None:
                         for one in value if isinstance(value, list) else [value]:
                             self.send_header(name.replace("_", "-"), one)
                 self.end_headers()
-                if self.command != "HEAD":
+                if self.command != "HEAD" and body is not None:
                     self.wfile.write(body)
 
             def hang_up(self):
@@ -58,13 +59,14 @@ class Server:
 
         class Quiet(http.server.ThreadingHTTPServer):
             daemon_threads = True
+            address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
 
             def handle_error(self, *_):
                 pass
 
-        self._server = Quiet(("127.0.0.1", 0), Handler)
+        self._server = Quiet((address, port), Handler)
         self.port = self._server.server_address[1]
-        self.host = f"127.0.0.1:{self.port}"
+        self.host = f"{address}:{self.port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def answer(self, handler):
@@ -84,8 +86,8 @@ class Server:
 class Registry(Server):
     """Serves images by name and tag. A test sets `before` (called first; true if it has answered) or a switch."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, *address):
+        super().__init__(*address)
         self.blobs = {}
         self.tags = {}
         self.before = lambda handler: False

@@ -1,15 +1,18 @@
 """Layouts and archives, in and out."""
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 
 import pytest
 from conftest import podman_in
-from images import Image, digest_of, entry, index_of, symlink, tar, write_layout
+from images import Image, digest_of, entry, index_of, symlink, tar, write_layout, zstd
 
 
 def members(*entries):
@@ -50,17 +53,49 @@ def test_a_layout_with_several_images_needs_a_name(pyfetch):
     assert pyfetch.fails("oci:layout:c")[0] == 3
 
 
-def test_a_blob_that_is_a_link_is_not_followed(pyfetch):
-    image = Image(tar("x"))
+def linked_layout(pyfetch, image, target):
+    """A layout whose layer is a link to `target`, or to itself elsewhere."""
     image.write_layout(pyfetch.folder / "layout", "one")
     blob = pyfetch.folder / "layout/blobs" / image.manifest["layers"][0]["digest"].replace(":", "/")
     shutil.move(blob, pyfetch.folder / "elsewhere")
-    blob.symlink_to(pyfetch.folder / "elsewhere")
-
-    assert pyfetch.fails("oci:layout")[0] != 0
+    blob.symlink_to(target or pyfetch.folder / "elsewhere")
 
 
-@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_a_layout_of_links_is_read(pyfetch):
+    """nix links the files, bazel the folders, and files once more."""
+    linked_layout(pyfetch, Image(tar("x")), None)
+    for name in ("layout/index.json", "layout/blobs"):
+        shutil.move(pyfetch.folder / name, moved := pyfetch.folder / f"real-{os.path.basename(name)}")
+        (pyfetch.folder / name).symlink_to(moved)
+
+    assert os.listdir(pyfetch.copy("oci:layout")) == ["x"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "nothing", "circle", "other file", "proc"])
+def test_a_link_of_a_layout_to_what_is_not_the_blob_is_refused_unopened(pyfetch, kind):
+    target = pyfetch.folder / "target"
+    make = {
+        "fifo": lambda: os.mkfifo(target),
+        "device": lambda: os.mknod(target, 0o600 | stat.S_IFCHR, os.makedev(1, 1)),
+        "folder": target.mkdir,
+        "nothing": lambda: None,
+        "circle": lambda: target.symlink_to(target),
+        "other file": lambda: target.write_text("precious"),
+        "proc": lambda: target.symlink_to("/proc/kmsg"),
+    }
+    make[kind]()
+    linked_layout(pyfetch, image := Image(tar("x")), target)
+    trace = pyfetch.folder / "trace"
+    pyfetch.command = ["strace", "-fqq", "-e", "trace=open,openat", "-o", str(trace), *pyfetch.command]
+    status, error = pyfetch.fails("oci:layout", "bundle", "--copy")
+
+    assert status in (3, 6), error
+    assert not os.path.exists(pyfetch.folder / "bundle")
+    layer_and_after = trace.read_text().partition(image.manifest["layers"][0]["digest"][7:])[2]
+    assert kind in ("other file", "proc") or "/proc/self/fd" not in layer_and_after
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress, lzma.compress, bz2.compress, zstd])
 def test_an_old_docker_archive_is_read(pyfetch, pack):
     image = Image(tar("a"), tar("b"), tar("a"))
     (pyfetch.folder / "image.tar").write_bytes(pack(old_docker_archive(image)))
@@ -84,7 +119,85 @@ def test_an_archive_of_skopeo_is_read(pyfetch):
         assert pyfetch.ok(f"{kind}:{kind}.tar", "--copy")
 
 
-@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def two_streams(data):
+    return lzma.compress(data[:5000]) + lzma.compress(data[5000:])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress, zstd, two_streams])
+def test_layers_of_a_docker_archive_may_be_compressed_as_docker_loads_them(pyfetch, pack):
+    layers = [tar(entry("a", data=os.urandom(100_000))), tar(entry("b", data=bytes(100_000)))]
+    image = Image(*layers)
+    names = [f"{n}/layer.tar" for n in range(len(layers))]
+    document = [{"Config": "abc.json", "RepoTags": ["test:1"], "Layers": names}]
+    config = image.blobs[image.manifest["config"]["digest"]]
+    packed = [entry(name, data=pack(layer)) for name, layer in zip(names, layers)]
+    archive = tar(entry("abc.json", data=config), entry("manifest.json", data=json.dumps(document).encode()), *packed)
+    (pyfetch.folder / "image.tar").write_bytes(archive)
+    root = pyfetch.copy("docker-archive:image.tar")
+
+    assert {name: os.path.getsize(f"{root}/{name}") for name in os.listdir(root)} == {"a": 100_000, "b": 100_000}
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, bz2.compress])
+def test_a_compressed_docker_archive_that_is_cut_is_refused(pyfetch, pack):
+    (pyfetch.folder / "image.tar").write_bytes(pack(old_docker_archive(Image(tar("a"))))[:-20])
+
+    assert "end too early" in pyfetch.fails("docker-archive:image.tar")[1]
+
+
+def tagged(pyfetch, tags):
+    image = Image(layer := tar("x"))
+    config = image.blobs[image.manifest["config"]["digest"]]
+    document = json.dumps([{"Config": "c", "RepoTags": tags, "Layers": ["l"]}]).encode()
+    archive = members(("c", config), ("l", layer), ("manifest.json", document))
+    (pyfetch.folder / "image.tar").write_bytes(archive)
+    return archive
+
+
+def test_an_image_has_the_tag_that_was_asked_for(pyfetch):
+    tagged(pyfetch, ["first:1", "second:2"])
+    pyfetch.ok("docker-archive:image.tar:second:2")
+
+    assert [line.split()[0] for line in pyfetch.ok("images").splitlines()[1:]] == ["docker.io/library/second:2"]
+
+
+def test_an_image_is_chosen_by_its_number(pyfetch):
+    image = Image(tar("x"))
+    other = Image(tar("y"))
+    entries = [{"Config": f"c{n}", "RepoTags": [f"number:{n}"], "Layers": [f"l{n}"]} for n in (0, 1)]
+    configs = [one.blobs[one.manifest["config"]["digest"]] for one in (image, other)]
+    files = (("c0", configs[0]), ("l0", tar("x")), ("c1", configs[1]), ("l1", tar("y")))
+    (pyfetch.folder / "image.tar").write_bytes(members(*files, ("manifest.json", json.dumps(entries).encode())))
+
+    assert os.listdir(pyfetch.copy("docker-archive:image.tar:@1")) == ["y"]
+    assert "docker.io/library/number:1" in pyfetch.ok("images")
+    assert "no image @2" in pyfetch.fails("docker-archive:image.tar:@2", "other")[1]
+
+
+@pytest.mark.parametrize("tags", [None, [], ["<none>:<none>"]])
+def test_an_image_without_a_tag_has_the_name_of_its_archive(pyfetch, tags):
+    tagged(pyfetch, tags)
+    pyfetch.ok("docker-archive:image.tar")
+
+    assert f"docker-archive:{pyfetch.folder}/image.tar" in pyfetch.ok("images")
+
+
+@pytest.mark.parametrize("manifests", [[], None])
+def test_what_docker_25_saves_by_digest_is_read_from_standard_input(pyfetch, manifests):
+    """Its index.json names nothing, since the image has no tag; manifest.json does."""
+    image = Image(layer := tar("x"))
+    config = image.blobs[image.manifest["config"]["digest"]]
+    names = [f"blobs/sha256/{digest_of(data)[7:]}" for data in (config, layer)]
+    document = [{"Config": names[0], "RepoTags": None, "Layers": names[1:]}]
+    files = {"oci-layout": {"imageLayoutVersion": "1.0.0"}, "index.json": {"schemaVersion": 2, "manifests": manifests}}
+    files = {name: json.dumps(value).encode() for name, value in {**files, "manifest.json": document}.items()}
+    archive = members(*files.items(), (names[0], config), (names[1], layer))
+    path = pyfetch.ok("-", "bundle", "--copy", input=archive, text=False).decode()
+
+    assert os.listdir(f"{path}/rootfs") == ["x"]
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress, lzma.compress])
 def test_an_archive_may_come_on_standard_input(pyfetch, pack):
     data = pack(old_docker_archive(Image(tar("x"))))
     path = pyfetch.ok("-", "bundle", "--copy", input=data, text=False).decode()

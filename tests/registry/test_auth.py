@@ -6,11 +6,18 @@ import os
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import push, serve_docker_registry
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from images import Image, tar
 from misbehaving import Registry, Server
+
+from foundation.linux.os import environment
+from pyfetch.registry.auth import _words
+from pyfetch.registry.credentials import find_credentials
 
 
 def basic(user, password):
@@ -113,6 +120,29 @@ def test_several_challenges_are_read_and_bearer_is_preferred(pyfetch, registry, 
     assert pyfetch.ok(registry.add(Image(tar("x"))))
 
 
+@pytest.mark.parametrize(
+    "text", [" " * 60_000, 'a="' * 20_000, 'a="' + "\\a" * 30_000, "a " * 30_000, "=" * 60_000, "a" + " " * 60_000]
+)
+def test_a_huge_challenge_takes_no_time(pyfetch, registry, text):
+    registry.before = lambda h: (h.reply(401, b"{}", WWW_Authenticate=["x" + text + "\x7f"] * 20), True)[1]
+    began = time.monotonic()
+    status, _ = pyfetch.fails(registry.add(Image(tar("x"))), "--retries", "0")
+
+    assert status == 4
+    assert time.monotonic() - began < 10
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.tuples(st.text("abcZ-", min_size=1), st.none() | st.text('ab "\\,= é')), min_size=1))
+def test_a_challenge_says_what_was_written_into_it(words):
+    def quoted(text):
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    value = ", ".join(name if text is None else f"{name} = {quoted(text)}" for name, text in words)
+
+    assert list(_words(value)) == words
+
+
 def test_a_login_is_sent_to_the_token_server_only(pyfetch, registry, tokens):
     tokens.login = basic("me", "secret")
     name = registry.add(Image(tar("x")))
@@ -128,6 +158,41 @@ def test_without_a_login_the_error_says_what_docker_says(pyfetch, registry, toke
 
     assert status == 4
     assert "no token" in error
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("kind", ["Basic", "Bearer"])
+def test_a_registry_that_asks_who_we_are_at_its_base_only_is_told(pyfetch, registry, tokens, status, kind):
+    """Nexus and GitHub: a stranger is not told that what he asks for is there."""
+    login = basic("me", "secret")
+    tokens.login = login
+    challenge = 'Basic realm="x"' if kind == "Basic" else f'Bearer realm="http://{tokens.host}/token",service="x"'
+    write_config(pyfetch, {"auths": {registry.host: {"auth": login[6:]}}})
+
+    def before(handler):
+        if handler.headers.get("Authorization") == (login if kind == "Basic" else f"Bearer t{tokens.given}"):
+            return False
+        if handler.path == "/v2/":
+            handler.reply(401, b"{}", WWW_Authenticate=challenge)
+        else:
+            handler.reply(status, b"{}")
+        return True
+
+    registry.before = before
+    hosts = pyfetch.home / ".config/containerd/certs.d" / registry.host / "hosts.toml"
+    hosts.parent.mkdir(parents=True)
+    hosts.write_text(f'server = "http://{registry.host}"\n')
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+    assert all("scope=repository%3Atest%3Apull" in r.path for r in tokens.requests)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(401, 4), (403, 4), (404, 3)])
+def test_a_stranger_does_not_ask_at_the_base(pyfetch, registry, status, expected):
+    registry.before = lambda h: h.path != "/v2/" and (h.reply(status, b"{}"), True)[1]
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] == expected
+    assert registry.count("GET", "/v2/") - registry.count("GET", "/manifests/") == 1  # is there TLS?
 
 
 def test_a_token_that_is_not_enough_is_access_denied(pyfetch, registry, tokens):
@@ -172,6 +237,55 @@ def test_credentials_may_come_in_the_environment_or_in_a_named_file(pyfetch, reg
     assert pyfetch.ok(name, env={"REGISTRY_AUTH_FILE": str(pyfetch.home / "mine.json")})
 
 
+@pytest.mark.parametrize("data", ["", " \n"])
+def test_an_empty_file_holds_no_credentials(pyfetch, registry, tokens, data):
+    name = registry.add(Image(tar("x")))
+    (pyfetch.home / ".docker").mkdir()
+    (pyfetch.home / ".docker/config.json").write_text(data)
+
+    assert pyfetch.ok(name)
+    assert pyfetch.ok(name, "--authfile", pyfetch.home / ".docker/config.json", env={"DOCKER_AUTH_CONFIG": data or " "})
+
+
+def test_an_empty_entry_hides_no_other(pyfetch, registry, tokens):
+    tokens.login = basic("me", "secret")
+    auths = {f"https://{registry.host}/v2/": {"auth": tokens.login[6:]}, f"http://{registry.host}": {}}
+    write_config(pyfetch, {"auths": auths})
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+
+
+HUB = [
+    "https://index.docker.io/v1/",
+    "index.docker.io",
+    "https://registry-1.docker.io/v2/",
+    "docker.io",
+    "docker.io/library",
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        *(("auths", key) for key in [*HUB, "https://index.docker.io/library/test"]),
+        *(("credHelpers", key) for key in HUB[:4]),
+    ],
+)
+def test_docker_hubs_credentials_are_found_under_all_of_its_names(pyfetch, monkeypatch, setting, key):
+    helper(pyfetch, "test", 'read key; echo "$key" >$0.key; echo \'{"Username":"me","Secret":"secret"}\'')
+    entry = {"auth": basic("me", "secret")[6:]} if setting == "auths" else "test"
+    write_config(pyfetch, {setting: {"other.example": entry, "docker.io/other": entry, key: entry}})
+    for name in ("HOME", "PATH", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, pyfetch.environment[name])  # for the helper
+        monkeypatch.setitem(environment, name, pyfetch.environment[name])
+
+    assert find_credentials("docker.io", "library/test", "").basic() == basic("me", "secret")
+    assert find_credentials("ghcr.io", "library/test", "") is None
+    if setting == "credHelpers":
+        key = (pyfetch.folder / "bin/docker-credential-test.key").read_text()
+        assert key.strip() == "https://index.docker.io/v1/"
+
+
 @pytest.mark.parametrize("setting", ["credHelpers", "credsStore"])
 def test_a_helper_is_asked(pyfetch, registry, tokens, setting):
     tokens.login = basic("me", "secret")
@@ -207,13 +321,38 @@ def test_a_helpers_name_must_be_a_programs(pyfetch, registry, tokens, name):
 
 
 @pytest.mark.parametrize(
-    "auth", ["!!", base64.b64encode(b"no colon").decode(), base64.b64encode(b"a:b\r\nX: y").decode()]
+    "auth", ["!!", "\xe9", base64.b64encode(b"no colon").decode(), base64.b64encode(b"a:b\r\nX: y").decode()]
 )
 def test_damaged_credentials_are_an_error(pyfetch, registry, tokens, auth):
     write_config(pyfetch, {"auths": {registry.host: {"auth": auth}}})
 
     assert pyfetch.fails(registry.add(Image(tar("x"))))[0] in (4, 6)
     assert tokens.requests == []
+
+
+@pytest.mark.parametrize("document", [{"registrytoken": "\xe9"}, {"identitytoken": 1}, {"auth": {}}, [], "x"])
+def test_credentials_that_cannot_be_sent_are_an_error(pyfetch, registry, tokens, document):
+    write_config(pyfetch, {"auths": {registry.host: document}})
+
+    assert pyfetch.fails(registry.add(Image(tar("x"))))[0] in (4, 6)
+
+
+def test_a_password_may_be_any_bytes(pyfetch, registry, tokens):
+    login = b"m\xe9:s\xe9cret"
+    tokens.login = "Basic " + base64.b64encode(login).decode()
+    name = registry.add(Image(tar("x")))
+    write_config(pyfetch, {"auths": {registry.host: {"auth": tokens.login[6:]}}})
+
+    assert pyfetch.ok(name)
+    (pyfetch.home / ".docker/config.json").unlink()
+    done = pyfetch.run(name, "--username", "m\udce9", "--password-stdin", input=b"s\xe9cret\r\n", text=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_may_hold_any_bytes(pyfetch, registry, tokens):
+    env = {"DOCKER_AUTH_CONFIG": "{\udce9}"}
+
+    assert "DOCKER_AUTH_CONFIG: not UTF-8 at byte 1" in pyfetch.fails(registry.add(Image(tar("x"))), env=env)[1]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +365,10 @@ def test_damaged_credentials_are_an_error(pyfetch, registry, tokens, auth):
         "http://0.0.0.0/token",
         "http://[::]/token",
         "http://127.0.0.1:99999/",
+        "http://[::1/token",
+        "http://[1:2:3:4]/token",
+        "http://a..b/token",
+        f"http://{'a' * 64}/token",
         "",
     ],
 )
@@ -250,14 +393,38 @@ def test_a_huge_token_is_an_error(pyfetch, registry, tokens):
     assert pyfetch.fails(registry.add(Image(tar("x"))))[0] == 6
 
 
-def test_a_token_servers_redirect_is_not_followed(pyfetch, registry, tokens):
-    other = Server()
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_token_servers_redirect_within_its_host_is_followed_with_the_login(pyfetch, registry, tokens, status):
+    tokens.login = basic("me", "secret")
+    give = tokens.answer
+    tokens.answer = lambda h: h.reply(status, Location=f"/moved?{h.path}") if "/moved" not in h.path else give(h)
+    write_config(pyfetch, {"auths": {registry.host: {"auth": tokens.login[6:]}}})
+
+    assert pyfetch.ok(registry.add(Image(tar("x"))))
+    assert "/moved" in tokens.requests[-1].path
+
+
+def test_a_token_servers_redirect_elsewhere_is_followed_without_the_login(pyfetch, registry, tokens):
+    other = TokenServer()
+    registry.valid = lambda: f"Bearer t{other.given}"
     tokens.answer = lambda handler: handler.reply(307, Location=f"http://{other.host}/")
     write_config(pyfetch, {"auths": {registry.host: {"auth": basic("me", "secret")[6:]}}})
-    pyfetch.fails(registry.add(Image(tar("x"))))
+    done = pyfetch.run(registry.add(Image(tar("x"))))
     other.close()
 
-    assert other.requests == []
+    assert done.returncode == 0, done.stderr
+    assert other.authorizations() == [None]
+
+
+def test_an_identity_token_is_sent_to_nobody_else(pyfetch, registry, tokens):
+    other = Server()
+    tokens.answer = lambda handler: handler.reply(307, Location=f"http://{other.host}/")
+    write_config(pyfetch, {"auths": {registry.host: {"auth": basic("u", "p")[6:], "identitytoken": "r1"}}})
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+    other.close()
+
+    assert (status, other.requests) == (4, [])
+    assert "identity token" in error
 
 
 def test_basic_authentication_of_docker_registry(pyfetch, tmp_path):
@@ -354,6 +521,10 @@ def test_a_challenge_of_the_redirects_target_gets_nothing(pyfetch, registry, tok
         "file:///etc/passwd",
         "gopher://x/",
         "http://a b/",
+        "http://[::1/x",
+        "http://[1:2:3:4]/x",
+        "http://a..b/x",
+        f"http://{'a' * 64}/x",
     ],
 )
 def test_a_hostile_redirect_is_refused(pyfetch, registry, location):

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -103,6 +104,21 @@ def test_a_long_chain_of_links_is_refused(pyfetch):
     chain = [symlink(f"l{n}", f"l{n + 1}") for n in range(60)]
 
     assert "too many levels" in refused(pyfetch, tar(*chain, directory("l60"), "l0/x"))
+
+
+def test_a_chain_of_links_that_is_longer_than_a_path_leads_nowhere(pyfetch, victim):
+    """CVE-2025-4517 and its kind: a check of the expanded path gives up, and the kernel follows the short one."""
+    letters, step, below, chain = "abcdefghijklmno", "d" * 247, "", []
+    for letter in letters:
+        chain += [directory(f"{below}{step}"), symlink(f"{below}{letter}", step)]
+        below += f"{step}/"
+    last = "/".join(letters) + "/" + "l" * 254
+    chain += [symlink(last, "../" * len(letters)), symlink("out", f"{last}/../../..{victim}"), entry("out/new")]
+    Image(tar(*chain)).write_layout(pyfetch.folder / "layout", "x")
+    for mode in ("--copy", "--overlay"):
+        assert pyfetch.run("oci:layout:x", mode).returncode in (0, 6)
+
+    assert not os.path.exists(f"{victim}/new")
 
 
 @BOTH
@@ -206,6 +222,40 @@ def test_limits_hold_and_say_how_to_change_them(pyfetch, option, value):
     assert option in refused(pyfetch, layer, options=(option, value))
 
 
+def test_directories_that_no_entry_names_count_as_files(pyfetch):
+    deep = "/d" * 500
+    layer = tar(*(f"{n}{deep}/x" for n in range(4)))
+
+    assert "--max-files" in refused(pyfetch, layer, options=("--max-files", "1000"))
+
+
+def test_names_may_not_take_all_memory(pyfetch):
+    folder = "/".join(["d" * 250] * 15)
+    layer = tar(*(f"{folder}/{n}" for n in range(200)))
+
+    assert "names" in refused(pyfetch, layer, options=("--max-files", "5000"))
+
+
+@pytest.mark.parametrize("key", ["comment", "SCHILY.xattr.user.{}", "GNU.sparse.{}"])
+def test_global_headers_without_end_take_no_memory(pyfetch, key):
+    headers = []
+    for number in range(150):
+        text = f" {key.format(number)}=".encode() + bytes([65 + number % 26]) * 1_000_000 + b"\n"
+        info, data = entry("g", b"g", data=b"%d" % (len(text) + 7) + text)
+        headers.append(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+    Image(b"".join(headers) + tar("x")).write_layout(pyfetch.folder / "layout", "x")
+    _, kilobytes = pyfetch.measure("oci:layout:x", "--copy")
+
+    assert kilobytes < 80_000
+
+
+def test_an_image_archive_whose_names_take_all_memory_is_refused(pyfetch):
+    names = (f"{n}{'n' * 1_000_000}" for n in range(20))
+    (pyfetch.folder / "image.tar").write_bytes(tar(*(entry(name) for name in names), format=tarfile.GNU_FORMAT))
+
+    assert "too long names" in pyfetch.fails("docker-archive:image.tar")[1]
+
+
 def test_a_sparse_file_of_exabytes_is_refused(pyfetch):
     info = tarfile.TarInfo("x")
     info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(2**62)}
@@ -227,10 +277,34 @@ def test_a_size_that_lies_is_refused(pyfetch, size):
 
 
 @pytest.mark.parametrize(
-    "headers", [{"size": "-1"}, {"size": "9" * 30}, {"uid": "4294967295"}, {"gid": "-5"}, {"mtime": "x"}]
+    "headers",
+    [
+        {"size": "-1"},
+        {"size": "9" * 30},
+        {"size": str(2**63)},
+        {"uid": "4294967295"},
+        {"gid": "-5"},
+        {"mtime": "x"},
+        {"mtime": "nan"},
+        {"mtime": "-inf"},
+        {"mtime": "1e9"},
+        {"SCHILY.xattr.user.a\0b": "x"},
+        {"LIBARCHIVE.xattr.user.a%00b": "eA"},
+        {"LIBARCHIVE.xattr.user.a": "x"},
+    ],
 )
 def test_a_pax_header_that_lies_is_refused(pyfetch, headers):
-    refused(pyfetch, tar(entry("x", pax_headers=headers)))
+    refused(pyfetch, tar(entry("x", pax_headers=headers)), options=("--max-size", "99999999T"))
+
+
+@pytest.mark.parametrize("time", [2**70, -(2**70), 2**63])
+def test_a_time_beyond_all_file_systems_is_refused(pyfetch, time):
+    block = bytearray(tar("x")[:512])
+    block[136:148] = b"\x80" + time.to_bytes(11, "big") if time > 0 else b"\xff" + time.to_bytes(11, "big", signed=True)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+
+    assert "time" in refused(pyfetch, bytes(block) + tar("x")[512:])
 
 
 @pytest.mark.parametrize("kind", [b"x", b"L", b"K", b"g"])
@@ -310,6 +384,122 @@ HOSTILE_MANIFESTS = {
     "many layers": lambda image: replace_manifest(image, layers=image.manifest["layers"] * 5000),
     "huge": lambda image: replace_manifest(image, annotations={"x": "x" * (5 << 20)}),
 }
+
+
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+ODD_MANIFESTS = {
+    "no type": lambda image: replace_manifest(image, mediaType=None),
+    "a type of nobody": lambda image: replace_manifest(image, mediaType="application/x"),
+    **{
+        f"config of type {kind}": lambda image, kind=kind: replace_manifest(
+            image, config={**image.manifest["config"], "mediaType": kind}
+        )
+        for kind in ("application/octet-stream", "application/json", "text/html", "", None)
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ODD_MANIFESTS)
+def test_a_manifest_with_types_that_say_nothing_is_an_image(pyfetch, registry, kind):
+    assert pyfetch.ok(serve(registry, ODD_MANIFESTS[kind]))
+
+
+@pytest.mark.parametrize("artifact", ["application/vnd.example.sbom", "x"])
+def test_an_artifact_is_told_as_one_whatever_its_config(pyfetch, registry, artifact):
+    def change(image):
+        untyped = {**image.manifest["config"], "mediaType": "application/octet-stream"}
+        replace_manifest(image, config=untyped, artifactType=artifact)
+
+    assert f"this is an artifact ({artifact})" in pyfetch.fails(serve(registry, change))[1]
+
+
+LABELS = [
+    "text/plain",
+    "application/json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    DOCKER,
+    "",
+    "a/\xe9",
+]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_server_may_label_a_manifest_wrongly_but_the_store_does_not(pyfetch, registry, label):
+    image = Image(tar("x"))
+    headers = {"Content_Type": label, "Docker_Content_Digest": image.digest}
+    data = image.blobs[image.digest]
+    registry.before = lambda h: "/manifests/" in h.path and (h.reply(200, data, **headers), True)[1]
+
+    assert pyfetch.ok(registry.add(image))
+    assert (
+        json.loads((pyfetch.store / "index.json").read_text())["manifests"][0]["mediaType"]
+        == image.descriptor["mediaType"]
+    )
+
+
+def test_a_server_may_not_call_an_image_an_index(pyfetch, registry):
+    image = Image(tar("x"))
+    headers = {"Content_Type": "application/vnd.oci.image.index.v1+json", "Docker_Content_Digest": image.digest}
+    registry.before = lambda h: (
+        "/manifests/" in h.path and (h.reply(200, image.blobs[image.digest], **headers), True)[1]
+    )
+
+    assert "both an index and an image" in pyfetch.fails(registry.add(image))[1]
+
+
+AMD64 = {"os": "linux", "architecture": "amd64"}
+
+
+def test_an_index_may_call_a_docker_manifest_by_ocis_name_but_no_index(pyfetch, registry):
+    image = Image(tar("x"))
+    replace_manifest(image, mediaType=DOCKER)
+    image.descriptor["mediaType"] = "application/vnd.oci.image.manifest.v1+json"
+    registry.blobs, registry.tags["1"] = index_of((image, AMD64))
+    image.descriptor["mediaType"] = "application/vnd.oci.image.index.v1+json"
+    blobs, registry.tags["2"] = index_of((image, AMD64))
+    registry.blobs.update(blobs)
+
+    assert pyfetch.ok(f"{registry.host}/test:1")
+    assert "both an index and an image" in pyfetch.fails(f"{registry.host}/test:2")[1]
+
+
+def test_a_list_of_dockers_in_an_index_is_an_index(pyfetch, registry):
+    blobs, inner = index_of((Image(tar("x")), AMD64))
+    inner["mediaType"] = "application/vnd.docker.distribution.manifest.list.v2+json"
+    document = json.loads(blobs.pop(inner["digest"]))
+    data = json.dumps({**document, "mediaType": inner["mediaType"]}).encode()
+    inner = {**inner, "digest": digest_of(data), "size": len(data)}
+    top = json.dumps({"schemaVersion": 2, "manifests": [inner]}).encode()
+    registry.blobs = {**blobs, inner["digest"]: data, digest_of(top): top}
+    registry.tags["1"] = {"digest": digest_of(top)}
+
+    assert pyfetch.ok(f"{registry.host}/test:1")
+
+
+@pytest.mark.parametrize(
+    ("promised", "config"),
+    [
+        ({"os": "linux", "architecture": "arm", "variant": "v6"}, ("linux", "arm")),
+        ({"os": "linux", "architecture": "amd64", "variant": "v3"}, ("linux", "amd64")),
+        ({"os": "linux", "architecture": "arm64"}, ("linux", "amd64")),
+        ({"os": "linux", "architecture": "riscv64"}, ("linux", "")),
+    ],
+)
+def test_the_index_decides_for_which_platform_an_image_is(pyfetch, registry, promised, config):
+    registry.blobs, registry.tags["1"] = index_of((Image(tar("x"), platform=config), promised))
+    wanted = "/".join(promised.values())
+    done = pyfetch.run(f"{registry.host}/test:1", "bundle", "--platform", wanted)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((pyfetch.folder / "bundle/image.json").read_text())["platform"] == wanted
+    assert ("its config says" in done.stderr) == (config[1] != promised["architecture"])
+
+
+def test_an_index_that_does_not_name_the_platform_leaves_it_to_the_config(pyfetch, registry):
+    registry.blobs, registry.tags["1"] = index_of((Image(tar("x"), platform=("linux", "s390x")), None))
+
+    assert pyfetch.fails(f"{registry.host}/test:1", "--platform", "linux/amd64")[0] == 3
+    assert pyfetch.ok(f"{registry.host}/test:1", "--platform", "linux/s390x")
 
 
 @pytest.mark.parametrize("kind", HOSTILE_MANIFESTS)
@@ -406,8 +596,7 @@ def test_a_reference_that_is_none_is_a_usage_error(pyfetch, name):
         "-1",
         "0:4294967296",
         "0:nogroup",
-        ":5",
-        "5:",
+        ":",
         "1:2:3",
         "99999999999999999999",
     ],
@@ -427,6 +616,11 @@ def test_a_user_that_cannot_be_is_refused(pyfetch, user):
         ("five:wheel", (5, 10)),
         ("1000", (1000, 0)),
         ("5:11", (5, 11)),
+        ("5:", (5, 6)),
+        ("1000:", (1000, 0)),
+        ("five:", (5, 6)),
+        (":11", (0, 11)),
+        (":wheel", (0, 10)),
     ],
 )
 @BOTH
@@ -437,7 +631,8 @@ def test_a_user_is_found_in_the_images_own_files(pyfetch, user, expected, mode):
     found = json.loads(open(f"{root}/../config.json").read())["process"]["user"]
 
     assert (found["uid"], found["gid"]) == expected
-    assert found["additionalGids"] == ([6, 12] if user == "five" else [expected[1]])
+    groups = {"five": [6, 12], "five:": [6, 12], "5": [6, 12], "5:": [6, 12]}  # docker's and podman's
+    assert found["additionalGids"] == groups.get(user, [expected[1]])
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "device", "directory"])
@@ -461,7 +656,6 @@ def test_a_huge_passwd_file_is_read_in_part_only(pyfetch):
 @pytest.mark.parametrize(
     "config",
     [
-        {"Env": ["NOEQUALS"]},
         {"Env": ["=x"]},
         {"Env": ["A=b\0c"]},
         {"Env": "A=b"},
@@ -495,7 +689,7 @@ def test_labels_become_annotations_except_those_that_runtimes_act_on(pyfetch):
         "krun.x",
         "io.kubernetes.cri-o.x",
     ]
-    acting += ["cdi.k8s.io/x", "bundle", "io.katacontainers.x", "pyrun.x"]
+    acting += ["cdi.k8s.io/x", "bundle", "io.katacontainers.x", "pyrun.x", "run.pyrun.x", "module.wasm.image/variant"]
     labels = {"org.example.kept": "line\nbreak", "org.opencontainers.image.os": "mine", **dict.fromkeys(acting, "x")}
     root = applied(
         pyfetch,
@@ -511,6 +705,29 @@ def test_labels_become_annotations_except_those_that_runtimes_act_on(pyfetch):
         "org.opencontainers.image.stopSignal": "SIGINT",
         "org.opencontainers.image.exposedPorts": "53/udp,80/tcp",
     }
+
+
+def test_no_label_is_one_of_the_annotations_that_our_runtime_calls_unsafe(pyfetch):
+    command = [sys.executable, "-m", "pyrun", "features"]
+    listed = subprocess.run(command, env=pyfetch.environment, capture_output=True, check=True).stdout
+    unsafe = json.loads(listed)["potentiallyUnsafeConfigAnnotations"]
+    root = applied(
+        pyfetch, tar("x"), config={"Labels": {f"{name}x" * name.endswith(".") or name: "1" for name in unsafe}}
+    )
+    found = json.loads(open(f"{root}/../config.json").read())["annotations"]
+
+    assert "run.pyrun.landlock" in unsafe
+    assert set(found) == {"org.opencontainers.image.os", "org.opencontainers.image.architecture"}
+
+
+@pytest.mark.parametrize("key, why", [("a\0b", "NUL"), ("\ud800", "surrogate")])
+@pytest.mark.parametrize("name", ["Labels", "ExposedPorts", "Volumes"])
+def test_a_name_that_no_system_call_takes_is_refused(pyfetch, key, why, name):
+    value = "x" if name == "Labels" else {}
+    told = refused(pyfetch, tar("x"), config={name: {key: value}}, options=("--read-only",))
+
+    assert f"config.{name}" in told
+    assert why in told
 
 
 def test_every_row_of_the_conversion_is_an_annotation(pyfetch):
@@ -549,8 +766,26 @@ def test_the_addresses_of_a_foreign_layer_are_never_asked(pyfetch, registry, kin
     elsewhere.close()
 
     assert served.returncode == 0
-    assert ("only the registry is asked" in served.stderr) == ("nondistributable" in kind)
+    assert ("no other server is asked" in served.stderr) == ("nondistributable" in kind)
     assert (status, elsewhere.requests) == (3, [])
+
+
+# F15
+
+
+def test_a_link_header_is_never_followed(pyfetch, registry):
+    elsewhere = Server()
+    name = registry.add(Image(tar("x")))
+
+    def send_a_link(handler):
+        reply, link = handler.reply, f'<http://{elsewhere.host}/v2/next?last=x>; rel="next"'
+        handler.reply = lambda *arguments, **headers: reply(*arguments, Link=link, **headers)
+
+    registry.before = send_a_link
+    status = pyfetch.run(name).returncode
+    elsewhere.close()
+
+    assert (status, elsewhere.requests) == (0, [])
 
 
 # F25, F26

@@ -18,10 +18,10 @@ from conftest import tree
 from images import Image, directory, entry, hard_link, symlink, tar, zstd
 
 
-def applied(pyfetch, *layers, mode="--copy", **options):
+def applied(pyfetch, *layers, mode="--copy", timeout=60, **options):
     image = Image(*layers, **options)
     image.write_layout(pyfetch.folder / "layout", "x")
-    return os.path.join(pyfetch.ok("oci:layout:x", mode), "rootfs")
+    return os.path.join(pyfetch.ok("oci:layout:x", mode, timeout=timeout), "rootfs")
 
 
 def names(root):
@@ -99,6 +99,14 @@ def test_the_tree_equals_umocis(pyfetch, mode):
 
 
 @BOTH
+def test_a_lower_layers_directory_keeps_its_time_if_another_is_made_in_it_without_an_entry(pyfetch, mode):
+    lower = tar(directory("a", mtime=11), directory("b", mtime=12), entry("b/in-the-way", data=b"x"))
+    root = applied(pyfetch, lower, tar("a/new/file", "b/in-the-way/file", "new/file"), mode=mode)
+
+    assert [os.stat(f"{root}/{name}").st_mtime for name in ("a", "b", "a/new", "new", ".")] == [11, 12, 0, 0, 0]
+
+
+@BOTH
 def test_extended_attributes_are_kept_except_those_that_steer_the_host(pyfetch, mode):
     capability = bytes.fromhex("0100000200040000000000000000000000000000")
     data = tarfile.TarInfo("f")
@@ -112,6 +120,105 @@ def test_extended_attributes_are_kept_except_those_that_steer_the_host(pyfetch, 
     assert os.getxattr(f"{root}/f", "user.note") == b"a\x00b\xff"
     assert os.getxattr(f"{root}/f", "security.capability") == capability
     assert not {n for n in os.listxattr(f"{root}/f") if "overlay" in n or "selinux" in n}
+
+
+@pytest.mark.parametrize("headers", ["SCHILY", "LIBARCHIVE", "ALL"])
+def test_attributes_of_bsdtar_are_whole(pyfetch, headers):
+    source = pyfetch.folder / "source"
+    source.mkdir()
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    attributes = {"security.capability": capability, "user.empty": b"", "user.all": bytes(range(256))}
+    # Alone, star's form does not tell that bsdtar has encoded the name.
+    odd = () if headers == "SCHILY" else ("ü", "50%", "%41", "a b")
+    attributes.update({f"user.{name}": bytes(range(length)) for length, name in enumerate(odd, 1)})
+    (source / "f").write_text("x")
+    for name, value in attributes.items():
+        os.setxattr(source / "f", name, value)
+    command = ["bsdtar", "--format=pax", "--xattrs", f"--options=xattrheader={headers}", "-cf-", "-C", source, "."]
+    root = applied(pyfetch, subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert {name: os.getxattr(f"{root}/f", name) for name in os.listxattr(f"{root}/f")} == attributes
+
+
+def test_the_exact_form_of_an_attribute_wins(pyfetch):
+    headers = [
+        b"LIBARCHIVE.xattr.user.a=bGliYXJjaGl2ZQ",
+        b"SCHILY.xattr.user.a=schily",
+        b"LIBARCHIVE.xattr.user.b=Yg==",
+    ]
+    for order in (headers, headers[::-1]):
+        root = applied(pyfetch, raw_pax(b"".join(map(record, order)), tarfile.TarInfo("f")), mode="--overlay")
+
+        assert (os.getxattr(f"{root}/f", "user.a"), os.getxattr(f"{root}/f", "user.b")) == (b"schily", b"b")
+
+
+ARCHIVERS = {
+    "GNU tar": ["tar", "--format=gnu"],
+    "GNU tar, old": ["tar", "--format=oldgnu"],
+    "GNU tar, v7": ["tar", "--format=v7"],
+    "GNU tar, ustar": ["tar", "--format=ustar"],
+    "GNU tar, pax": ["tar", "--format=pax", "--xattrs", "--acls", "--selinux"],
+    "GNU tar, label": ["tar", "--format=gnu", "--label=a label"],
+    "GNU tar, comment": [
+        "tar",
+        "--format=pax",
+        "--pax-option=comment=x,globexthdr.name=g,SUN.devmajor:=1,RHT.security.selinux:=a",
+    ],
+    "GNU tar, nothing taken back": ["tar", "--format=pax", "--pax-option=gid=77,path:=,gid:=,atime:="],
+    "bsdtar": ["bsdtar"],
+    "bsdtar, pax": ["bsdtar", "--format=pax"],
+    "bsdtar, bytes": ["bsdtar", "--format=pax", "--options=hdrcharset=BINARY"],
+    "bsdtar, gnutar": ["bsdtar", "--format=gnutar"],
+    "bsdtar, ustar": ["bsdtar", "--format=ustar"],
+    "busybox": ["busybox", "tar"],
+}
+
+
+@pytest.mark.parametrize("archiver", ARCHIVERS)
+def test_what_archivers_write_is_read(pyfetch, archiver):
+    source = pyfetch.folder / "source"
+    (source / "d").mkdir(parents=True)
+    (source / "d" / "ü").write_text("text")
+    (source / "d" / ("n" * 80)).write_bytes(bytes(1000))
+    (source / "l").symlink_to("d")
+    os.link(source / "d" / "ü", source / "hard")
+    os.utime(source / "d" / "ü", ns=(-5, 1_234_567_890_000_000_000))
+    for path in (source / "l", source / "d" / ("n" * 80), source / "d", source):
+        os.utime(path, (7, 7), follow_symlinks=False)
+    command = [*ARCHIVERS[archiver], "-cf", "-", "-C", source, "."]
+    data = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}).stdout
+    ours, theirs = tree(applied(pyfetch, data)), tree(source)
+
+    assert {name: found[:5] for name, found in ours.items()} == {name: found[:5] for name, found in theirs.items()}
+    assert ours["hard"][-1] == ours["d/ü"][-1]
+
+
+def test_a_header_of_star_has_two_times_behind_its_prefix(pyfetch):
+    block = bytearray(tarfile.TarInfo("name").tobuf(tarfile.USTAR_FORMAT))
+    prefix = b"/".join([b"p" * 65] * 2)
+    block[345:476], block[476:500], block[508:512] = prefix, b"14600000000\0" * 2, b"tar\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    root = applied(pyfetch, bytes(block) + bytes(1024))
+
+    assert os.path.exists(f"{root}/{prefix.decode()}/name")
+
+
+def test_a_pax_header_of_solaris_is_read(pyfetch):
+    info = tarfile.TarInfo("f")
+    data = bytearray(raw_pax(record(b"path=long") + record(b"SUN.devmajor=1") + record(b"uid=70000"), info))
+    data[156:157], data[148:156] = b"X", b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    root = applied(pyfetch, bytes(data))
+
+    assert os.stat(f"{root}/long").st_uid == 70000
+
+
+@pytest.mark.parametrize("seconds", [-1, -86400.5, 2**33])
+def test_a_time_before_1970_or_after_2106_is_kept(pyfetch, seconds):
+    root = applied(pyfetch, tar(entry("x", mtime=seconds), format=tarfile.PAX_FORMAT))
+
+    assert os.stat(f"{root}/x").st_mtime == seconds
 
 
 @BOTH
@@ -213,6 +320,40 @@ def test_a_root_that_only_root_can_enter_is_warned_of(pyfetch):
     Image(tar(directory("./", mode=0o700))).write_layout(pyfetch.folder / "layout", "x")
 
     assert "root directory has mode 0700" in pyfetch.run("oci:layout:x", "--copy").stderr
+
+
+@BOTH
+def test_a_whiteout_below_what_is_a_file_now_takes_nothing(pyfetch, mode):
+    """kaniko writes one for each file of a directory that it has replaced by a file."""
+    lower = tar("d/a", "d/b/c", "keep", symlink("dangling", "nowhere"))
+    upper = tar(entry("d"), entry("d/.wh.a"), entry("d/b/.wh.c"), entry("d/.wh..wh..opq"), entry("keep/.wh.x"))
+    root = applied(pyfetch, lower, upper, tar(entry("dangling/.wh.x")), mode=mode)
+
+    assert names(root) == ["d", "dangling", "keep"]
+    assert open(f"{root}/keep").read() == "keep"
+
+
+@BOTH
+def test_an_entry_below_a_file_of_a_lower_layer_hides_the_file(pyfetch, mode):
+    """What overlayfs shows where the upper layer has a directory of that name."""
+    lower = tar("a", "b/c", entry("pipe", tarfile.FIFOTYPE), symlink("link", "a"))
+    upper = tar("a/x", "b/c/y/z", directory("pipe/d"), "link/x")
+    root = applied(pyfetch, lower, upper, mode=mode)
+
+    assert names(root) == ["a", "a/x", "b", "b/c", "b/c/y", "b/c/y/z", "link", "pipe", "pipe/d"]
+    assert oct(os.stat(f"{root}/a").st_mode) == "0o40755"
+
+
+@BOTH
+@pytest.mark.parametrize("count", [130, 499])
+def test_an_image_of_hundreds_of_layers_is_an_overlay_too(pyfetch, mode, count):
+    layers = [tar(f"f{number}", "last") for number in range(count)]
+    passwd = tar(entry("etc/passwd", data=b"web:x:7:8::/:\n"))
+    root = applied(pyfetch, passwd, *layers, mode=mode, config={"User": "web"}, timeout=300)
+
+    assert len(names(root)) == count + 3
+    assert os.path.ismount(root) == (mode == "--overlay")
+    assert os.listdir(pyfetch.store / "partial") == []
 
 
 def test_names_may_be_any_bytes(pyfetch):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import push, serve_docker_registry
+from conftest import over_etc, push, serve_docker_registry
 from images import Image, tar
 from misbehaving import Registry, Server
 
@@ -111,9 +111,7 @@ def test_hosts_toml_of_the_default_is_for_every_other_registry(pyfetch, registry
 
 @pytest.mark.needs("root")
 def test_dockers_mirrors_are_for_docker_hub(pyfetch, mirror):
-    folder = pyfetch.folder / "etc/docker"
-    folder.mkdir(parents=True)
-    (folder / "daemon.json").write_text(json.dumps({"registry-mirrors": [f"http://{mirror.host}"]}))
+    daemon_json(pyfetch, {"registry-mirrors": [f"http://{mirror.host}"]})
     over_etc(pyfetch)
     mirror.before = lambda h: setattr(h, "path", h.path.replace("/library/test", "/test")) and False
     mirror.add(Image(tar("x")))
@@ -156,6 +154,131 @@ def test_a_damaged_configuration_is_an_error_that_names_the_line(pyfetch, regist
 
     assert status == 2
     assert "line 3" in error
+
+
+WRONG_REGISTRIES = {
+    "registry[0].prefix": "[[registry]]\nprefix = 1\n",
+    "registry[0].location": '[[registry]]\nlocation = ["x"]\n',
+    "registry[0].blocked": '[[registry]]\nlocation = "{host}"\nblocked = "true"\n',
+    "registry[0].insecure": '[[registry]]\nlocation = "{host}"\ninsecure = "false"\n',
+    "registry[0].mirror": '[[registry]]\nlocation = "{host}"\nmirror = "x"\n',
+    "registry[0].mirror[0].insecure": '[[registry]]\nlocation = "{host}"\n[[registry.mirror]]\ninsecure = 1\n',
+    "registry[0].mirror[0].pull-from-mirror": (
+        '[[registry]]\nlocation = "{host}"\n[[registry.mirror]]\npull-from-mirror = "some"\n'
+    ),
+    "registry: expected array": 'registry = "x"\n',
+    "registries.block": '[registries.block]\nregistries = ["{host}"]\n',
+}
+
+
+@pytest.mark.parametrize("named", WRONG_REGISTRIES)
+def test_a_wrong_value_in_registries_conf_is_refused_by_name(pyfetch, registry, named):
+    registries_conf(pyfetch, WRONG_REGISTRIES[named].replace("{host}", registry.host))
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert (status, registry.requests) == (2, [])
+    assert f"registries.conf: {named}" in error
+
+
+WRONG_HOSTS = {
+    "host: expected object": 'host = "a"',
+    "host.https://x: expected object": '[host]\n"https://x" = 1',
+    "server: expected string": "server = 1",
+    "skip_verify: expected bool": 'skip_verify = "false"',
+    "override_path: expected bool": "override_path = 1",
+    "capabilities: expected array": 'capabilities = "pull"',
+    "capabilities[0]: expected string": "capabilities = [1]",
+    "ca[0]: expected string": "ca = 1",
+    "client[0][0]: expected string": "client = [[1]]",
+    "client[0]: expected a certificate and its key": 'client = [["a", "b", "c"]]',
+    "header: expected object": 'header = "x"',
+    "header.X[0]: expected string": "[header]\nX = 1",
+    "header.X Y: cannot be sent": '[header]\n"X Y" = "1"',
+    "header.X: cannot be sent": '[header]\nX = "a\\r\\nY: b"',
+}
+
+
+@pytest.mark.parametrize("named", WRONG_HOSTS)
+def test_a_wrong_value_in_hosts_toml_is_refused_by_name(pyfetch, registry, named):
+    hosts_toml(pyfetch, registry.host, WRONG_HOSTS[named])
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert (status, registry.requests) == (2, [])
+    assert f"hosts.toml: {named}" in error
+
+
+def test_a_configuration_that_is_not_utf8_is_refused_by_name(pyfetch, registry):
+    registries_conf(pyfetch, "")
+    (pyfetch.home / ".config/containers/registries.conf").write_bytes(b"# \xe9\n")
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert (status, "registries.conf: line 1: not UTF-8" in error) == (2, True)
+
+
+def test_a_configuration_that_is_too_large_is_not_read_in_part(pyfetch, registry):
+    registries_conf(pyfetch, "#" * (4 << 20) + f'\n[[registry]]\nlocation = "{registry.host}"\nblocked = true\n')
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert (status, registry.requests) == (2, [])
+    assert "registries.conf: larger than" in error
+
+
+@pytest.mark.parametrize("folder", ["{host}_{port}_", "{host}:{port}"])
+def test_containerds_names_of_folders_are_known(pyfetch, registry, mirror, folder):
+    mirror.add(Image(tar("x")))
+    host, _, port = registry.host.partition(":")
+    hosts_toml(pyfetch, folder.format(host=host, port=port), f'[host."http://{mirror.host}"]\n')
+
+    assert pyfetch.ok(f"{registry.host}/test:1")
+    assert registry.requests == []
+
+
+def test_a_server_without_capabilities_is_asked_all_the_same(pyfetch, registry):
+    image = Image(tar("x"))
+    name = registry.add(image).rpartition(":")[0]
+    hosts_toml(pyfetch, registry.host, f'server = "http://{registry.host}"\ncapabilities = ["resolve"]\n')
+
+    assert pyfetch.ok(f"{name}@{image.digest}")
+    assert pyfetch.ok(f"{name}:1")
+
+
+def daemon_json(pyfetch, document):
+    folder = pyfetch.folder / "etc/docker"
+    folder.mkdir(parents=True)
+    (folder / "daemon.json").write_text(json.dumps(document))
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("document", [[], {"registry-mirrors": "x"}, {"insecure-registries": [1]}])
+def test_a_wrong_value_in_daemon_json_is_refused_by_name(pyfetch, registry, document):
+    daemon_json(pyfetch, document)
+    over_etc(pyfetch)
+    status, error = pyfetch.fails(registry.add(Image(tar("x"))))
+
+    assert (status, "/etc/docker/daemon.json: " in error) == (2, True)
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("place", ["registry.example:{port}", "http://registry.example:{port}", "127.0.0.0/8"])
+def test_dockers_insecure_registries_are_honoured(pyfetch, registry, place):
+    daemon_json(pyfetch, {"insecure-registries": ["nonsense/99", place.format(port=registry.port)]})
+    (pyfetch.folder / "etc/hosts").write_text("127.0.0.1 registry.example\n")
+    over_etc(pyfetch)
+    registry.add(Image(tar("x")))
+
+    assert pyfetch.ok(f"registry.example:{registry.port}/test:1")
+
+
+@pytest.mark.needs("root")
+def test_a_registry_without_tls_is_told_with_the_way_out(pyfetch, registry):
+    (pyfetch.folder / "etc").mkdir()
+    (pyfetch.folder / "etc/hosts").write_text("127.0.0.1 registry.example\n")
+    over_etc(pyfetch)
+    registry.add(Image(tar("x")))
+    status, error = pyfetch.fails(f"registry.example:{registry.port}/test:1")
+
+    assert (status, len(registry.requests)) == (5, 0)
+    assert "server gave HTTP response to HTTPS client" in error and "--insecure" in error
 
 
 # Proxies.
@@ -223,10 +346,17 @@ def test_loopback_never_goes_through_a_proxy(pyfetch, registry, proxy):
 
 
 def test_a_proxy_of_another_kind_is_refused(pyfetch, registry):
-    status, error = pyfetch.fails("registry.invalid/x", env={"HTTPS_PROXY": "socks5://127.0.0.1:1"})
+    status, error = pyfetch.fails("registry.invalid/x", env={"HTTPS_PROXY": "socks5://user:secret@127.0.0.1:1"})
 
     assert status == 2
-    assert "only proxies by http://" in error
+    assert "only proxies by http://" in error and "secret" not in error
+
+
+def test_a_socks_proxy_for_everything_else_is_no_obstacle(pyfetch, registry):
+    hosts_toml(pyfetch, "registry.invalid", f'server = "http://{registry.host}"\n')
+    registry.add(Image(tar("x")))
+
+    assert pyfetch.ok("registry.invalid/test:1", env={"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": "x:\xb2"})
 
 
 # TLS.
@@ -268,14 +398,6 @@ def test_an_authority_in_certs_d_is_trusted(pyfetch, tls_registry, folder):
         over_etc(pyfetch)
 
     assert pyfetch.ok(f"{host}/test:1")
-
-
-def over_etc(pyfetch):
-    """Let pyfetch see the test's folder `etc` over the machine's."""
-    (pyfetch.folder / "work").mkdir()
-    options = f"lowerdir=/etc,upperdir={pyfetch.folder}/etc,workdir={pyfetch.folder}/work"
-    mount = f'mount -t overlay etc -o {options} /etc && exec "$0" "$@"'
-    pyfetch.command = ["unshare", "--mount", "sh", "-c", mount, *pyfetch.command]
 
 
 @pytest.fixture(scope="module")
@@ -363,12 +485,18 @@ def test_hosts_toml_may_name_an_authority(pyfetch, tls_registry):
     assert pyfetch.ok(f"{host}/test:1")
 
 
-def test_a_tls_registry_does_not_send_us_to_plain_http(pyfetch, registry, tmp_path, tls_registry):
+def over_tls(server, tls_registry):
+    """Give a server of ours the certificate of the other."""
     _, files = tls_registry
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files / "ca.crt", files / "key.pem")
-    secure = Registry()
-    secure._server.socket = context.wrap_socket(secure._server.socket, server_side=True)
+    server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+    return server
+
+
+def test_a_tls_registry_does_not_send_us_to_plain_http(pyfetch, registry, tmp_path, tls_registry):
+    _, files = tls_registry
+    secure = over_tls(Registry(), tls_registry)
     secure.before = lambda h: "/manifests/" in h.path and (h.reply(307, Location=f"http://{registry.host}/x"), True)[1]
     env = {"SSL_CERT_FILE": str(files / "ca.crt")}
     status, error = pyfetch.fails(f"{secure.host}/test:1", "--retries", "0", env=env)
@@ -377,3 +505,17 @@ def test_a_tls_registry_does_not_send_us_to_plain_http(pyfetch, registry, tmp_pa
     assert status == 6
     assert "without encryption" in error
     assert registry.requests == []
+
+
+def test_an_insecure_tls_registry_may_send_us_to_plain_http(pyfetch, registry, tls_registry):
+    image = Image(tar("x"))
+    registry.add(image)
+    secure = over_tls(Registry(), tls_registry)
+    secure.add(image)
+    secure.before = lambda h: (
+        "/blobs/" in h.path and (h.reply(307, Location=f"http://{registry.host}{h.path}"), True)[1]
+    )
+    done = pyfetch.run(f"{secure.host}/test:1", "--insecure")
+    secure.close()
+
+    assert done.returncode == 0, done.stderr

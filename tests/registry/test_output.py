@@ -190,3 +190,38 @@ def test_help_and_version_are_printed(pyfetch):
     assert "BUNDLE" in pyfetch.ok("pull", "--help")
     assert "images" in pyfetch.ok("--help")
     assert pyfetch.ok("--version").startswith("pyfetch ")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
+def test_a_closed_stream_gets_no_place_among_the_files_that_are_written(pyfetch, registry, closed):
+    name = registry.add(Image(tar("x"), tar("y")))
+    redirections = " ".join(f"{stream}>&-" for stream in closed.split())
+    pyfetch.command = ["sh", "-c", f'exec "$@" {redirections}', "sh", *COMMAND]
+    done = pyfetch.run(name, "bundle", "--copy")
+
+    assert sorted(os.listdir(pyfetch.folder / "bundle/rootfs")) == ["x", "y"]
+    assert done.returncode == (1 if "1" in closed else 0)
+    if closed == "1":
+        assert done.stderr.splitlines()[-1] == "pyfetch: error: standard output: Bad file descriptor"
+
+
+@pytest.mark.parametrize("verb", ["images", "--version", "save"])
+def test_a_closed_standard_output_is_one_line(pyfetch, registry, verb):
+    pyfetch.ok(name := registry.add(Image(tar("x"))))
+    pyfetch.command = ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND]
+
+    assert "Bad file descriptor" in pyfetch.fails(verb, *([name] if verb == "save" else []))[1]
+
+
+def test_whoever_stops_reading_is_not_told(pyfetch, registry):
+    pyfetch.ok(name := registry.add(Image(tar(entry("x", data=random.Random(1).randbytes(1 << 20))))))
+    pyfetch.command = ["sh", "-c", '"$@" | head -c 1 >/dev/null', "sh", *COMMAND]
+
+    assert pyfetch.run("save", name).stderr == ""
+
+
+def test_an_argument_that_config_json_cannot_hold_is_refused(pyfetch, registry):
+    name = registry.add(Image(tar("x")))
+    status, error = pyfetch.fails(name, "--", os.fsdecode(b"\xff"))
+
+    assert (status, "not UTF-8" in error) == (2, True)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from conftest import push
-from images import Image, busybox_layer, index_of, tar
+from images import Image, busybox_layer, entry, index_of, tar
 
 
 def run_bundle(path, *arguments):
@@ -261,3 +261,29 @@ def test_an_image_without_a_command_needs_one_before_its_layers_are_fetched(pyfe
     assert "no command specified" in error
     assert not os.path.exists(pyfetch.folder / "bundle")
     assert pyfetch.ok(name, "bundle", "--", "true")
+
+
+def test_a_large_file_goes_to_the_disk_while_it_grows(pyfetch, registry):
+    size = 40 << 20
+    image = Image(tar(entry("large", data=os.urandom(size))))
+    trace = pyfetch.folder / "trace"
+    pyfetch.command = [
+        "strace",
+        "-fqqy",
+        "-e",
+        "trace=sync_file_range,fsync,syncfs",
+        "-o",
+        str(trace),
+        *pyfetch.command,
+    ]
+    bundle = pyfetch.ok(registry.add(image))
+    calls = trace.read_text().split("\n")
+    begun = [index for index, line in enumerate(calls) if "sync_file_range(" in line and line.endswith(" = 0")]
+    of_blob = [index for index in begun if "/partial/" in calls[index]]
+    path = calls[of_blob[0]].partition("<")[2].partition(">")[0]
+    blob = next(index for index, line in enumerate(calls) if "fsync(" in line and path in line)
+    layer = next(index for index, line in enumerate(calls) if "syncfs(" in line)
+
+    assert len(of_blob) == len(begun) - len(of_blob) == size // (16 << 20)
+    assert max(of_blob) < blob and max(begun) < layer
+    assert os.stat(f"{bundle}/rootfs/large").st_size == size

@@ -1,5 +1,6 @@
 """Help, its examples, completion and suggestions."""
 
+import json
 import os
 import subprocess
 
@@ -48,10 +49,10 @@ def test_the_example_of_a_verb_works_when_pasted(pyfetch, registry, busybox, ver
         (
             ["alpine", "--cpoy"],
             2,
-            "pyfetch: error: unknown option --cpoy; see `pyfetch pull --help`; did you mean --copy?",
+            "pyfetch: error: unknown option --cpoy: did you mean '--copy'?",
         ),
-        (["imagse"], None, "; did you mean images?"),
-        (["inspect", "tset"], 3, "; did you mean test?"),
+        (["imagse"], None, ": did you mean 'images'?"),
+        (["inspect", "tset"], 3, ": did you mean 'test'?"),
     ],
     ids=["option", "verb", "image"],
 )
@@ -80,3 +81,27 @@ def test_completion_offers_verbs_options_values_and_images(pyfetch, registry, bu
     result = subprocess.run(["fish", "--no-config"], input=script, env=environment, capture_output=True, text=True)
 
     assert result.stdout.splitlines() == ["images", "--all", "host", image]
+
+
+@pytest.mark.parametrize("options", [["-q"], ["--quiet"], ["--store", "{store}"], ["--store={store}", "-q"]])
+def test_options_may_stand_before_the_verb(pyfetch, busybox, options):
+    options = [option.format(store=pyfetch.store) for option in options]
+    busybox.write_layout(pyfetch.folder / "layout", "x")
+    bundle = pyfetch.ok(*options, "pull", "oci:layout:x", "bundle")
+
+    assert f"oci:{pyfetch.folder}/layout:x" in pyfetch.ok(*options, "images")
+    pyfetch.ok(*options, "rm", "bundle")
+    assert not os.path.exists(bundle)
+
+
+def test_the_value_of_an_option_is_not_taken_for_the_verb(pyfetch, busybox):
+    busybox.write_layout(pyfetch.folder / "layout", "x")
+    bundle = pyfetch.ok("-e", "A=images", "--hostname", "images", "-u", "rm:1", "oci:layout:x", "bundle", "--user", "0")
+    with open(f"{bundle}/config.json") as file:
+        assert json.load(file)["hostname"] == "images"
+
+
+def test_an_option_of_another_verb_before_the_verb_is_refused(pyfetch):
+    status, error = pyfetch.fails("--tty", "images")
+
+    assert (status, "unknown option --tty; see `pyfetch images --help`" in error) == (2, True)

@@ -130,6 +130,7 @@ def docker_image(workshop, docker_registry, docker):
         "RUN echo one >/srv/a/one; /bin/busybox mkdir /gone; touch /gone/x; /bin/busybox ln /srv/a/one /srv/link\n"
         "RUN /bin/busybox rm -r /gone /bin/wget; /bin/busybox mv /srv/a /srv/c; /bin/busybox chmod 2711 /srv/c\n"
         "RUN /bin/busybox rm -r /srv/c/b; /bin/busybox mkdir /srv/c/b; touch /srv/c/b/new\n"
+        "RUN /bin/busybox mkdir /data\n"  # pyfetch makes a volume that is missing, as docker does; umoci does not
         "VOLUME /data\nUSER web\nWORKDIR /srv/c\nCMD cat one; id -u\n"
     )
     name = f"{docker_registry}/docker-image:1"

@@ -1,20 +1,22 @@
 """Rules that are tables: names, platforms, proxies, TOML. Tested as tables."""
 
-import json
+import base64
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyfetch.document import to_json
-from pyfetch.errors import NotFound, UsageError, printable
-from pyfetch.manifest import Descriptor
+from foundation.errors import one_line
+from foundation.linux.os import environment
+from pyfetch.errors import NotFound, UsageError
+from pyfetch.image.image import choose
+from pyfetch.image.manifest import Descriptor
+from pyfetch.image.platforms import Platform, host_platform, parse_platform
+from pyfetch.image.reference import parse_reference
 from pyfetch.options import parse
-from pyfetch.platforms import Platform, choose, host_platform, parse_platform
-from pyfetch.proxies import proxy_for
-from pyfetch.reference import parse_reference
-from pyfetch.toml import parse_toml
+from pyfetch.registry.proxies import proxy_for
+from pyfetch.registry.toml import parse_toml
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -92,7 +94,27 @@ def test_a_platform_is_written_in_one_way(text, expected):
     assert str(parse_platform(text)) == expected
 
 
-@pytest.mark.parametrize("text", ["a/b/c/d", "/", "linux/", "linux/../x", "linux/a b", "x\ny"])
+BAD_PLATFORMS = [
+    "a/b/c/d",
+    "/",
+    "linux/",
+    "linux/../x",
+    "linux/a b",
+    "x\ny",
+    "linux/amd64/v8x",
+    "linux/arm64/v9.",
+    "linux/arm/x",
+]
+BAD_PLATFORMS += [
+    "linux/amd64/v\xb2",
+    "linux/arm64/v9.\u0663",
+    "linux/amd64/v99999999999",
+    "linux/arm64/v8.999999999",
+    "linux/arm/v",
+]
+
+
+@pytest.mark.parametrize("text", BAD_PLATFORMS)
 def test_a_platform_that_is_none_is_refused(text):
     with pytest.raises(UsageError):
         parse_platform(text)
@@ -138,6 +160,7 @@ def test_an_empty_index_has_nothing_to_choose():
         ("*.example.com", "a.example.com", True),
         ("example.com:443", "example.com", True),
         ("example.com:80", "example.com", False),
+        ("example.com:\xb2", "example.com", False),
         ("nonsense/99,", "example.com", False),
         ("*", "example.com", True),
         ("", "localhost", True),
@@ -146,15 +169,15 @@ def test_an_empty_index_has_nothing_to_choose():
     ],
 )
 def test_no_proxy_has_gos_rules(monkeypatch, no_proxy, host, direct):
-    monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    monkeypatch.setenv("no_proxy", no_proxy)
+    monkeypatch.setitem(environment, "https_proxy", "http://proxy:3128")
+    monkeypatch.setitem(environment, "no_proxy", no_proxy)
 
     assert (proxy_for("https", host, 443) is None) == direct
 
 
 def test_a_cgi_program_does_not_believe_its_client(monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://evil:1")
-    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    monkeypatch.setitem(environment, "HTTP_PROXY", "http://evil:1")
+    monkeypatch.setitem(environment, "REQUEST_METHOD", "GET")
 
     assert proxy_for("http", "example.com", 80) is None
 
@@ -172,7 +195,7 @@ def test_a_cgi_program_does_not_believe_its_client(monkeypatch):
     ],
 )
 def test_toml_is_read(text, expected):
-    assert parse_toml(text, "file") == expected
+    assert parse_toml(text.encode(), "file").properties == expected
 
 
 @pytest.mark.parametrize(
@@ -180,17 +203,65 @@ def test_toml_is_read(text, expected):
 )
 def test_toml_that_is_not_understood_names_the_line(text):
     with pytest.raises(UsageError, match="file: line "):
-        parse_toml(text, "file")
+        parse_toml(text.encode(), "file")
 
 
-def test_json_is_written_as_json_writes_it():
-    value = {"a": [1, 0, -5, True, False, None, 'é"\n\udc80'], "b": {"c": (), "d": {}}, "": "0"}
+@pytest.mark.parametrize(
+    "data", [b"a = 1\n# \xe9", b"a = " + b"[" * 100_000, b"a=" + b"{a=" * 100_000, b"a = " + b"9" * 5000]
+)
+def test_toml_that_is_damaged_is_refused(data):
+    with pytest.raises(UsageError, match="file: "):
+        parse_toml(data, "file")
 
-    assert to_json(value) == json.dumps(value)
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://u:pa/ss@p:1",
+        "http://u:12#ss@p:1",
+        "http://u:1?x@p:1",
+        "http://p:x",
+        "http://p:99999",
+        "http://[::1",
+        "http://",
+    ]
+    + ["http://p..q:1", "http://\xe9:1", f"http://{'p' * 64}:1", "http:// p:1"],
+)
+def test_a_proxy_that_is_none_is_refused_without_showing_its_password(monkeypatch, url):
+    monkeypatch.setitem(environment, "https_proxy", url)
+    with pytest.raises(UsageError, match=r"^HTTPS_PROXY: not http://\[user:password@\]host:port [^@]*$"):
+        proxy_for("https", "example.com", 443)
+
+
+def test_a_proxys_password_may_be_any_bytes(monkeypatch):
+    monkeypatch.setitem(environment, "https_proxy", "http://u:\udce9%2F@p:1")
+
+    assert proxy_for("https", "example.com", 443).authorization == "Basic " + base64.b64encode(b"u:\xe9/").decode()
+
+
+@pytest.mark.parametrize("url", ["socks5://p:1", "socks5h://p:1", "https://p:1"])
+def test_a_proxy_of_another_kind_matters_only_where_it_would_be_used(monkeypatch, url):
+    monkeypatch.setitem(environment, "https_proxy", url)
+    monkeypatch.setitem(environment, "no_proxy", "exempt.example")
+
+    assert proxy_for("https", "exempt.example", 443) is None
+    assert proxy_for("http", "example.com", 80) is None
+    with pytest.raises(UsageError, match="^HTTPS_PROXY: .*only proxies by http://"):
+        proxy_for("https", "example.com", 443)
+
+
+def test_all_proxy_is_used_where_it_is_one_that_we_know(monkeypatch):
+    monkeypatch.setitem(environment, "ALL_PROXY", "socks5://p:1")
+    assert proxy_for("https", "example.com", 443) is None
+
+    monkeypatch.setitem(environment, "ALL_PROXY", "http://p:1")
+    assert proxy_for("https", "example.com", 443).host == "p"
 
 
 def test_text_from_elsewhere_cannot_steer_a_terminal():
-    assert printable("a\x1b[2Jb\x07\u202ec\r\n d\t" + "e" * 5000)[:15] == "a\ufffd[2Jb\ufffd\ufffdc d eee"
+    text = one_line("a\x1b[2Jb\x07\u202ec\r\n d\t" + "e" * 5000)
+
+    assert text == "a\\x1b[2Jb\\x07\\x202ec d " + "e" * (1000 - 23)
 
 
 @pytest.mark.parametrize("line", ["--store DIR rm x", "--store=DIR rm x", "rm --store DIR x"])

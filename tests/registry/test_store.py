@@ -2,13 +2,15 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
 import time
 
+import pytest
 from conftest import COMMAND, ROOT, push
-from images import Image, symlink, tar, zstd
+from images import Image, entry, symlink, tar, zstd
 
 
 def names(root):
@@ -42,8 +44,8 @@ def test_a_digest_in_the_store_opens_no_socket(pyfetch, registry, busybox):
 SLOW = set(
     "argparse base64 collections contextlib ctypes email enum functools hashlib http http.client importlib ipaddress "
     "json logging pathlib random re select shutil signal socket ssl subprocess tempfile threading types typing "
-    "urllib.parse zlib pyfetch.auth pyfetch.connection pyfetch.downloads pyfetch.layer pyfetch.registry pyfetch.tar "
-    "pyfetch.unpack".split()
+    "urllib.parse zlib pyfetch.registry.auth pyfetch.registry.connection pyfetch.sources.downloads "
+    "pyfetch.unpack.layer pyfetch.registry.registry pyfetch.unpack.tar pyfetch.unpack.unpack".split()
 )
 
 
@@ -59,7 +61,7 @@ def test_a_digest_in_the_store_loads_nothing_slow(pyfetch, registry, busybox):
     name = f"{registry.host}/test@{busybox.digest}"
     cold, warm = modules_loaded_by(pyfetch, name), modules_loaded_by(pyfetch, name)
 
-    assert {"ssl", "json", "re", "pyfetch.registry"} <= cold
+    assert {"ssl", "re", "pyfetch.registry.registry"} <= cold
     assert SLOW & warm == set()
 
 
@@ -159,8 +161,9 @@ def test_rm_refuses_a_folder_that_is_no_bundle(pyfetch):
     assert (pyfetch.folder / "mine/file").exists()
 
 
-def test_rm_refuses_a_bundle_whose_container_runs(pyfetch, registry, busybox):
-    bundle = pyfetch.ok(registry.add(busybox), "bundle", "--", "cat")
+@pytest.mark.parametrize("name", ["bundle", "a bundle"])
+def test_rm_refuses_a_bundle_whose_container_runs(pyfetch, registry, busybox, name):
+    bundle = pyfetch.ok(registry.add(busybox), name, "--", "cat")
     process = subprocess.Popen(["runc", "run", "-b", bundle, "pyfetch-busy"], stdin=subprocess.PIPE)
     try:
         assert process.stdin is not None
@@ -168,14 +171,14 @@ def test_rm_refuses_a_bundle_whose_container_runs(pyfetch, registry, busybox):
             if b'"running"' in subprocess.run(["runc", "state", "pyfetch-busy"], capture_output=True).stdout:
                 break
             time.sleep(0.05)
-        status, error = pyfetch.fails("rm", "bundle")
+        status, error = pyfetch.fails("rm", name)
 
         assert status == 2
         assert "used by a container" in error
     finally:
         process.stdin.close()
         process.wait()
-    pyfetch.ok("rm", "bundle")
+    pyfetch.ok("rm", name)
 
 
 def test_prune_keeps_what_images_and_bundles_need(pyfetch, registry, busybox):
@@ -258,6 +261,99 @@ def test_two_pulls_at_once_fetch_a_layer_once(pyfetch, registry):
     assert [process.returncode for process in processes] == [0] * 4, results
     assert len({path for path, _ in results}) == 4
     assert registry.count("GET", image.manifest["layers"][0]["digest"]) == 1
+
+
+def test_a_blob_that_another_pull_completes_between_look_and_open_is_used(pyfetch, registry):
+    image = Image(tar("x"))
+    name = registry.add(image)
+    layer = image.manifest["layers"][0]["digest"]
+    partial = pyfetch.store / "partial" / layer.replace(":", "-")
+    pyfetch.ok(registry.add(Image(tar("other")), "other"))  # so that the store is there
+    delay = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=3000000", "-P", str(partial)]
+    command = ["strace", "-fqq", "-o", "/dev/null", *delay, *COMMAND, name, "slow", "--copy"]
+    slow = subprocess.Popen(command, env=pyfetch.environment, cwd=pyfetch.folder, stderr=subprocess.PIPE, text=True)
+    while registry.count("GET", image.manifest["config"]["digest"]) == 0:
+        time.sleep(0.01)
+    time.sleep(1)
+    pyfetch.ok(name, "fast", "--copy")
+    error = slow.communicate(timeout=60)[1]
+
+    assert slow.returncode == 0, error
+    assert os.listdir(pyfetch.folder / "slow/rootfs") == os.listdir(pyfetch.folder / "fast/rootfs") == ["x"]
+    assert registry.count("GET", layer) == 1
+    assert os.listdir(pyfetch.store / "partial") == []
+
+
+def test_eight_pulls_of_one_image_at_once_all_succeed(pyfetch, registry):
+    name = registry.add(Image(tar(*(f"file{n}" for n in range(20))), tar("x")))
+    for round_ in range(5):
+        store = ["--store", f"store{round_}"]
+        processes = [pyfetch.start(name, f"bundle{round_}-{n}", "--copy", *store) for n in range(8)]
+        errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+        assert [process.returncode for process in processes] == [0] * 8, errors
+
+
+def test_processes_with_the_same_pid_may_share_a_store(pyfetch, registry):
+    """Containers that share a store each have a pid namespace, in which the first process is 1."""
+    pyfetch.command = ["unshare", "--pid", "--fork", "--mount-proc", *COMMAND]
+    names = [registry.add(Image(tar(f"file{n}")), f"tag{n}") for n in range(6)]
+    processes = [pyfetch.start(name, f"bundle{n}", "--copy") for n, name in enumerate(names)]
+    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 6, errors
+    assert {line.split()[0] for line in pyfetch.ok("images").splitlines()[1:]} == set(names)
+    assert os.listdir(pyfetch.store / "partial") == []
+
+
+def test_two_that_save_to_one_file_do_not_disturb_each_other(pyfetch, registry):
+    pyfetch.ok(name := registry.add(Image(tar(entry("x", data=os.urandom(4 << 20))))))
+    pyfetch.command = ["unshare", "--pid", "--fork", "--mount-proc", *COMMAND]
+    processes = [pyfetch.start("save", name, "-o", "saved.tar") for _ in range(4)]
+    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert pyfetch.ok("oci-archive:saved.tar", "bundle")
+    assert {n for n in os.listdir(pyfetch.folder) if "saved" in n} == {"saved.tar"}
+
+
+def test_save_writes_into_a_device_and_does_not_replace_it(pyfetch, registry, busybox):
+    pyfetch.ok(name := registry.add(busybox))
+    device = pyfetch.folder / "null"
+    os.mknod(device, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    pyfetch.ok("save", name, "-o", device)
+
+    assert stat.S_ISCHR(os.lstat(device).st_mode)
+
+
+def test_rm_goes_on_after_one_that_is_not_there(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    bundles = [pyfetch.ok(name, f"bundle{n}") for n in range(2)]
+    status, error = pyfetch.fails("rm", bundles[0], "nobody", "nothing", bundles[1])
+
+    assert status == 3
+    assert "nobody: no such image" in error and "nothing: no such image" in error
+    assert not any(map(os.path.exists, bundles))
+
+
+def test_two_pulls_of_a_bundle_whose_mount_was_lost_mount_it_once(pyfetch, registry, busybox):
+    name = registry.add(busybox)
+    bundle = pyfetch.ok(name, "bundle")
+    subprocess.run(["umount", f"{bundle}/rootfs"], check=True)
+    processes = [pyfetch.start(name, "bundle") for _ in range(4)]
+    errors = [process.communicate(timeout=60)[1].decode() for process in processes]
+
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert open("/proc/self/mounts").read().count(f" {bundle}/rootfs ") == 1
+
+
+def test_a_path_of_any_bytes_is_printed_and_does_no_harm_to_the_store(pyfetch):
+    folder = os.fsencode(pyfetch.folder) + b"/l\xff"
+    Image(tar("x")).write_layout(os.fsdecode(folder), "one")
+    done = pyfetch.run(b"oci:l\xff".decode(errors="surrogateescape"), os.fsdecode(b"b\xfe"), "--copy", text=False)
+
+    assert done.stdout == os.fsencode(pyfetch.folder) + b"/b\xfe\n", done.stderr
+    assert "l\\xff" in pyfetch.ok("images")
 
 
 def test_an_image_of_skopeo_in_docker_format_is_unpacked(pyfetch, docker_registry, tmp_path):

@@ -1,46 +1,31 @@
 """Hostile containers, and what of the host they must leave alone. All of it needs root, and real containers."""
 
-import copy
 import json
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
-from hostile import PYRUN, Bundle, Machine, Victim, mounts
+from harness import BUSYBOX, Bundle, build_with, under_test
+from hostile import FOLLOWS_SYMLINKS, Machine, Victim, digests, mounts
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="attacks on a runtime of root need root"))
+        if "security" in item.path.parts:
+            item.add_marker(pytest.mark.needs("root", BUSYBOX))
+            if item.get_closest_marker("peers") is None:
+                item.add_marker(pytest.mark.only_pyrun("it looks at what is pyrun's own"))
+            for mark in item.iter_markers("falls"):
+                if mark.args[0] == under_test().name:
+                    item.add_marker(pytest.mark.xfail(reason=" ".join(mark.args)))
 
 
-@pytest.fixture(scope="session")
-def busybox():
-    found = shutil.which("busybox")
-    if not found:
-        pytest.skip("busybox-static is not installed")
-    return found
-
-
-@pytest.fixture(scope="session")
-def compile_attacker(tmp_path_factory):
-    """Compile attackers/NAME.c into a static program."""
-    directory = tmp_path_factory.mktemp("attackers")
-
-    def compile_attacker(name):
-        program = directory / name
-        if not program.exists():
-            if not shutil.which("gcc"):
-                pytest.skip("gcc is not installed")
-            source = Path(__file__).parent / "attackers" / f"{name}.c"
-            subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
-        return program
-
-    return compile_attacker
+@pytest.fixture
+def busybox(directory):
+    """A copy of its own, which the bundles of a test link to: a container may write to it."""
+    return Path(shutil.copy(BUSYBOX, directory))
 
 
 @pytest.fixture
@@ -51,9 +36,9 @@ def machine(directory):
 
 
 @pytest.fixture(scope="session")
-def default_config(tmp_path_factory, built):
+def default_config(tmp_path_factory, runtime):
     directory = tmp_path_factory.mktemp("spec")
-    subprocess.run([PYRUN, "spec", "--bundle", directory], check=True)
+    subprocess.run([runtime, "spec", "--bundle", directory], check=True)
     config = json.loads((directory / "config.json").read_text())
     config["process"]["terminal"] = False
     config["root"]["readonly"] = False
@@ -71,12 +56,12 @@ def directory():
 
 @pytest.fixture
 def make_bundle(directory, busybox, default_config):
-    count = 0
+    """Make bundles that have the configuration of `pyrun spec`, and a root file system with nothing but /bin."""
+    made = []
 
     def make_bundle():
-        nonlocal count
-        count += 1
-        return Bundle(directory / f"bundle-{count}", busybox, copy.deepcopy(default_config))
+        made.append(Bundle(directory / f"bundle-{len(made)}", busybox, default_config, directories=()))
+        return made[-1]
 
     return make_bundle
 
@@ -97,3 +82,23 @@ def host_mounts():
     before = mounts()
     yield
     assert mounts() == before
+
+
+@pytest.fixture
+def host_programs():
+    """The interpreter, each library that it maps, and our programs are, after the test, those before it."""
+    before = digests()
+    yield
+    assert digests() == before
+
+
+@pytest.fixture
+def host(victim, host_mounts, host_programs):
+    """The victim, and a check that the host's mounts and programs are, after the test, those before it."""
+    return victim
+
+
+@pytest.fixture(scope="session")
+def follows_symlinks(tmp_path_factory):
+    """A pyrun that opens paths as runtimes did before openat2(2): by name."""
+    return build_with(tmp_path_factory.mktemp("weak"), FOLLOWS_SYMLINKS)

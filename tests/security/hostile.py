@@ -1,96 +1,57 @@
-"""Hostile bundles, the machine that runs them, and the host that they must leave alone."""
+"""What attacks need: a runtime that is given many containers, and the host that they must leave alone."""
 
+import contextlib
+import functools
+import hashlib
 import json
 import os
-import shutil
 import subprocess
-import time
+import uuid
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PYRUN = os.environ.get("PYRUN", str(REPOSITORY / "dist/pyrun"))
-APPLETS = "sh ls cat id sleep true false echo mkdir ln rm mknod readlink chmod stat kill ps dd touch grep env".split()
+from harness import REPOSITORY, Container, call, under_test
+
 HANG = 20  # seconds after which a command of pyrun counts as hanging
 
 
-class Bundle:
-    """A bundle with busybox in it: change `config` and `rootfs`, then let Machine use it."""
-
-    def __init__(self, path, busybox, config):
-        self.path = path
-        self.rootfs = path / "rootfs"
-        self.config = config
-        (self.rootfs / "bin").mkdir(parents=True)
-        shutil.copy(busybox, self.rootfs / "bin/busybox")
-        for name in APPLETS:
-            os.symlink("busybox", self.rootfs / "bin" / name)
-
-    def namespaces(self, **paths):
-        """Join the namespaces at `paths`, by type; None leaves the type out, which is the host's."""
-        kept = [ns for ns in self.config["linux"]["namespaces"] if ns["type"] not in paths]
-        joined = [{"type": type_, "path": path} for type_, path in paths.items() if path]
-        self.config["linux"]["namespaces"] = kept + joined
-
-    def user_namespace(self):
-        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-        self.config["linux"]["namespaces"].append({"type": "user"})
-        self.config["linux"]["uidMappings"] = self.config["linux"]["gidMappings"] = mapping
-        for path in (self.rootfs, *self.rootfs.rglob("*")):
-            os.lchown(path, 100000, 100000)
-
-    def without_mount(self, *destinations):
-        self.config["mounts"] = [mount for mount in self.config["mounts"] if mount["destination"] not in destinations]
-
-    def capabilities(self, *names):
-        self.config["process"]["capabilities"] = {name: list(names) for name in ("bounding", "effective", "permitted")}
-
-    def write(self):
-        (self.path / "config.json").write_text(json.dumps(self.config))
-
-
 class Machine:
-    """Runs pyrun on containers, in a --root of its own, and takes all of them away again."""
+    """The runtime, with containers of many bundles in one --root, whatever comes of them; takes all of them away."""
 
-    def __init__(self, root):
+    def __init__(self, root, program=None):
         self.root = str(root)
-        self._count = 0
+        self.program = str(program or under_test())
+        self.prefix = []  # what the runtime is called by
 
     def new_id(self):
-        self._count += 1
-        return f"attack-{os.getpid()}-{self._count}"
+        return f"attack-{uuid.uuid4().hex[:12]}"
 
-    def pyrun(self, *arguments, timeout=HANG, **options):
+    def command(self, *arguments):
+        return [*self.prefix, self.program, "--root", self.root, *map(str, arguments)]
+
+    def pyrun(self, *arguments, **options):
         """Run pyrun; whatever happens it must not hang, and not show a traceback."""
-        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        command = [PYRUN, "--root", self.root, *map(str, arguments)]
-        result = subprocess.run(command, timeout=timeout, text=True, errors="replace", **options)
+        result = call(self.command(*arguments), **{"timeout": HANG, **options})
         assert "Traceback" not in (result.stderr or "")
         return result
 
     def run(self, bundle, *shell, **options):
-        """Run the bundle in the foreground, `shell` as its process where there is one."""
-        if shell:
-            bundle.config["process"]["args"] = ["/bin/sh", "-c", *shell]
-        bundle.write()
+        """Run the bundle in the foreground, `shell` as its process if there is one."""
+        _set_process(bundle, shell)
+        bundle.save()
         return self.pyrun("run", "--bundle", bundle.path, self.new_id(), **options)
 
     def start(self, bundle, *shell, **options):
-        """Run the bundle in the background and return its id."""
+        """Run the bundle in the background, and return its id."""
         id_ = self.create(bundle, *(shell or ("sleep 1000",)), **options)
         started = self.pyrun("start", id_)
         assert started.returncode == 0, started.stderr
         return id_
 
     def create(self, bundle, *shell, **options):
-        if shell:
-            bundle.config["process"]["args"] = ["/bin/sh", "-c", *shell]
-        bundle.write()
-        id_ = self.new_id()
-        # Files, not pipes: the container would hold them open.
-        options = {"stdout": subprocess.DEVNULL, "stderr": open(f"{bundle.path}/stderr", "w"), **options}
-        created = self.pyrun("create", "--bundle", bundle.path, id_, **options)
-        assert created.returncode == 0, open(f"{bundle.path}/stderr").read()
-        return id_
+        _set_process(bundle, shell)
+        container = Container(self.program, bundle.path.parent, bundle)
+        container.root, container.prefix = self.root, self.prefix
+        return container.create(**options).id
 
     def state(self, id_):
         return json.loads(self.pyrun("state", id_).stdout)
@@ -99,20 +60,32 @@ class Machine:
         return self.pyrun("exec", *options, id_, *command, **keywords)
 
     def clean(self):
+        self.prefix = []
         left = os.listdir(self.root) if os.path.isdir(self.root) else []
         for id_ in left:
             if os.path.isdir(f"{self.root}/{id_}") and not os.path.islink(f"{self.root}/{id_}"):
                 self.pyrun("delete", "--force", id_)
 
 
+def _set_process(bundle, shell):
+    if shell:
+        bundle.process["args"] = ["/bin/sh", "-c", *shell]
+
+
 class Victim:
-    """A directory of the host that no container may touch."""
+    """A directory of the host that no container may touch, though its modes let everybody do so."""
 
     def __init__(self, path):
         self.path = path
         (path / "directory").mkdir(parents=True)
         for name in ("secret", "ptmx", "console", "null", "passwd"):
             (path / name).write_text(f"the host's {name}")
+        for one in [path, *path.iterdir()]:
+            one.chmod(0o777)
+        self._before = self._look()
+
+    def look_again(self):
+        """Take what there is for what must stay."""
         self._before = self._look()
 
     def _look(self):
@@ -129,13 +102,63 @@ class Victim:
 
 
 def mounts():
-    with open("/proc/self/mountinfo") as file:
+    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
         return sorted(line.split(" ", 5)[4] for line in file)
 
 
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return found
+@functools.lru_cache
+def programs():
+    """Return the interpreter, each library that it maps, and the programs under test."""
+    show = "import os, ctypes; print(os.path.realpath('/proc/self/exe')); print(open('/proc/self/maps').read())"
+    output = subprocess.run(["/usr/bin/python3", "-IS", "-c", show], capture_output=True, text=True).stdout
+    files = {word for word in output.split() if word.startswith("/")}
+    files |= {str(under_test()), str(REPOSITORY / "dist/pyrun"), str(REPOSITORY / "dist/pyfetch")}
+    return sorted(path for path in files if os.path.isfile(path))
+
+
+def digests():
+    found = {path: os.stat(path) for path in programs()}
+    return {path: _digest(path, one.st_ino, one.st_size, one.st_ctime_ns) for path, one in found.items()}
+
+
+@functools.lru_cache
+def _digest(path, *identity):
+    """Return the digest of the file, which is read again if it was changed: no write leaves st_ctime as it was."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+_EXCHANGE = """
+import ctypes, os, sys, time
+exchange = ctypes.CDLL(None).renameat2
+one, other = (os.fsencode(path) for path in sys.argv[1:])
+while True:
+    for _ in range(50):
+        exchange(-100, one, -100, other, 2)  # RENAME_EXCHANGE
+    time.sleep(0.0005)
+"""
+
+
+@contextlib.contextmanager
+def exchanging(one, other):
+    """Exchange two names, over and over, as a peer with the same volume would."""
+    process = subprocess.Popen(["/usr/bin/python3", "-IS", "-c", _EXCHANGE, one, other])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+# What build_with() takes for a pyrun that opens paths as runtimes did before openat2(2), by name: a positive control.
+FOLLOWS_SYMLINKS = {
+    "foundation/linux/openat2.py": """
+
+def openat2(dirfd, path, flags, resolve, mode=0):
+    return os.open(path.lstrip(b"/") or b".", flags | os.O_CLOEXEC, mode, dir_fd=dirfd)
+"""
+}
+
+
+def make_symlink(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(target, path)

@@ -1,11 +1,13 @@
 """What a process of the container inherits: no descriptor, no signal, no priority of the runtime or its caller."""
 
+import ctypes
 import os
 import signal
 import subprocess
 
 import pytest
-from hostile import HANG, PYRUN
+from harness import wait_until
+from hostile import HANG
 
 LIST = "ls /proc/self/fd"
 
@@ -20,6 +22,7 @@ def leaked(victim):
         os.close(fd)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_descriptors_of_the_caller_do_not_reach_the_container(bundle, machine, leaked, verb):
     if verb == "run":
@@ -39,6 +42,7 @@ def test_the_waiting_init_holds_the_gate_and_nothing_else(bundle, machine, leake
     assert held == {"socket"}
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_preserved_descriptors_are_exactly_those_that_were_asked_for(bundle, machine, verb):
     held = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
@@ -49,7 +53,7 @@ def test_preserved_descriptors_are_exactly_those_that_were_asked_for(bundle, mac
 
     if verb == "run":
         bundle.config["process"]["args"] = ["/bin/sh", "-c", LIST]
-        bundle.write()
+        bundle.save()
         words = ["run", "--bundle", bundle.path, "--preserve-fds", "2", machine.new_id()]
     else:
         words = ["exec", "--preserve-fds", "2", machine.start(bundle), "sh", "-c", LIST]
@@ -81,12 +85,14 @@ def test_closed_standard_streams_are_the_null_device_in_the_container(bundle, ma
     (bundle.rootfs / "told").write_text("")
     if verb == "run":
         bundle.config["process"]["args"] = ["/bin/sh", "-c", show]
-        bundle.write()
+        bundle.save()
         words = f"run --bundle {bundle.path} {machine.new_id()}"
     else:
         words = f"exec {machine.start(bundle)} sh -c '{show}'"
 
-    subprocess.run(f"{PYRUN} --root {machine.root} {words} {closed}", shell=True, timeout=HANG, capture_output=True)
+    subprocess.run(
+        f"{machine.program} --root {machine.root} {words} {closed}", shell=True, timeout=HANG, capture_output=True
+    )
 
     told = (bundle.rootfs / "told").read_text().split()
     assert len(told) == 3
@@ -103,11 +109,14 @@ def spoil():
     os.umask(0o777)
 
 
+@pytest.mark.peers
+@pytest.mark.falls("runc", "signals that its caller has blocked or ignored stay so")
+@pytest.mark.falls("crun", "signals that its caller has blocked or ignored stay so")
 @pytest.mark.parametrize("verb", ["run", "exec"])
 def test_a_process_begins_with_no_signal_ignored_or_blocked(bundle, machine, verb):
     if verb == "run":
         bundle.config["process"]["args"] = ["/bin/grep", "-E", "^Sig(Ign|Blk|Cgt)", "/proc/self/status"]
-        bundle.write()
+        bundle.save()
         result = machine.pyrun("run", "--bundle", bundle.path, machine.new_id(), preexec_fn=spoil)
     else:
         command = ("grep", "-E", "^Sig(Ign|Blk|Cgt)", "/proc/self/status")
@@ -140,3 +149,68 @@ def test_no_terminal_of_the_caller_is_the_controlling_one(bundle, machine):
     result = machine.run(bundle, ": </dev/tty")
 
     assert result.returncode != 0
+
+
+NICE, IOPRIO, TIMERSLACK, PERSONALITY, OOM_SCORE = 3, 2 << 13 | 7, 1234567, 0x0040000, 500
+# What must be gone, and what is the caller's where the config does not say otherwise, as with runc and crun
+CLEAN = {
+    "pdeathsig": 0,
+    "subreaper": 0,
+    "timer": 0,
+    "dumpable": 1,
+    "owner": 1,
+    "keepcaps": 0,
+    "securebits": 0,
+    "secret": 0,
+}
+KEPT = {
+    "nice": NICE,
+    "ioprio": IOPRIO,
+    "timerslack": TIMERSLACK,
+    "personality": PERSONALITY,
+    "oom_score_adj": OOM_SCORE,
+}
+
+
+def spoil_attributes():
+    """Be a caller with odd attributes, and with a session keyring that holds a secret."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.nice(NICE)
+    ioprio_set, keyctl, add_key = {"x86_64": (251, 250, 248), "aarch64": (30, 219, 217)}[os.uname().machine]
+    assert libc.syscall(ioprio_set, 1, 0, IOPRIO) == 0
+    assert libc.syscall(keyctl, 1, None) > 0  # KEYCTL_JOIN_SESSION_KEYRING
+    assert libc.syscall(add_key, b"user", b"pyrun-secret", b"x", 1, -3) > 0
+    for option, value in ((29, TIMERSLACK), (1, signal.SIGURG), (36, 1)):  # PDEATHSIG, CHILD_SUBREAPER
+        assert libc.prctl(option, value, 0, 0, 0) == 0
+    assert libc.personality(PERSONALITY) >= 0
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(OOM_SCORE))
+
+
+@pytest.mark.peers
+@pytest.mark.falls("crun", "`exec` has the session keyring of its caller")
+@pytest.mark.parametrize("way", ["run", "create and start", "exec", "hook"])
+def test_attributes_of_the_caller_are_gone_or_those_that_every_runtime_keeps(bundle, machine, compile_attacker, way):
+    (bundle.rootfs / "inherited").write_bytes(compile_attacker("inherited").read_bytes())
+    (bundle.rootfs / "inherited").chmod(0o755)
+    bundle.linux.pop("seccomp", None)
+    bundle.process.pop("oomScoreAdj", None)
+    bundle.process["args"] = ["/inherited"]
+    if way == "hook":
+        hook = {"path": "/bin/sh", "args": ["sh", "-c", "/inherited >/shown"]}
+        bundle.config["hooks"] = {"startContainer": [hook]}
+        bundle.process["args"] = ["/bin/cat", "/shown"]
+    bundle.save()
+    if way in ("run", "hook"):
+        words = ("run", "--bundle", bundle.path, machine.new_id())
+        shown = machine.pyrun(*words, preexec_fn=spoil_attributes).stdout
+    elif way == "exec":
+        shown = machine.exec(machine.start(bundle), "/inherited", preexec_fn=spoil_attributes).stdout
+    else:
+        id_ = machine.create(bundle, preexec_fn=spoil_attributes)
+        machine.pyrun("start", id_)
+        wait_until(lambda: machine.state(id_)["status"] == "stopped")
+        shown = (bundle.path.parent / f"{id_}.output").read_text()
+
+    assert {name: int(value) for name, value in map(str.split, shown.splitlines())} == {**CLEAN, **KEPT}

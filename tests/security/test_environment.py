@@ -53,20 +53,21 @@ def test_a_poor_environment_is_enough(bundle, machine, environment):
     assert (result.stdout, result.stderr) == ("ran\n", "")
 
 
-def test_bytes_that_are_no_text_pass_through(bundle, machine):
+def test_an_argument_of_exec_that_is_not_text_arrives_in_a_poor_environment_too(bundle, machine):
     id_ = machine.start(bundle)
 
     result = machine.exec(id_, "echo", os.fsdecode(b"\xff"), env={"LANG": "C"})
 
-    assert result.returncode in (0, 255)
-    assert len(result.stdout + result.stderr) > 0
+    assert (result.returncode, os.fsencode(result.stdout), result.stderr) == (0, b"\xff\n", "")
 
 
+@pytest.mark.peers
+@pytest.mark.falls("crun", "its waiting init has it")
 @pytest.mark.parametrize("pid_namespace", ["own", "host's"])
 def test_the_callers_environment_is_in_no_process_of_the_container_and_not_in_its_state(bundle, machine, pid_namespace):
     environment = {"PATH": os.environ["PATH"], "SECRET": "hunter2", "LD_LIBRARY_PATH": "/hunter2"}
     if pid_namespace != "own":
-        bundle.namespaces(pid=None)
+        bundle.without_namespace("pid")
     id_ = machine.create(bundle, "cat /proc/self/environ; sleep 100", env=environment)
     pid = machine.state(id_)["pid"]
     waiting = Path(f"/proc/{pid}/environ").read_bytes()

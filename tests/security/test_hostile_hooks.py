@@ -1,9 +1,13 @@
 """Hooks: those in the container are the image's programs, and no hook can make the runtime wait for ever or grow."""
 
 import os
+import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from harness import wait_until
 
 
 def hook(bundle, kind, shell, **properties):
@@ -111,3 +115,61 @@ def test_an_escape_sequence_in_the_output_of_a_hook_does_not_reach_the_terminal(
 
     assert "\033" not in result.stderr
     assert "pwned" in result.stderr
+
+
+@pytest.fixture
+def interrupted(bundle, machine):
+    """Let a startContainer hook hang, and interrupt the command that waits for it; return how that ended, and when."""
+
+    def interrupted(id_, *arguments, by=signal.SIGINT):
+        hook(bundle, "startContainer", "echo >/running; sleep 1000")
+        bundle.save()
+        (bundle.rootfs / "running").unlink(missing_ok=True)
+        if arguments[0] == "start":
+            machine.pyrun("create", "--bundle", bundle.path, id_, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        output = open(f"{bundle.path}/output", "w")
+        options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+        command = subprocess.Popen(machine.command(*arguments, id_), **options)
+        wait_until(lambda: (bundle.rootfs / "running").exists())
+        begin = time.monotonic()
+        (os.killpg if by == signal.SIGINT else os.kill)(command.pid, by)  # a terminal sends ^C to the whole group
+        command.wait(timeout=30)
+        assert "Traceback" not in Path(f"{bundle.path}/output").read_text()
+        return command.returncode, time.monotonic() - begin
+
+    return interrupted
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM], ids=["^C", "SIGTERM"])
+def test_run_that_is_interrupted_in_a_hook_leaves_nothing_behind(bundle, machine, interrupted, by):
+    id_ = machine.new_id()
+    status, seconds = interrupted(id_, "run", "--detach", "--bundle", bundle.path, by=by)
+
+    assert status != 0
+    assert seconds < 5
+    wait_until(lambda: not os.path.exists(f"{machine.root}/{id_}"))
+    assert list(Path("/sys/fs/cgroup").rglob(id_)) == []
+
+
+def test_start_that_is_interrupted_in_a_hook_ends_that(bundle, machine, interrupted):
+    id_ = machine.new_id()
+    status, seconds = interrupted(id_, "start")
+    begin = time.monotonic()
+
+    assert status != 0
+    assert seconds < 5
+    assert machine.pyrun("delete", "--force", id_).returncode == 0
+    assert time.monotonic() - begin < 5
+    assert list(Path("/sys/fs/cgroup").rglob(id_)) == []
+
+
+def test_a_hook_that_fails_on_its_way_into_the_container_leaves_nothing_behind(bundle, machine):
+    bundle.config["process"]["execCPUAffinity"] = {"final": "1000"}  # no machine has it; only what joins wants it
+    hook(bundle, "startContainer", "true")
+    begin = time.monotonic()
+    result = machine.run(bundle, "true")
+
+    assert result.returncode == 1
+    assert "set CPU affinity" in result.stderr
+    assert time.monotonic() - begin < 5
+    assert os.listdir(machine.root) == []

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hostile import HANG, PYRUN
+from hostile import HANG
 
 IDS = ["..", ".", "", "a/b", "/etc", "../victim", "a\nb", "a b", "x" * 300, "\u00e9", "a;b", "a\\b", "\x1b[31m", "*"]
 
@@ -15,7 +15,7 @@ IDS = ["..", ".", "", "a/b", "/etc", "../victim", "a\nb", "a b", "x" * 300, "\u0
 @pytest.mark.parametrize("verb", ["create", "run", "state", "delete", "start", "kill", "exec", "ps"])
 @pytest.mark.parametrize("id_", IDS)
 def test_an_id_that_is_no_name_is_refused(bundle, machine, victim, verb, id_):
-    bundle.write()
+    bundle.save()
     words = {"exec": [id_, "true"]}.get(verb, [id_])
 
     result = machine.pyrun(verb, *words, cwd=bundle.path)
@@ -28,7 +28,7 @@ def test_an_id_that_is_no_name_is_refused(bundle, machine, victim, verb, id_):
 
 @pytest.mark.parametrize("root", ["/", ""])
 def test_the_hosts_root_is_no_state_directory(bundle, machine, root):
-    bundle.write()
+    bundle.save()
 
     result = machine.pyrun("--root", root, "create", machine.new_id(), cwd=bundle.path)
 
@@ -38,9 +38,9 @@ def test_the_hosts_root_is_no_state_directory(bundle, machine, root):
 
 def test_of_many_that_create_one_id_at_once_one_succeeds(bundle, machine):
     bundle.config["process"]["args"] = ["/bin/sleep", "100"]
-    bundle.write()
+    bundle.save()
     id_ = machine.new_id()
-    command = [PYRUN, "--root", machine.root, "create", "--bundle", bundle.path, id_]
+    command = machine.command("create", "--bundle", bundle.path, id_)
     creators = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(20)
@@ -168,7 +168,7 @@ def test_a_pid_file_does_not_follow_what_is_planted_in_its_place(bundle, machine
     else:
         (public / "pid").mkdir()
     bundle.config["process"]["args"] = ["/bin/sleep", "100"]
-    bundle.write()
+    bundle.save()
     id_ = machine.new_id()
 
     created = machine.pyrun(
@@ -181,6 +181,34 @@ def test_a_pid_file_does_not_follow_what_is_planted_in_its_place(bundle, machine
         assert not (public / "pid").is_symlink()
     else:
         assert not os.path.exists(f"{machine.root}/{id_}")
+
+
+def test_a_pid_file_that_cannot_be_leaves_nothing_beside_it(bundle, machine):
+    public = bundle.path / "public"
+    (public / "pid").mkdir(parents=True)
+    bundle.save()
+    created = machine.pyrun("create", "--bundle", bundle.path, "--pid-file", public / "pid", machine.new_id())
+
+    assert created.returncode == 1
+    assert str(public / "pid") in created.stderr
+    assert os.listdir(public) == ["pid"]
+
+
+@pytest.mark.parametrize("call", ["openat", "write", "linkat", "close"])
+def test_a_runtime_that_is_killed_at_its_pid_file_leaves_nothing_beside_it(bundle, machine, call):
+    public = bundle.path / "public"
+    public.mkdir()
+    bundle.save()
+    id_ = machine.new_id()
+    strace = ["strace", "-o", "/dev/null", "-P", public, "-P", public / "pid", "-P", public / ".pid"]
+    command = [*strace, "-e", f"inject={call}:signal=KILL", *machine.command("create")]
+    subprocess.run(
+        [*command, "--bundle", bundle.path, "--pid-file", public / "pid", id_],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL),
+    )
+
+    assert set(os.listdir(public)) <= {"pid"}
+    assert machine.pyrun("delete", "--force", id_).returncode == 0
 
 
 @pytest.mark.parametrize("path", ["..", "../..", "a/../../b", "/..", "../../../..", "cpu:..", "nothing:x", "missing"])

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile import HANG, PYRUN, wait_until
+from harness import wait_until
+from hostile import HANG
 
 RENAME_EXCHANGE = 2
 
@@ -68,7 +69,7 @@ def test_swapping_a_directory_for_a_symlink_leads_no_mount_outside(bundle, machi
 def test_swapping_the_directory_of_exec_leads_no_process_outside(bundle, machine, victim, swap, full, target):
     (bundle.rootfs / "a").mkdir()
     (bundle.rootfs / "b").symlink_to(target)
-    bundle.namespaces(pid=None)
+    bundle.without_namespace("pid")
     id_ = machine.start(bundle)
     swap(bundle.rootfs / "a", bundle.rootfs / "b")
 
@@ -79,11 +80,11 @@ def test_swapping_the_directory_of_exec_leads_no_process_outside(bundle, machine
 
 def test_a_runtime_that_is_killed_at_any_moment_leaves_nothing_that_delete_does_not_find(bundle, machine, full):
     bundle.config["process"]["args"] = ["/bin/sleep", "1000"]
-    bundle.write()
+    bundle.save()
     choose = random.Random(31)
     for _ in range(200 if full else 40):
         id_ = machine.new_id()
-        command = [PYRUN, "--root", machine.root, "create", "--bundle", str(bundle.path), id_]
+        command = machine.command("create", "--bundle", bundle.path, id_)
         runtime = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -103,10 +104,10 @@ def test_a_runtime_that_is_killed_at_a_system_call_leaves_nothing_that_delete_do
     if not os.path.exists("/usr/bin/strace"):
         pytest.skip("strace is not installed")
     bundle.config["process"]["args"] = ["/bin/sleep", "1000"]
-    bundle.write()
+    bundle.save()
     id_ = machine.new_id()
     strace = ["strace", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when=1"]
-    command = [*strace, PYRUN, "--root", machine.root, "create", "--bundle", str(bundle.path), id_]
+    command = [*strace, *machine.command("create", "--bundle", bundle.path, id_)]
 
     subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=HANG
@@ -141,7 +142,7 @@ def processes_below(root):
 def test_a_small_limit_is_the_containers_and_not_the_runtimes(bundle, machine, type_, value):
     bundle.config["process"]["rlimits"] = [{"type": type_, "soft": value, "hard": value}]
     bundle.config["process"]["args"] = ["/bin/true"]
-    bundle.write()
+    bundle.save()
 
     result = machine.pyrun("run", "--bundle", bundle.path, machine.new_id())
 
@@ -170,7 +171,7 @@ def test_exec_under_a_limit_of_processes_ends(bundle, machine, limit):
 
 def test_a_runtime_with_few_descriptors_says_so(bundle, machine):
     bundle.config["process"]["args"] = ["/bin/true"]
-    bundle.write()
+    bundle.save()
     for limit in range(4, 24, 2):
         result = machine.pyrun(
             "run",
@@ -185,7 +186,7 @@ def test_a_runtime_with_few_descriptors_says_so(bundle, machine):
 
 def test_many_execs_at_once_all_end_well(bundle, machine, full):
     id_ = machine.start(bundle)
-    command = [PYRUN, "--root", machine.root, "exec", id_, "true"]
+    command = machine.command("exec", id_, "true")
     running = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(200 if full else 40)

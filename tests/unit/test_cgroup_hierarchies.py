@@ -2,9 +2,10 @@
 
 import pytest
 
+from foundation.errors import Error
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.hierarchies import clean, place
-from pyrun.errors import ConfigError, Error
+from pyrun.errors import ConfigError
 
 V2 = "25 30 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V2_MEMBERSHIP = "0::/user.slice/session-1.scope\n"

@@ -5,15 +5,15 @@ import pytest
 from pyrun.cgroup import block_io, cpu, hugetlb, memory, network
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.resources import plan
+from pyrun.config.linux import Resources
+from pyrun.config.node import Node
 from pyrun.errors import ConfigError
-from pyrun.spec.linux import Resources
-from pyrun.spec.node import Node
 
 GB = 1 << 30
 
 
-def resources(**json):
-    return Resources(Node(json, "config.json: linux.resources."))
+def resources(version="1.3.0", **json):
+    return Resources(Node(json, "config.json: linux.resources."), version)
 
 
 def values(settings):
@@ -65,27 +65,9 @@ def test_memory_in_both_versions(json, v1, v2):
     assert values(memory.settings(config, True)) == v2
 
 
-@pytest.mark.parametrize(
-    "json, message",
-    [
-        ({"limit": -2}, "memory.limit: -2 is neither a size nor -1"),
-        ({"limit": 8192, "swap": 4096}, "memory.swap: 4096 is memory and swap together, less than the limit 8192"),
-    ],
-)
-@pytest.mark.parametrize("v2", [False, True])
-def test_impossible_memory_is_refused_by_name(json, message, v2):
-    with pytest.raises(ConfigError, match=f"config.json: linux.resources.{message}"):
-        memory.settings(resources(memory=json).memory, v2)
-
-
 def test_v2_refuses_a_swap_limit_without_a_memory_limit():
     with pytest.raises(ConfigError, match="memory.swap: needs memory.limit"):
         memory.settings(resources(memory={"swap": 4096}).memory, True)
-
-
-def test_v1_refuses_a_swappiness_above_100():
-    with pytest.raises(ConfigError, match="memory.swappiness: 101 is not between 0 and 100"):
-        memory.settings(resources(memory={"swappiness": 101}).memory, False)
 
 
 @pytest.mark.parametrize("shares, weight", [(1, 1), (2, 1), (1024, 100), (512, 59), (262144, 10000), (1 << 63, 10000)])
@@ -130,7 +112,6 @@ def test_cpu_in_both_versions(json, v1, v2):
     [
         ({"shares": 1}, False, "cpu.shares: the minimum allowed cpu-shares is 2"),
         ({"shares": 262145}, False, "cpu.shares: the maximum allowed cpu-shares is 262144"),
-        ({"idle": 2}, False, "cpu.idle: 2 is neither 0 nor 1"),
         ({"realtimeRuntime": 1}, True, "cpu.realtimeRuntime: cgroup v2 has no realtime limits"),
         ({"realtimePeriod": 1}, True, "cpu.realtimePeriod: cgroup v2 has no realtime limits"),
     ],
@@ -183,20 +164,17 @@ def test_throttles_in_both_versions():
 
 
 @pytest.mark.parametrize(
-    "json, v2, message",
+    "json, name",
     [
-        ({"weight": 9}, False, "blockIO.weight: 9 is not between 10 and 1000"),
-        ({"leafWeight": 10}, True, "blockIO.leafWeight: cgroup v2 has no leaf weights"),
-        (
-            {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 1001}]},
-            False,
-            r"blockIO.weightDevice\[0\].leafWeight: 1001 is not between",
-        ),
+        ({"leafWeight": 10}, "leafWeight"),
+        ({"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}, r"weightDevice\[0\].leafWeight"),
     ],
 )
-def test_impossible_block_io_is_refused_by_name(json, v2, message):
-    with pytest.raises(ConfigError, match=f"config.json: linux.resources.{message}"):
-        block_io.settings(resources(blockIO=json).block_io, v2)
+def test_v2_refuses_leaf_weights_by_name(json, name):
+    with pytest.raises(
+        ConfigError, match=f"config.json: linux.resources.blockIO.{name}: cgroup v2 has no leaf weights"
+    ):
+        block_io.settings(resources(blockIO=json).block_io, True)
 
 
 def test_huge_pages_are_limited_when_reserved_and_when_used():
@@ -209,7 +187,7 @@ def test_huge_pages_are_limited_when_reserved_and_when_used():
     assert values(hugetlb.settings(limits, True)) == [("hugetlb.2MB.rsvd.max", 4096), ("hugetlb.2MB.max", 4096)]
 
 
-@pytest.mark.parametrize("size", ["../x", "2mb", "MB", "02MB", "2MB\n", "2MB/../../x", "3MB", "9" * 6000 + "KB", "²MB"])
+@pytest.mark.parametrize("size", ["3MB", "9" * 6000 + "KB"])
 def test_a_page_size_that_the_kernel_does_not_have_is_refused(size):
     limits = resources(hugepageLimits=[{"pageSize": size, "limit": 1}]).hugepage_limits
 
@@ -224,19 +202,6 @@ def test_rdma_is_one_line_a_device():
         ("rdma.max", "mlx5_1 hca_handle=3 hca_object=10000"),
         ("rdma.max", "mlx4_0 hca_object=1000"),
     ]
-
-
-@pytest.mark.parametrize("json", [{"rdma": {"a\nb": {"hcaHandles": 1}}}, {"rdma": {"": {"hcaHandles": 1}}}])
-def test_an_rdma_device_that_is_more_than_a_name_is_refused(json):
-    with pytest.raises(ConfigError, match="is not the name of a device"):
-        network.rdma(resources(**json), True)
-
-
-def test_an_interface_that_is_more_than_a_name_is_refused():
-    config = resources(network={"priorities": [{"name": "eth0 1\nlo", "priority": 1}]})
-
-    with pytest.raises(ConfigError, match="is not the name of an interface"):
-        plan(Cgroup({"net_prio": "/nonexistent"}), config)
 
 
 def test_a_limit_for_a_controller_that_is_not_there_is_refused():
@@ -255,6 +220,11 @@ def test_a_pids_limit_of_0_is_a_limit(limit, value):
     [(_, _, settings)] = plan(Cgroup({"pids": "/nonexistent"}), resources(pids={"limit": limit}))
 
     assert values(settings) == [("pids.max", value)]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.0.2-dev", "1.1.0+dev", "1.2.1"])
+def test_before_1_3_a_pids_limit_of_0_is_none(version):
+    assert plan(Cgroup({"pids": "/nonexistent"}), resources(version, pids={"limit": 0})) == []
 
 
 def test_class_id_and_priorities_are_those_of_v1():
@@ -280,25 +250,16 @@ def v2(tmp_path):
 
 
 def test_unified_is_written_line_by_line(v2):
-    [(_, _, settings)] = plan(v2, resources(unified={"memory.high": "1", "pids.x": "8:0 1\n8:1 2\n", "cgroup.z": ""}))
+    [(_, _, settings)] = plan(
+        v2, resources(unified={"memory.high": "1", "pids.x": "8:0 1\n8:1 2\n", "cgroup.max.x": ""})
+    )
 
-    assert values(settings) == [("memory.high", "1"), ("pids.x", "8:0 1"), ("pids.x", "8:1 2"), ("cgroup.z", "")]
+    assert values(settings) == [("memory.high", "1"), ("pids.x", "8:0 1"), ("pids.x", "8:1 2"), ("cgroup.max.x", "")]
 
 
-@pytest.mark.parametrize(
-    "key, message",
-    [
-        ("../memory.max", "must be a file name"),
-        ("a/b.c", "must be a file name"),
-        ("memory", "must be a file name"),
-        (".max", "must be a file name"),
-        ("cgroup.procs", "is not a limit"),
-        ("cgroup.kill", "is not a limit"),
-        ("hugetlb.2MB.max", "cgroup v2 controller hugetlb is not available"),
-    ],
-)
-def test_a_unified_key_that_is_no_limit_of_this_cgroup_is_refused_by_name(v2, key, message):
+def test_a_unified_key_of_a_controller_that_is_not_there_is_refused_by_name(v2):
     with pytest.raises(ConfigError) as refusal:
-        plan(v2, resources(unified={key: "1"}))
+        plan(v2, resources(unified={"hugetlb.2MB.max": "1"}))
 
-    assert str(refusal.value).startswith(f"config.json: linux.resources.unified[{key!r}]: {message}")
+    message = "config.json: linux.resources.unified['hugetlb.2MB.max']: cgroup v2 controller hugetlb is not available"
+    assert str(refusal.value) == message

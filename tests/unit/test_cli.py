@@ -2,9 +2,10 @@
 
 import pytest
 
+from foundation.errors import did_you_mean
 from pyrun import cli
-from pyrun.cli import GLOBAL, VERBS, parse
 from pyrun.errors import UsageError
+from pyrun.options import GLOBAL, VERBS, parse
 
 KNOWN = {
     "bundle": ("b", "DIR", ""),
@@ -171,6 +172,7 @@ def test_the_help_names_all_verbs_and_global_options(arguments, capsys):
         (["kill"], '"pyrun kill" requires a minimum of 1 argument: ID... [SIGNAL]'),
         (["spec", "a"], '"pyrun spec" requires exactly 0 arguments: '),
         (["list", "a"], '"pyrun list" requires exactly 0 arguments: '),
+        (["completion"], '"pyrun completion" requires exactly 1 argument: bash|zsh|fish'),
         (["exec"], '"pyrun exec" requires a minimum of 1 argument: ID [CMD...]'),
     ],
 )
@@ -179,3 +181,17 @@ def test_a_wrong_number_of_arguments_is_told(arguments, message):
         cli.run(arguments)
 
     assert str(raised.value) == message
+
+
+def test_the_version_has_the_lines_that_callers_parse(capsys):
+    cli.run(["--version"])
+
+    names = [
+        line.replace("pyrun version ", "version: ").split(": ")[0] for line in capsys.readouterr().out.splitlines()
+    ]
+    assert names == ["version", "commit", "spec", "python"]
+
+
+def test_what_is_typed_is_never_suggested():
+    assert did_you_mean("hbs", ["hbs"]) == ""
+    assert did_you_mean("hbs", ["hbs", "hbsx"]) == ": did you mean 'hbsx'?"

@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from pyrun.spec.config import Config
-from pyrun.spec.default import VERSION, default_config
-from pyrun.spec.encode import encode
-from pyrun.spec.node import root
-from pyrun.spec.validate import findings, warnings
+from foundation.encode import encode
+from pyrun.config.default import VERSION, default_config
+from pyrun.config.document import Config
+from pyrun.config.node import Node
+from pyrun.config.validate import findings, warnings
 
 needs_runc = pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
 BOTH = pytest.mark.parametrize("rootless", [False, True], ids=["privileged", "rootless"])
@@ -23,7 +23,7 @@ def written_by_runc(rootless, directory):
 
 @BOTH
 def test_the_default_config_is_valid(rootless):
-    config = Config(root(default_config(rootless), "config.json"))
+    config = Config(Node.root(default_config(rootless), "config.json"))
 
     assert findings(config) + warnings(config) == []
 

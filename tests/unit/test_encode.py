@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrun.spec.encode import encode
+from foundation.encode import encode
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -27,7 +27,16 @@ def test_without_indentation_it_is_one_line(value):
 
 @given(VALUES, st.sampled_from(["  ", "    ", "\t"]))
 def test_it_is_laid_out_as_the_standard_library_does(value, indent):
-    assert encode(value, indent) == json.dumps(value, indent=indent, ensure_ascii=False)
+    expected = json.dumps(value, indent=indent, ensure_ascii=False)
+    assert encode(value, indent) == "".join(
+        one if one.isprintable() or one in "\n\t" else json.dumps(one)[1:-1] for one in expected
+    )
+
+
+@given(VALUES)
+def test_it_cannot_steer_a_terminal(value):
+    """Also not by what JSON lets stand, such as CSI of C1, and marks of direction."""
+    assert encode(value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -46,6 +55,7 @@ def test_it_is_laid_out_as_the_standard_library_does(value, indent):
         ({"a": [1, "b"], "c": {}}, '{"a":[1,"b"],"c":{}}'),
         ('"\\\n\t\x00', '"\\"\\\\\\n\\t\\u0000"'),
         ("\u00e9\U0001f600", '"\u00e9\U0001f600"'),
+        ("\x7f\x9b31m\u202e\U000e0001", '"\\u007f\\u009b31m\\u202e\\udb40\\udc01"'),
     ],
 )
 def test_a_value_is_written_so(value, text):

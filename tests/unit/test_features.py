@@ -5,10 +5,10 @@ import subprocess
 import pytest
 
 import pyrun
-from pyrun.confine.capabilities import CAPABILITIES, mask
+from foundation.linux.capability import CAPABILITIES, mask
+from pyrun.config.features import features
+from pyrun.config.node import Node
 from pyrun.rootfs.options import MOUNT_OPTIONS
-from pyrun.spec.features import features
-from pyrun.spec.node import parse
 
 CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
 
@@ -29,7 +29,7 @@ def runc_features():
 
 
 def test_the_document_is_json():
-    assert parse(json.dumps(document()), "features") == document()
+    assert Node.parse(json.dumps(document()), "features") == document()
 
 
 def test_the_versions_are_those_of_the_spec():

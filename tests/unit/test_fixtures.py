@@ -9,27 +9,32 @@ from pathlib import Path
 import pytest
 
 from pyrun.commands.validate import check
+from pyrun.config.config_rules import CONFIG_RULES
+from pyrun.config.document import load_config
+from pyrun.config.landlock import landlock_is_known
+from pyrun.config.linux_rules import LINUX_RULES, RESOURCE_RULES
+from pyrun.config.node import Node
+from pyrun.config.process_rules import PROCESS_RULES
+from pyrun.config.sysctl import SYSCTL_RULES
+from pyrun.config.validate import validate
 from pyrun.errors import ConfigError
-from pyrun.launch.process import Confinement
 from pyrun.rootfs.mounts import PlannedMount
-from pyrun.spec.config import load_config
-from pyrun.spec.config_rules import CONFIG_RULES
-from pyrun.spec.landlock import landlock_is_known
-from pyrun.spec.linux_rules import LINUX_RULES, RESOURCE_RULES
-from pyrun.spec.node import Node
-from pyrun.spec.process_rules import PROCESS_RULES
-from pyrun.spec.sysctl import SYSCTL_RULES
-from pyrun.spec.validate import validate
+from pyrun.stub.privileges import Confinement
 
 CONFIGS = Path(__file__).parents[2] / "spec-fixtures" / "config"
 VALID = sorted((CONFIGS / "valid").glob("*.json"))
 INVALID = sorted((CONFIGS / "invalid").glob("*.json"))
 
 
-RUNTIME = Path(__file__).parents[2] / "runtime/pyrun"
+RUNTIME = Path(__file__).parents[2] / "runtime"
 WITH_RULES = (
-    *("spec/node.py", "spec/config_rules.py", "spec/linux_rules.py", "spec/sysctl.py", "spec/landlock.py"),
-    *("rootfs/mounts.py", "confine/seccomp.py"),
+    "foundation/node.py",
+    "pyrun/config/config_rules.py",
+    "pyrun/config/linux_rules.py",
+    "pyrun/config/sysctl.py",
+    "pyrun/config/landlock.py",
+    "pyrun/rootfs/planned_mount.py",
+    "pyrun/confine/seccomp.py",
 )
 # What no file can show: it depends on the machine.
 OF_THE_MACHINE = ('raise json.error("", f"seccomp is not supported on this machine ({MACHINE})")',)
@@ -106,7 +111,7 @@ def refused_at():
     def watching(original):
         def watched(self, *arguments):
             frame = sys._getframe(1)
-            places.add((frame.f_code.co_filename.rpartition("pyrun/")[2], frame.f_lineno))
+            places.add((frame.f_code.co_filename.rpartition("runtime/")[2], frame.f_lineno))
             return original(self, *arguments)
 
         return watched

@@ -4,10 +4,11 @@ import os
 
 import pytest
 
+from foundation.errors import Error
+from pyrun.config.linux import IntelRdt
+from pyrun.config.node import Node
 from pyrun.confine import intel_rdt
-from pyrun.errors import ConfigError, Error
-from pyrun.spec.linux import IntelRdt
-from pyrun.spec.node import root
+from pyrun.errors import ConfigError
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ class FakeOs:
 
 
 def planned(json):
-    return intel_rdt.plan(IntelRdt(root(json, "config.json")), "box")
+    return intel_rdt.plan(IntelRdt(Node.root(json, "config.json")), "box")
 
 
 def lines(directory):

@@ -10,6 +10,22 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+# write(2) may take a part of what it is given; these look at what it says.
+MAY_WRITE = {
+    "foundation/linux/whole_file.py",
+    "pyrun/stdio/terminal.py",
+    "pyrund/client/attachment.py",
+    "pyrund/loop.py",
+}
+
+
+def test_no_module_leaves_the_result_of_a_write_unread():
+    sources = (REPOSITORY / "runtime").rglob("*.py")
+    found = {str(path.relative_to(REPOSITORY / "runtime")) for path in sources if "os.write(" in path.read_text()}
+
+    assert found == MAY_WRITE
+
+
 @pytest.mark.parametrize(
     "command", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy", "--strict")], ids=" ".join
 )

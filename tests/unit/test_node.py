@@ -1,7 +1,8 @@
 import pytest
 
+from foundation.node import shown
+from pyrun.config.node import Node
 from pyrun.errors import ConfigError
-from pyrun.spec.node import MAXIMUM_SIZE, Node, load, parse, root, shown
 
 DEEP = 100_000
 
@@ -27,7 +28,7 @@ def message_of(function, *arguments):
     ],
 )
 def test_json_is_read(text, value):
-    assert parse(text, "x.json") == value
+    assert Node.parse(text, "x.json") == value
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_json_is_read(text, value):
     ],
 )
 def test_what_is_no_json_is_refused_in_one_line(text):
-    message = message_of(parse, text, "x.json")
+    message = message_of(Node.parse, text, "x.json")
 
     assert message.startswith("x.json: ")
     assert "\n" not in message
@@ -61,22 +62,24 @@ def test_what_is_no_json_is_refused_in_one_line(text):
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_a_number_that_only_python_knows_is_refused(constant):
-    assert message_of(parse, f'{{"a": {constant}}}', "x.json") == f"x.json: {constant} is not JSON"
+    assert message_of(Node.parse, f'{{"a": {constant}}}', "x.json") == f"x.json: not JSON: {constant} is not a number"
 
 
 def test_a_number_of_a_million_digits_is_refused_at_once():
-    assert message_of(parse, "[" + "9" * 1_000_000 + "]", "x.json") == "x.json: a number of 1000000 digits"
+    assert (
+        message_of(Node.parse, "[" + "9" * 1_000_000 + "]", "x.json") == "x.json: not JSON: a number of 1000000 digits"
+    )
 
 
 @pytest.mark.parametrize("text", ["[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP])
 def test_deep_nesting_is_refused(text):
-    assert message_of(parse, text, "x.json") == "x.json: nested too deeply"
+    assert message_of(Node.parse, text, "x.json") == "x.json: nested too deeply"
 
 
 def test_a_value_that_is_nested_as_deep_as_the_parser_goes_is_named_all_the_same():
     for depth in range(100, 1000, 7):
         try:
-            value = parse("[" * depth + "]" * depth, "x.json")
+            value = Node.parse("[" * depth + "]" * depth, "x.json")
         except ConfigError:
             break
 
@@ -85,41 +88,41 @@ def test_a_value_that_is_nested_as_deep_as_the_parser_goes_is_named_all_the_same
 
 @pytest.mark.parametrize("value, kind", [([], "an array"), (1, "1"), ("a", "'a'"), (None, "null"), (True, "True")])
 def test_a_document_is_an_object(value, kind):
-    assert message_of(root, value, "x.json") == f"x.json: expected an object, found {kind}"
+    assert message_of(Node.root, value, "x.json") == f"x.json: expected an object, found {kind}"
 
 
 def test_a_file_is_read(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": "ü"}')
 
-    assert load(str(path), "x.json").string("a") == "ü"
+    assert Node.load(str(path), "x.json").string("a") == "ü"
 
 
 def test_a_file_larger_than_the_usual_is_read_whole(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('{"a": "' + "x" * 200_000 + '"}')
 
-    assert len(load(str(path), "x.json").string("a")) == 200_000
+    assert len(Node.load(str(path), "x.json").string("a")) == 200_000
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path):
     path = tmp_path / "x.json"
     with path.open("wb") as file:
-        file.truncate(MAXIMUM_SIZE + 1)
+        file.truncate(Node.maximum + 1)
 
-    assert message_of(load, str(path), "x.json") == "x.json: larger than 32 MiB"
+    assert message_of(Node.load, str(path), "x.json") == "x.json: larger than 32 MiB"
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "x.json"
     path.write_bytes(b'{"a": "\xff"}')
 
-    assert message_of(load, str(path), "x.json") == "x.json: not UTF-8 at byte 7"
+    assert message_of(Node.load, str(path), "x.json") == "x.json: not UTF-8 at byte 7"
 
 
 def test_a_missing_file_is_the_error_of_open(tmp_path):
     with pytest.raises(FileNotFoundError):
-        load(str(tmp_path / "x.json"), "x.json")
+        Node.load(str(tmp_path / "x.json"), "x.json")
 
 
 @pytest.mark.parametrize(
@@ -148,10 +151,36 @@ def test_null_is_absence(method, properties):
     assert message_of(getattr(node(**properties), method), "a") == "x.json: a is required"
 
 
+@pytest.mark.parametrize(
+    "properties, value",
+    [
+        ({"PAGESIZE": "a"}, "a"),
+        ({"pagesize": "a", "PageSize": "b"}, "b"),
+        ({"pagesize": None, "PageSize": "b"}, "b"),
+        ({"pageSize": "a", "PageSize": "b"}, "a"),
+        ({"pageSize": None, "PageSize": "b"}, "b"),
+    ],
+)
+def test_a_name_may_be_in_another_case_where_none_is_in_the_right_one(properties, value):
+    document = node(**properties)
+
+    assert document.has("pageSize")
+    assert document.string("pageSize") == value
+    assert document.properties["pageSize"] == value
+
+
+def test_a_value_by_another_case_is_checked_and_named_like_any_other():
+    assert message_of(node(pagesize=1).string, "pageSize") == "x.json: pageSize: expected string, found 1"
+
+
+def test_the_names_of_a_map_are_the_authors_and_keep_their_case():
+    assert node(A={"Key": "v", "key": "w"}).text_map("a") == {"Key": "v", "key": "w"}
+
+
 @pytest.mark.parametrize("method", ["string", "strings", "text_map"])
 @pytest.mark.parametrize(
     "text, reason",
-    [("a\0b", "contains a NUL byte"), ("\ud800", "contains a lone surrogate, which is no character")],
+    [("a\0b", "contains a NUL byte"), ("\ud800", "contains a lone surrogate, which is not a character")],
 )
 def test_a_string_that_no_system_call_takes_is_refused(method, text, reason):
     value = {"string": text, "strings": ["ok", text], "text_map": {"k": text}}[method]

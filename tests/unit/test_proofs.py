@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from foundation.linux.resource import RLIMITS
+from pyrun.config import linux_rules, process_rules
+from pyrun.config.document import HOOK_KINDS, Config
+from pyrun.config.linux import NAMESPACE_TYPES
+from pyrun.config.node import Node
 from pyrun.confine import seccomp
-from pyrun.confine.rlimits import RLIMITS
 from pyrun.rootfs.options import MOUNT_OPTIONS
-from pyrun.spec import linux_rules, process_rules
-from pyrun.spec.config import HOOK_KINDS, Config
-from pyrun.spec.linux import NAMESPACE_TYPES
-from pyrun.spec.node import Node
 
 INTEGRATION = Path(__file__).parents[1] / "integration"
 
@@ -43,6 +43,9 @@ BEHAVIOURS = {
     "annotations: run.oci.hooks.stderr",
     "annotations: run.oci.hooks.stdout",
     "annotations: run.oci.keep_original_groups",
+    "annotations: run.oci.pidfd_receiver",
+    "annotations: run.oci.seccomp.receiver",
+    "annotations: run.oci.seccomp_fail_unknown_syscall",
     "annotations: run.pyrun.landlock",
     "annotations: run.pyrun.sched_core",
     *(f"hooks.{kind}: {what}" for kind in HOOK_KINDS for what in ("failure", "namespaces", "order", "state")),
@@ -90,7 +93,7 @@ class Everything(Node):
     """A config.json that has whatever it is asked for, and keeps what that was."""
 
     def __init__(self, path, asked):
-        super().__init__({}, path)
+        super().__init__({path: object()}, path)  # like no other, because seccomp remembers the last profile
         self.asked = asked
 
     def has(self, name):
@@ -112,7 +115,7 @@ class Everything(Node):
 
 def to_be_proven():
     names = set(BEHAVIOURS)
-    seccomp.compile(Config(Everything("", names)).linux.seccomp)
+    seccomp.compile(Config(Everything("", names)).linux.seccomp, {})
     assert names >= WORDS.keys()
     return names - WORDS.keys() | {f"{name}={word}" for name, words in WORDS.items() for word in words}
 

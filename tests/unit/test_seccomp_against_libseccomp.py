@@ -8,8 +8,8 @@ import pytest
 from classic_bpf import Machine
 from seccomp_profiles import ALL_ONES, ARCHITECTURES, argument_table, calls_of, tame
 
+from pyrun.config import node
 from pyrun.confine import seccomp
-from pyrun.spec import node
 
 HERE = pathlib.Path(__file__).parent
 DOCKER = json.loads((HERE.parent.parent / "spec-fixtures/seccomp/docker-default.json").read_text())
@@ -33,7 +33,7 @@ def ask_libseccomp(profiles):
 
 
 def machine(profile):
-    return Machine(seccomp.compile(node.Node(profile, "config.json: linux.seccomp.")).program)
+    return Machine(seccomp.compile(node.Node(profile, "config.json: linux.seccomp."), {}).program)
 
 
 def without(profile, refused, unknown):

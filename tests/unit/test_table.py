@@ -1,11 +1,11 @@
-"""The last mile as data: where rows, strings and addresses lie, and what a failed row reports."""
+"""The table of the stub: where rows, strings and addresses lie, and what a failed row reports."""
 
 import errno
 
 import pytest
 
-from pyrun.launch.table import HEADER_SIZE, LABEL_OFFSET, LABEL_SIZE, ROW_SIZE, WORD, Address, Table, read_report
-from pyrun.linux.syscalls import number
+from foundation.linux.syscalls import number
+from pyrun.stub.table import HEADER_SIZE, LABEL_OFFSET, LABEL_SIZE, ROW_SIZE, WORD, Address, Table, read_report
 
 BASE = 0x10000
 
@@ -25,10 +25,10 @@ def test_the_header_is_the_report_descriptor():
 
 def test_a_row_is_call_arguments_jump_excused_label():
     table = Table(7)
-    table.call("close", 3, label="enter", excused=errno.ENOENT)
+    table.call("close", 3, label="enter", excused=(errno.ENOENT, errno.EACCES))
     row = row_of(table.assemble(BASE), 0)
 
-    assert words(row[:LABEL_OFFSET]) == [number("close"), 3, 0, 0, 0, 0, 0, 0, errno.ENOENT]
+    assert words(row[:LABEL_OFFSET]) == [number("close"), 3, 0, 0, 0, 0, 0, 0, 1 << errno.ENOENT | 1 << errno.EACCES]
     assert row[LABEL_OFFSET:].rstrip(b"\0") == b"enter"
 
 
@@ -63,6 +63,34 @@ def test_a_negative_argument_is_its_twos_complement():
     table.call("close", -1)
 
     assert words(row_of(table.assemble(BASE), 0))[1] == 0xFFFFFFFFFFFFFFFF
+
+
+def test_a_call_that_opens_a_descriptor_returns_the_lowest_that_is_free():
+    table = Table(7, inherited=(0, 1, 2, 4))
+
+    assert [table.open("fsopen") for _ in range(4)] == [3, 5, 6, 8]
+
+
+def test_a_descriptor_that_is_closed_is_free_again():
+    table = Table(7, inherited=(0, 1, 2, 3, 4))
+    table.close(3)
+    table.close(table.open("fsopen"))
+
+    assert table.open("fsmount") == 3
+    assert [(row.call, row.arguments) for row in table.rows if row.call == "close"] == [("close", (3,))] * 2
+
+
+def test_a_descriptor_that_the_stub_inherits_later_is_not_free():
+    table = Table(0)
+    table.inherit(1)
+
+    assert table.open("fsopen") == 2
+    assert table.inherited == {0, 1}
+
+
+def test_a_descriptor_that_is_not_open_cannot_be_closed():
+    with pytest.raises(KeyError):
+        Table(7).close(3)
 
 
 def test_a_jump_is_the_address_of_its_row():
@@ -156,7 +184,7 @@ def test_what_has_another_length_is_no_report(record):
 
 
 def test_a_report_cannot_steer_the_terminal_of_who_reads_it():
-    assert read_report(report(1, b"\x1b[2J\nlabel")).filename == "?[2J?label"
+    assert read_report(report(1, b"\x1b[2J\nlabel")).filename == r"\x1b[2J\x0alabel"
 
 
 @pytest.mark.parametrize("code", [-1, 1 << 40, 0])

@@ -2,11 +2,20 @@
 
 import pytest
 
-from pyrun.cgroup.devices import ALL, MKNOD, READ, WRITE, Rule
+from pyrun.cgroup import dbus
+from pyrun.cgroup.device_rules import ALL, MKNOD, READ, WRITE, Rule
+from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.systemd import expand
-from pyrun.cgroup.unit_properties import from_annotations, from_rules, quota_per_second, variant
+from pyrun.cgroup.unit_properties import (
+    from_annotations,
+    from_resources,
+    from_rules,
+    quota_per_second,
+    variant,
+)
+from pyrun.config.linux import Resources
+from pyrun.config.node import Node
 from pyrun.errors import ConfigError
-from pyrun.linux import dbus
 
 
 @pytest.mark.parametrize(
@@ -52,7 +61,30 @@ def test_a_gvariant_is_read(text, expected):
     assert variant(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "maybe", "1.5", "uint64 -1", "'open", "['a', 1]", "[]", "boolean 1", "{'a': 1}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "maybe",
+        "1.5",
+        "uint64 -1",
+        "'open",
+        "['a', 1]",
+        "[]",
+        "boolean 1",
+        "{'a': 1}",
+        "byte 256",
+        "int16 40000",
+        "-2147483649",
+        "uint64 18446744073709551616",
+        "uint64 " + "9" * 9999,
+        "string 5",
+        "objectpath true",
+        "[" * 9999 + "]" * 9999,
+        "[[1]]",
+        "string",
+    ],
+)
 def test_what_is_no_gvariant_is_refused_by_its_annotation(text):
     with pytest.raises(ConfigError, match="org.systemd.property.After"):
         from_annotations({"org.systemd.property.After": text})
@@ -144,3 +176,33 @@ def test_a_value_is_aligned_as_the_specification_has_it():
 def test_a_message_that_ends_too_early_is_an_error():
     with pytest.raises(dbus.Error, match="ends too early"):
         dbus._Reader(b"\xff\0\0\0abc").get_all("s")
+
+
+@pytest.mark.parametrize("text", ["-1", "uint64 18446744073710", "'5'", "true"])
+def test_a_time_that_is_out_of_range_is_refused_by_its_annotation(text):
+    with pytest.raises(ConfigError, match="TimeoutStopSec.*: is a time, so a number of seconds is expected"):
+        from_annotations({"org.systemd.property.TimeoutStopSec": text})
+
+
+@pytest.mark.parametrize(
+    "file, value",
+    [
+        ("cpu.max", "50000 0"),
+        ("cpu.max", "lots 100000"),
+        ("cpu.max", "max ²"),
+        ("cpu.max", ""),
+        ("pids.max", "9" * 30),
+        ("pids.max", "²"),
+        ("memory.max", "64M"),
+        ("cpuset.cpus", "all"),
+        ("cpuset.cpus", "0-4000000000"),
+    ],
+)
+def test_what_is_no_limit_is_left_for_the_kernel_to_refuse(tmp_path, file, value):
+    (tmp_path / "cgroup.controllers").write_text("cpu cpuset memory pids")
+    (tmp_path / "cgroup.subtree_control").touch()
+    (tmp_path / "container").mkdir()
+    (tmp_path / "container/cpu.max").write_text("max 100000")
+    unified = Resources(Node.root({"unified": {file: value}}, "resources"), "1.3.0")
+
+    assert from_resources(Cgroup({"": str(tmp_path / "container")}), unified) == []

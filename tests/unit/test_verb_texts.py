@@ -2,8 +2,8 @@
 
 from pyfetch.help import EXAMPLES
 from pyfetch.options import VERBS as PYFETCH_VERBS
-from pyrun.cli import VERBS
 from pyrun.commands.help import TEXTS
+from pyrun.options import VERBS
 
 
 def test_every_verb_has_an_example():

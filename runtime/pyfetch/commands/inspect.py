@@ -1,19 +1,20 @@
-"""pyfetch inspect IMAGE|BUNDLE: what is known about it, as JSON."""
+"""pyfetch inspect IMAGE|BUNDLE: describe it as JSON."""
 
 import json
-import os
 
-from pyfetch.bundle import find_bundle
+from foundation.errors import did_you_mean
+from foundation.linux import os
+from pyfetch.bundle.bundle import find_bundle
 from pyfetch.errors import NotFound
-from pyfetch.image import stored_image
-from pyfetch.reference import parse_reference
-from pyfetch.store import Store
+from pyfetch.image.image import stored_image
+from pyfetch.image.reference import parse_reference
+from pyfetch.image.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyfetch.manifest import Descriptor
+    from pyfetch.bundle.runtime_config import IdMappings
+    from pyfetch.image.manifest import Descriptor
     from pyfetch.options import Arguments
-    from pyfetch.runtime_config import IdMappings
 
 
 def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
@@ -28,7 +29,7 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
         "name": name,
         "digest": image.top.digest,
         "manifest": image.target.digest,
-        "platform": str(image.config.platform),
+        "platform": str(image.platform),
         "layers": [
             {**layer.descriptor.as_json(), "diffId": layer.diff_id, "unpacked": store.has_layer(layer.chain_id)}
             for layer in image.layers
@@ -40,14 +41,13 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
 
 
 def find_image(store: Store, text: str) -> "tuple[str, Descriptor]":
-    """Return the full name and the descriptor of an image in the store, which the user may have named in short."""
+    """Return full name and descriptor of a stored image, by its full or short name; raise NotFound."""
     images = dict(store.images())
     if text in images:
         return text, images[text]
     name = str(parse_reference(text))
     if name not in images:
-        from pyfetch.help import did_you_mean  # only for who mistypes
-
         short = [one.rpartition("/")[2].partition(":")[0] for one in images]
-        raise NotFound(f"{text}: no such image in the store: see `pyfetch images`{did_you_mean(text, short)}")
+        way_out = did_you_mean(text, short) or ": see `pyfetch images`"
+        raise NotFound(f"{text}: no such image in the store{way_out}")
     return name, images[name]

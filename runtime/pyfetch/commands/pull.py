@@ -1,25 +1,35 @@
-"""pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]: an image becomes a bundle."""
+"""pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]: make a bundle from an image.
 
-import os
+An engine that has its own way to make bundles calls Pull.into_store() instead of run().
+"""
+
 import sys
 
-from pyfetch.bundle import Bundle, Maker, new_path
+from foundation.errors import one_line
+from foundation.linux import os
+from foundation.node import flaw_of
+from pyfetch.bundle.bundle import Bundle, Maker, new_path
+from pyfetch.bundle.overlay import NoOverlay, unpack_layers
+from pyfetch.bundle.runtime_config import IdMappings, Settings
 from pyfetch.errors import NetworkError, NotFound, UsageError
-from pyfetch.image import Image, Layer, Resolver
-from pyfetch.limits import Limits
-from pyfetch.manifest import Descriptor
-from pyfetch.overlay import NoOverlay, unpack_layers
-from pyfetch.platforms import parse_platform
+from pyfetch.image.image import Image, Layer, Resolver
+from pyfetch.image.manifest import Descriptor
+from pyfetch.image.platforms import parse_platform
+from pyfetch.image.store import Store, check_space
 from pyfetch.progress import Progress, open_progress
-from pyfetch.runtime_config import IdMappings, Settings
-from pyfetch.sources import Place
-from pyfetch.store import Store, check_space
+from pyfetch.sources.sources import Place
+from pyfetch.unpack.limits import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyfetch.downloads import Downloads, Source
+    from collections.abc import Callable
+
+    from pyfetch.image.document import Document
+    from pyfetch.image.image import Source
     from pyfetch.options import Arguments
-    from pyfetch.registry import Options
+    from pyfetch.registry.credentials import Credentials
+    from pyfetch.registry.registry import Options
+    from pyfetch.sources.downloads import Downloads
 
 
 def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
@@ -27,13 +37,17 @@ def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
         raise UsageError("--username and --password-stdin go together: the password is read from standard input")
     progress = open_progress(arguments.quiet, arguments.json)
     try:
-        print(_Pull(arguments, store, mappings, progress).run())
+        print(Pull(arguments, store, mappings, progress).run())
     finally:
         progress.finish()
     return 0
 
 
-class _Pull:
+class Pull:
+    """One image, and the bundle that shall be made of it. `login` is for the registry, unless the options name one."""
+
+    login: "Credentials | None" = None
+
     def __init__(self, arguments: "Arguments", store: Store, mappings: IdMappings, progress: Progress) -> None:
         self._arguments = arguments
         self._store = store
@@ -47,31 +61,34 @@ class _Pull:
         self._is_new = False
 
     def run(self) -> str:
-        """Make the bundle, or find that it is there; return its path."""
+        """Make the bundle, or find that it exists; return its path."""
         named = self._arguments.words[1:]
         bundle = Bundle(os.path.abspath(named[0])) if named else None
         record = bundle.record() if bundle else None
         if bundle is not None and not os.path.isdir(os.path.dirname(bundle.path)):
             raise NotFound(f"{os.path.dirname(bundle.path)}: no such folder")
         image = self._image()
-        if bundle is not None and record is not None:
-            if record.string("manifest") != image.target.digest:
-                raise UsageError(f"{bundle.path}: holds another image; remove it first: pyfetch rm {bundle.path}")
-            if self._settings.any():
-                raise UsageError(f"{bundle.path}: exists already; to change its settings, edit its config.json")
-            bundle.mount_again(self._store, record)
-            self._report(image)
-            return bundle.path
         path = bundle.path if bundle else new_path(self._store, self._name)
-        self._make(image, path)
         self._register(path)
+        if bundle is not None and record is not None:
+            self._mount_again(image, bundle, record)
+        else:
+            self._make(image, path)
         self._report(image)
         return path
+
+    def into_store(self, name: "Callable[[Image], str] | None" = None) -> Image:
+        """Fetch the image, its unpacked layers and its name, or what `name` returns, into the store; make no bundle."""
+        image = self._image()
+        self._unpack_missing(image)
+        self._store.tag(name(image) if name else self._name, image.top)
+        self._report(image)
+        return image
 
     # The image.
 
     def _image(self) -> Image:
-        """Return the image, resolved; its layers may still have to come."""
+        """Resolve the image. Its layers may not be in the store yet."""
         cached = self._cached()
         if cached is not None:
             return cached
@@ -80,20 +97,20 @@ class _Pull:
         known = self._store.find(self._name)
         reference = self._place.reference
         if reference is not None and known is None:
-            self._progress.line(f"Unable to find image '{reference.familiar()}' locally")
+            self._progress.missing(reference.familiar())
         try:
             top, data = self._source.top()
         except NetworkError as error:
             if known is None:
                 raise
-            raise NetworkError(f"{error}; to use the image of the last time, add --pull missing") from error
+            raise NetworkError(f"{error}; to use the stored image, add --pull missing") from error
         if reference is not None:
-            self._progress.line(f"{reference.tag or reference.familiar()}: Pulling from {reference.repository}")
+            self._progress.pulling(reference.tag or reference.familiar(), reference.repository)
         self._is_new = known is None or known.digest != top.digest
         return self._resolver(self._source).resolve(top, data)
 
     def _cached(self) -> "Image | None":
-        """Return the image without asking anybody, where that is allowed and all of it is in the store."""
+        """Return the image if the store has all of it and --pull allows not to ask the source, else None."""
         reference = self._place.reference
         if reference is None:
             return None
@@ -103,7 +120,7 @@ class _Pull:
         if reference.digest:
             known = known or Descriptor("", reference.digest, -1)
         if policy == "never" and known is None:
-            raise NotFound(f"{reference.familiar()}: not in the store, and --pull never forbids to fetch it")
+            raise NotFound(f"{reference.familiar()}: not in the store, and --pull never forbids fetching it")
         if known is None or (policy == "always" and not reference.digest):
             return None
         try:
@@ -122,20 +139,26 @@ class _Pull:
 
     def _open_source(self) -> None:
         if self._source is None:
+            if not self._arguments.insecure_policy:
+                from pyfetch.sources.policy import check_policy
+
+                check_policy(self._place)
             self._source = self._place.open(self._store, self._options, self._progress.note)
             self._name = self._source.name
 
     def _options(self) -> "Options":
-        from pyfetch.credentials import Credentials
-        from pyfetch.registry import Options
+        from pyfetch.registry.credentials import Credentials
+        from pyfetch.registry.registry import Options
 
         options = Options()
         options.authfile = self._arguments.authfile
         options.insecure = self._arguments.insecure
         options.timeout = self._arguments.timeout
         options.retries = self._arguments.retries
+        options.login = self.login
         if self._arguments.username:
-            options.login = Credentials(self._arguments.username, sys.stdin.readline().rstrip("\n"))
+            password = os.fsdecode(sys.stdin.buffer.readline())
+            options.login = Credentials(self._arguments.username, password.removesuffix("\n").removesuffix("\r"))
         return options
 
     def _resolver(self, source: "Source | None") -> Resolver:
@@ -143,42 +166,62 @@ class _Pull:
 
     # The bundle.
 
+    def _mount_again(self, image: Image, bundle: Bundle, record: "Document") -> None:
+        if record.string("manifest", image.target.digest) != image.target.digest:
+            raise UsageError(f"{bundle.path}: holds another image; remove it first: pyfetch rm {bundle.path}")
+        if self._settings.any() and not bundle.lacks_files():
+            raise UsageError(f"{bundle.path}: exists already; to change its settings, edit its config.json")
+        if bundle.is_overlay():
+            maker = self._maker(image)
+            self._unpack_missing(image, maker.check)
+            self._store.tag(self._name, image.top)
+            maker.mount_again(bundle)
+
     def _make(self, image: Image, path: str) -> None:
-        maker = Maker(self._store, image, self._name, self._settings, self._mappings, self._progress)
-        arguments = self._arguments
-        limits = Limits(arguments.max_size, arguments.max_files)
+        maker = self._maker(image)
         if self._wants_overlay() and image.layers:
-            missing = [layer for layer in image.layers if not self._store.has_layer(layer.chain_id)]
             try:
-                if missing:
-                    maker.check()
-                    downloads = self._fetch(missing, self._store.layers)
-                    unpack_layers(self._store, image, downloads, limits, self._progress)
+                fetched = self._unpack_missing(image, maker.check)
                 self._store.tag(self._name, image.top)
-                maker.make_overlay(path)
+                maker.make_overlay(path, durable=fetched)
                 return
             except NoOverlay as error:
-                if arguments.overlay:
+                if self._arguments.overlay:
                     raise
-                self._progress.warn(f"{error}: making a copy (--copy says so, and is silent)")
+                self._progress.warn(f"{error}: making a copy instead (--copy avoids this warning)")
         maker.check()
         downloads = self._fetch(image.layers, os.path.dirname(path))
-        maker.make_copy(path, downloads, limits)
+        maker.make_copy(path, downloads, self._limits())
         downloads.wait()
         self._store.tag(self._name, image.top)
 
+    def _maker(self, image: Image) -> Maker:
+        return Maker(self._store, image, self._name, self._settings, self._mappings, self._progress)
+
+    def _limits(self) -> Limits:
+        return Limits(self._arguments.max_size, self._arguments.max_files)
+
+    def _unpack_missing(self, image: Image, check: "Callable[[], None]" = lambda: None) -> bool:
+        """Unpack the layers that the store lacks, if `check` raises nothing; return whether there are any."""
+        missing = [layer for layer in image.layers if not self._store.has_layer(layer.chain_id)]
+        if missing:
+            check()
+            downloads = self._fetch(missing, self._store.layers)
+            unpack_layers(self._store, image, downloads, self._limits(), self._progress)
+        return bool(missing)
+
     def _fetch(self, layers: "list[Layer]", unpacked: str) -> "Downloads":
-        """Start to fetch what the store does not have of `layers`, which will be unpacked in the folder `unpacked`."""
-        from pyfetch.downloads import Downloads
+        """Start fetching those of `layers` that the store lacks, if there is space here and in folder `unpacked`."""
+        from pyfetch.sources.downloads import Downloads
 
         absent = {d.digest: d.size for d in (layer.descriptor for layer in layers) if not self._store.has(d)}
         # An unpacked tree is at least as large as its archive.
         unpacked_size = sum(layer.descriptor.size for layer in layers)
         check_space([(self._store.path, sum(absent.values())), (unpacked, unpacked_size)])
         if any(layer.descriptor.media_type.endswith("zstd") for layer in layers):
-            from pyfetch.compression import find_zstd
+            from pyfetch.unpack.compression import find_zstd
 
-            find_zstd()  # raises before anything is downloaded that could not be unpacked
+            find_zstd()  # raises before anything is downloaded in vain
         for layer in layers:
             if layer.descriptor.digest in absent:
                 self._progress.layer(layer.descriptor, "Pulling fs layer")
@@ -191,20 +234,22 @@ class _Pull:
         return not self._arguments.copy and not self._mappings.uids
 
     def _register(self, path: str) -> None:
-        """Leave a link to a bundle that is elsewhere, so that prune keeps its layers."""
+        """Link a bundle outside the store into it, so that prune keeps its layers."""
         if os.path.dirname(path) == self._store.bundles:
             return
-        from pyfetch.digest import digest_of
+        from pyfetch.image.digest import digest_of
 
         link = os.path.join(self._store.bundles, digest_of(os.fsencode(path)).partition(":")[2][:32])
-        if not os.path.islink(link):
+        try:
             os.symlink(path, link)
+        except FileExistsError:
+            pass  # of an earlier bundle at this path
 
     def _report(self, image: Image) -> None:
         self._progress.finish()
         reference = self._place.reference
         if reference is None:
-            self._progress.line(f"Loaded image: {self._name}")
+            self._progress.line(one_line(f"Loaded image: {self._name}"))
             return
         self._progress.line(f"Digest: {image.top.digest}")
         state = "Downloaded newer image" if self._is_new else "Image is up to date"
@@ -224,12 +269,16 @@ def _settings(arguments: "Arguments") -> Settings:
     settings.tty = arguments.tty
     if settings.workdir and not settings.workdir.startswith("/"):
         raise UsageError(f"--workdir: {settings.workdir!r}: expected an absolute path")
+    others = filter(None, (settings.entrypoint, settings.user, settings.workdir, settings.hostname))
+    for text in (*settings.args, *settings.env, *others):
+        if flaw_of(text):
+            raise UsageError(f"{text[:100]!r}: not UTF-8, and config.json can hold nothing else")
     return settings
 
 
 def _variable(entry: str) -> str:
-    """docker's rule: NAME alone passes on our own."""
+    """Return NAME=VALUE. As with docker, NAME alone takes the value from our environment."""
     name, equals, _ = entry.partition("=")
     if not name:
         raise UsageError(f"--env: {entry!r}: expected NAME=VALUE or NAME")
-    return entry if equals else f"{name}={os.environ.get(name, '')}"
+    return entry if equals else f"{name}={os.environment.get(name, '')}"

@@ -1,21 +1,24 @@
-"""pyfetch rm BUNDLE|IMAGE...: take away a bundle with what its container wrote, or an image's name from the store."""
+"""pyfetch rm BUNDLE|IMAGE...: remove a bundle with all that its container wrote, or an image's name."""
 
-import os
-
-from pyfetch.bundle import find_bundle
+from foundation.linux import os
+from pyfetch.bundle.bundle import find_bundle
 from pyfetch.commands.inspect import find_image
-from pyfetch.store import Store
+from pyfetch.errors import attempt_all
+from pyfetch.image.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyfetch.bundle.runtime_config import IdMappings
     from pyfetch.options import Arguments
-    from pyfetch.runtime_config import IdMappings
 
 
 def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
-    for name in arguments.words:
-        if os.path.isdir(name):
-            find_bundle(name)[0].remove()
-        else:
-            store.untag(find_image(store, name)[0])
+    attempt_all(lambda name: _remove(name, store), arguments.words)
     return 0
+
+
+def _remove(name: str, store: Store) -> None:
+    if os.path.isdir(name):
+        find_bundle(name)[0].remove(store)
+    else:
+        store.untag(find_image(store, name)[0])

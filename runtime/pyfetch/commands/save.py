@@ -4,22 +4,27 @@ An OCI image layout in a tar file, with docker's manifest.json in it: pyfetch, s
 """
 
 import json
-import os
 import sys
 
-from pyfetch.archives import CONTAINERD_NAME
+from foundation.linux import os
 from pyfetch.commands.inspect import find_image
 from pyfetch.errors import NotFound, UsageError, translate
-from pyfetch.image import Image, stored_image
-from pyfetch.manifest import OCI_INDEX, Descriptor
-from pyfetch.store import REF_NAME, Store
+from pyfetch.image.image import Image, stored_image
+from pyfetch.image.manifest import OCI_INDEX, Descriptor
+from pyfetch.image.store import REF_NAME, Store, write_file
+from pyfetch.sources.archives import CONTAINERD_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from collections.abc import Callable
+    from typing import IO, Protocol
 
+    from pyfetch.bundle.runtime_config import IdMappings
     from pyfetch.options import Arguments
-    from pyfetch.runtime_config import IdMappings
+
+    class Output(Protocol):
+        def write(self, data: bytes) -> object: ...
+
 
 _CHUNK = 1 << 20
 _BLOCK = 512
@@ -30,47 +35,59 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     image = stored_image(store, descriptor)
     if image is None or not all(store.has(layer) for layer in image.manifest.layers):
         raise NotFound(f"{name}: not all of it is in the store; fetch it again")
-    if not arguments.output:
-        if os.isatty(1):
-            raise UsageError("refusing to write an archive to a terminal: use --output FILE, or redirect")
-        _write(sys.stdout.buffer, store, image, name)
-        sys.stdout.buffer.flush()
-        return 0
-    temporary = f"{arguments.output}.{os.getpid()}.part"
+    if not arguments.output and os.isatty(1):
+        raise UsageError("refusing to write an archive to a terminal: use --output FILE, or redirect")
     try:
-        with open(temporary, "xb") as file:
-            _write(file, store, image, name)
-        os.rename(temporary, arguments.output)
+        if arguments.output:
+            _write_to(arguments.output, lambda file: write(file, store, [(image, [name])]))
+        else:
+            write(sys.stdout.buffer, store, [(image, [name])])
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise translate(f"{arguments.output}: {error.strerror}", error) from error
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        raise translate(f"{arguments.output or 'standard output'}: {error.strerror}", error) from error
     return 0
 
 
-def _write(file: "IO[bytes]", store: Store, image: Image, name: str) -> None:
-    blobs = {d.digest: d for d in [*image.manifest.layers, image.manifest.config, image.target]}
-    target = {**image.target.as_json(), "annotations": {REF_NAME: _tag(name), CONTAINERD_NAME: name}}
-    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [target]}
-    docker = {
-        "Config": _path(image.manifest.config),
-        "RepoTags": [name] if "@" not in name else None,
-        "Layers": [_path(layer) for layer in image.manifest.layers],
-    }
+def _write_to(path: str, write: "Callable[[IO[bytes]], None]") -> None:
+    """Replace the file `path` atomically; if it is not a file, such as a pipe, write to it."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            write(file)
+        return
+    path = os.path.realpath(path)
+    write_file(path, write, os.path.dirname(path), 0o644)
+
+
+def write(file: "Output", store: Store, images: "list[tuple[Image, list[str]]]") -> None:
+    """Write an archive of `images`, each with the names that it shall have: of none, a reader knows only the id."""
+    blobs, targets, docker = {}, [], []
+    for image, names in images:
+        blobs.update({d.digest: d for d in [*image.manifest.layers, image.manifest.config, image.target]})
+        for name in names or [""]:
+            annotations = {"annotations": {REF_NAME: _tag(name), CONTAINERD_NAME: name}} if name else {}
+            targets.append({**image.target.as_json(), **annotations})
+        entry = {
+            "Config": _path(image.manifest.config),
+            "RepoTags": [name for name in names if "@" not in name] or None,
+            "Layers": [_path(layer) for layer in image.manifest.layers],
+        }
+        docker.append(entry)
+    index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": targets}
     _member(file, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     _member(file, "index.json", json.dumps(index).encode())
-    _member(file, "manifest.json", json.dumps([docker]).encode())
+    _member(file, "manifest.json", json.dumps(docker).encode())
     for blob in blobs.values():
         _blob(file, store, blob)
     file.write(bytes(2 * _BLOCK))
 
 
-def _member(file: "IO[bytes]", name: str, data: bytes) -> None:
+def _member(file: "Output", name: str, data: bytes) -> None:
     file.write(_header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
 
 
-def _blob(file: "IO[bytes]", store: Store, descriptor: Descriptor) -> None:
+def _blob(file: "Output", store: Store, descriptor: Descriptor) -> None:
     file.write(_header(_path(descriptor), descriptor.size))
     reader = store.reader(descriptor)
     while data := reader.read(_CHUNK):
@@ -80,7 +97,7 @@ def _blob(file: "IO[bytes]", store: Store, descriptor: Descriptor) -> None:
 
 
 def _header(name: str, size: int) -> bytes:
-    """Return a ustar header: the same bytes for the same image, whoever saves it and when."""
+    """Return a ustar header without time and owner, so that an image always gives the same archive."""
     number = f"{size:011o}\0".encode() if size < 1 << 33 else b"\x80" + size.to_bytes(11, "big")
     header = bytearray(_BLOCK)
     header[0 : len(name)] = name.encode()

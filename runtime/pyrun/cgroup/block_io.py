@@ -1,13 +1,16 @@
-"""linux.resources.blockIO: v1's blkio, v2's io. As with Go's callers, 0 is absence; of a rate it is no limit."""
+"""linux.resources.blockIO: blkio of v1, io of v2.
+
+A weight of 0 means "not set", because callers written in Go send it so; a rate of 0 means "no limit".
+"""
 
 from pyrun.cgroup.setting import Setting
-from pyrun.spec.linux import BlockIO, WeightDevice
+from pyrun.config.linux import BlockIO, WeightDevice
 
-# Weights are the business of the I/O scheduler: v1's own until Linux 5.0 (CFQ), today that of BFQ, or v2's iocost.
+# The I/O scheduler implements weights: CFQ until Linux 5.0 (v1), today BFQ, or iocost on v2.
 
 
 def settings(block_io: BlockIO, v2: bool) -> "list[Setting]":
-    _check_weights(block_io)
+    """Return the files to write, rates in bytes or operations a second. Raises ConfigError for leaf weights on v2."""
     found = _v2_weights(block_io) if v2 else _v1_weights(block_io)
     for v1_file, v2_key, devices in (
         ("read_bps", "rbps", block_io.read_bps),
@@ -22,16 +25,6 @@ def settings(block_io: BlockIO, v2: bool) -> "list[Setting]":
             else:
                 found.append(Setting(f"blkio.throttle.{v1_file}_device", f"{name} {device.rate}"))
     return found
-
-
-def _check_weights(block_io: BlockIO) -> None:
-    for name, weight in (("weight", block_io.weight), ("leafWeight", block_io.leaf_weight)):
-        if weight and not 10 <= weight <= 1000:
-            raise block_io.json.error(name, f"{weight} is not between 10 and 1000")
-    for i, device in enumerate(block_io.weight_devices):
-        for name, weight in (("weight", device.weight), ("leafWeight", device.leaf_weight)):
-            if weight and not 10 <= weight <= 1000:
-                raise block_io.json.error(f"weightDevice[{i}].{name}", f"{weight} is not between 10 and 1000")
 
 
 def _v1_weights(block_io: BlockIO) -> "list[Setting]":

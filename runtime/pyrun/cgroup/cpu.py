@@ -1,17 +1,17 @@
-"""linux.resources.cpu: the controllers cpu and cpuset. As with Go's callers, 0 is absence."""
+"""linux.resources.cpu: the controllers cpu and cpuset. 0 means "not set", because callers written in Go send it so."""
 
 from math import ceil, log2
 
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.setting import Setting
-from pyrun.spec.linux import CPU
+from pyrun.config.linux import CPU
 
 MINIMUM_SHARES = 2
 MAXIMUM_SHARES = 1 << 18
 
 
 class _PeriodAlone(Setting):
-    """cpu.max takes a quota alone, but a period only together with one: the one that is there."""
+    """A period without a quota: cpu.max takes a period only after a quota, so the current quota is written again."""
 
     def write(self, controller: Controller) -> None:
         quota = controller.read("cpu.max").split()[0]
@@ -19,14 +19,13 @@ class _PeriodAlone(Setting):
 
 
 def settings(cpu: CPU, v2: bool) -> "list[Setting]":
-    if cpu.idle not in (None, 0, 1):
-        raise cpu.json.error("idle", f"{cpu.idle} is neither 0 nor 1")
+    """Return the files of the cpu controller, with times in microseconds. v2 has no realtime limits: ConfigError."""
     return _v2(cpu) if v2 else _v1(cpu)
 
 
 def _v1(cpu: CPU) -> "list[Setting]":
     found = []
-    if cpu.shares and cpu.idle != 1:  # an idle cgroup has the one weight below all others, and refuses another
+    if cpu.shares and cpu.idle != 1:  # an idle cgroup has the lowest weight, and refuses another
         _check_shares(cpu)
         found.append(Setting("cpu.shares", cpu.shares))
     for file, value in (
@@ -38,7 +37,7 @@ def _v1(cpu: CPU) -> "list[Setting]":
         if value:
             found.append(Setting(file, value))
     if cpu.burst is not None:
-        found.append(Setting("cpu.cfs_burst_us", cpu.burst))
+        found.append(Setting("cpu.cfs_burst_us", cpu.burst, optional=cpu.burst == 0))
     if cpu.idle is not None:
         found.append(Setting("cpu.idle", cpu.idle))
     return found
@@ -53,20 +52,19 @@ def _v2(cpu: CPU) -> "list[Setting]":
         found.append(Setting("cpu.weight", weight(cpu.shares)))
     if cpu.quota:
         quota = str(cpu.quota) if cpu.quota > 0 else "max"
-        found.append(
-            Setting("cpu.max", f"{quota} {cpu.period}" if cpu.period else quota)
-        )  # the kernel keeps the period
+        # Without a period in the text, the kernel keeps the current one.
+        found.append(Setting("cpu.max", f"{quota} {cpu.period}" if cpu.period else quota))
     elif cpu.period:
         found.append(_PeriodAlone("cpu.max", cpu.period))
     if cpu.burst is not None:
-        found.append(Setting("cpu.max.burst", cpu.burst))
+        found.append(Setting("cpu.max.burst", cpu.burst, optional=cpu.burst == 0))
     if cpu.idle is not None:
         found.append(Setting("cpu.idle", cpu.idle))
     return found
 
 
 def _check_shares(cpu: CPU) -> None:
-    """The kernel would take the nearest possible value without a word."""
+    """Raise ConfigError if the value is out of range: the kernel would silently take the nearest possible one."""
     assert cpu.shares is not None
     if cpu.shares < MINIMUM_SHARES:
         raise cpu.json.error("shares", f"the minimum allowed cpu-shares is {MINIMUM_SHARES}")
@@ -77,7 +75,7 @@ def _check_shares(cpu: CPU) -> None:
 def weight(shares: int) -> int:
     """Return v2's weight (1..10000, default 100) for v1's shares (2..262144, default 1024).
 
-    The curve of runc 1.5, which meets both ends and the default; the straight line of older ones gave 1024 a 39.
+    This is the curve of runc 1.5, which maps both ends and the default exactly; older releases mapped 1024 to 39.
     """
     if shares <= MINIMUM_SHARES:
         return 1
@@ -88,10 +86,10 @@ def weight(shares: int) -> int:
 
 
 def placement(cpu: CPU, v2: bool) -> "list[Setting]":
-    """The cpuset controller: the same two files in both versions."""
+    """Return the files of cpuset, the same in both versions. The kernel also takes "0-31:2/4" (bitmap_parselist())."""
     found = []
     for name, value in (("cpus", cpu.cpus), ("mems", cpu.mems)):
-        if value.strip("0123456789,- "):
+        if value.strip("0123456789,- :/"):
             raise cpu.json.error(name, f"{value!r} is not a list of numbers like 0-3,7")
         if value:
             found.append(Setting(f"cpuset.{name}", value))

@@ -1,35 +1,13 @@
-"""Making the directories of a cgroup, and what each version needs before processes can join."""
+"""Making the directories of a cgroup, and the settings that each version needs before processes can join."""
 
-import os
-from errno import EACCES, EPERM, EROFS
-
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun.cgroup.controller import Controller, nearest_existing
-from pyrun.cgroup.group import undo
 from pyrun.cgroup.tree import processes_in
-from pyrun.errors import Error
 
 
-def create(paths: "dict[str, str]", controllers: "list[str]", optional: bool) -> "list[str]":
-    """Make the directories of `controllers` and return those that were not there; on an error, leave none of them.
-
-    With `optional`, what the caller may not make is taken out of `paths`.
-    """
-    made: list[str] = []
-    try:
-        for controller in controllers:
-            try:
-                _create_one(controller, paths[controller], made)
-            except OSError as error:
-                if not optional or error.errno not in (EACCES, EPERM, EROFS):
-                    raise
-                del paths[controller]
-    except BaseException:
-        undo(made)
-        raise
-    return made
-
-
-def _create_one(controller: str, directory: str, made: "list[str]") -> None:
+def create(controller: str, directory: str, made: "list[str]") -> None:
+    """Make the directory of `controller`, and append each new one to `made`, also if an OSError follows."""
     if controller == "":
         for ancestor in _ancestors(directory):
             _make(ancestor, made)
@@ -44,33 +22,47 @@ def _create_one(controller: str, directory: str, made: "list[str]") -> None:
 
 
 def _make(directory: str, made: "list[str]") -> None:
-    """mkdir -p"""
-    try:
-        os.mkdir(directory, 0o755)
-    except FileNotFoundError:
-        _make(os.path.dirname(directory), made)
-        _make(directory, made)
-    except FileExistsError:
-        if not os.path.isdir(directory):
-            raise
-    else:
-        made.append(directory)
+    """Like mkdir -p. It is not recursive, because a path can have two thousand components."""
+    missing = [directory]
+    while missing:
+        try:
+            os.mkdir(missing[-1], 0o755)
+        except FileNotFoundError:
+            missing.append(os.path.dirname(missing[-1]))
+            continue
+        except FileExistsError:
+            if not os.path.isdir(missing[-1]):
+                raise
+        else:
+            made.append(missing[-1])
+        missing.pop()
 
 
-def _inherit(directory: str, name: str) -> str:
-    """Return cpuset.cpus or cpuset.mems, taken from the parent where empty: nothing can join an empty v1 cpuset."""
+def _inherit(directory: str, name: str) -> None:
+    """Copy cpuset.cpus or cpuset.mems from the nearest ancestor that has it: an empty v1 cpuset cannot be joined."""
+    empty = []
     cpuset = Controller(directory, v2=False)
-    value = cpuset.read(name)
-    if not value:
-        value = _inherit(os.path.dirname(directory), name)
+    while not (value := cpuset.read(name)):
+        empty.append(cpuset)
+        cpuset = Controller(os.path.dirname(cpuset.directory), v2=False)
+    for cpuset in reversed(empty):
         cpuset.write(name, value)
-    return value
+
+
+def undo(made: "list[str]") -> None:
+    """Remove the directories `made`, the last one first, unless they are in use; empty the list."""
+    for directory in reversed(made):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass  # EBUSY: another container is below it; ENOENT: it was removed with the container's cgroup
+    made.clear()
 
 
 def available(directory: str) -> "list[str]":
-    """Return the controllers that the v2 cgroup `directory` has or can be given, whether it exists or not.
+    """Return the controllers that the v2 cgroup `directory` has or would get; it need not exist.
 
-    They are those of the topmost cgroup that we may enable controllers in: the root, or what was delegated to us.
+    These are the controllers of the topmost cgroup in which we may enable them: the root, or one delegated to us.
     """
     for ancestor in _ancestors(directory):
         if os.access(ancestor + "/cgroup.subtree_control", os.W_OK):
@@ -93,8 +85,8 @@ def _enable_controllers(ancestor: str) -> None:
     group = Controller(ancestor, v2=True)
     missing = set(group.read("cgroup.controllers").split()) - set(group.read("cgroup.subtree_control").split())
     if not missing or (group.has("cgroup.type") and processes_in(ancestor)):
-        # cgroups(7), no internal processes: but for the root, which has no type, a cgroup with processes must not share
-        # its controllers out.  Given those that can work on threads, it would become the root of a threaded subtree.
+        # cgroups(7), no internal processes: a cgroup with processes, other than the root (which has no cgroup.type),
+        # must not enable controllers for its children.  A threaded controller would make it a threaded subtree's root.
         return
     try:
         group.write("cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
@@ -103,10 +95,13 @@ def _enable_controllers(ancestor: str) -> None:
             try:
                 group.write("cgroup.subtree_control", f"+{name}")
             except OSError:
-                pass  # an error only if a limit needs it, and then one that names it
+                pass  # it is an error only if a limit needs the controller; resources.py then names it
 
 
 def _refuse_threaded(directory: str) -> None:
-    """cgroups(7), threaded mode: a cgroup below a threaded one is "domain invalid", no process can join it."""
+    """Raise Error if the cgroup is "domain invalid", as all are below a threaded one: no process can join it.
+
+    See cgroups(7), threaded mode.
+    """
     if Controller(directory, v2=True).read("cgroup.type") == "domain invalid":
         raise Error(f"the cgroup {directory} is below a threaded one; give a linux.cgroupsPath elsewhere")

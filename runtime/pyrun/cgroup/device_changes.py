@@ -1,28 +1,33 @@
-"""Device rules that a container gets or loses while it runs: update --device-add and --device-remove.
+"""Device rules that are added while a container runs: update --device-add and --device-remove.
 
-They come after the config's rules and the defaults, and are kept in the container's state as config.json would have
-them. Each version gets from the old rules to the new ones without a moment in which anything else is allowed or denied.
+They follow the config's rules and the defaults, and state.json keeps them in the format of config.json. On each cgroup
+version the change is made without a moment in which any other device is allowed or denied.
 """
 
+from foundation.errors import Error
 from pyrun.cgroup.controller import Controller
-from pyrun.cgroup.devices import Rule, access_text, attach, device_text, exceptions, parse, rules, write
-from pyrun.cgroup.group import Cgroup
-from pyrun.errors import Error, UsageError
+from pyrun.cgroup.device_rules import Rule, access_text, device_text, exceptions, parse, rules
+from pyrun.cgroup.devices import attach, write
+from pyrun.cgroup.driver import Driver
+from pyrun.config.linux import DeviceRule, Resources
+from pyrun.config.node import Node
+from pyrun.errors import UsageError
 from pyrun.rootless import rootless
-from pyrun.spec.linux import DeviceRule, Resources
-from pyrun.spec.node import root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cgroup.devices import Exceptions
+    from pyrun.cgroup.device_rules import Exceptions
 
 _DIGITS = 10
 
 
 def read(option: str, text: str, allow: bool) -> "dict[str, Any]":
-    """Return the rule `text`, which docker's --device-cgroup-rule takes too, as an entry of linux.resources.devices."""
+    """Return `text`, in the format of docker's --device-cgroup-rule, as an entry of linux.resources.devices.
+
+    Raises UsageError that names `option`.
+    """
     words = text.split(" ")
     type_, numbers, access = words if len(words) == 3 else ("", "", "")
     major, colon, minor = numbers.partition(":")
@@ -32,7 +37,7 @@ def read(option: str, text: str, allow: bool) -> "dict[str, Any]":
             f'invalid value "{text}" for flag -{option}: expected TYPE MAJOR:MINOR ACCESS, like "c 10:200 rwm"'
         )
     if not allow:
-        # mknod(2) alone gives nothing: every container may make any node, and open those that its rules allow.
+        # The defaults allow every container to make any node with mknod(2); the rules decide which ones it may open.
         access = access.replace("m", "")
         if not access:
             raise UsageError(f'invalid value "{text}" for flag -{option}: making a node is allowed to every container')
@@ -48,7 +53,7 @@ def _is_number(text: str) -> bool:
 
 
 def merge(changes: "list[dict[str, Any]]", new: "list[dict[str, Any]]") -> "list[dict[str, Any]]":
-    """Return both, without what a later rule for the same device overrules."""
+    """Return `changes` followed by `new`, without rules that a later rule for the same device overrules."""
     for rule in new:
         changes = [one for one in changes if not _overrules(rule, one)] + [rule]
     return changes
@@ -59,8 +64,11 @@ def _overrules(later: "dict[str, Any]", rule: "dict[str, Any]") -> bool:
     return same and set(rule["access"]) <= set(later["access"])
 
 
-def apply(cgroup: Cgroup, resources: Resources, before: "list[dict[str, Any]]", after: "list[dict[str, Any]]") -> None:
-    """Go from the rules with the changes `before` to those with `after`; `resources` are the config's."""
+def apply(cgroup: Driver, resources: Resources, before: "list[dict[str, Any]]", after: "list[dict[str, Any]]") -> None:
+    """Replace the changes `before` by `after` in the rules in force; `resources` are the config's.
+
+    Raises Error for a rootless container, which has no device rules, or if there is no devices controller.
+    """
     if rootless():
         raise Error("a rootless container has no device rules: what it may open is what its user may")
     new = rules(resources) + parsed(after)
@@ -76,11 +84,12 @@ def apply(cgroup: Cgroup, resources: Resources, before: "list[dict[str, Any]]", 
 
 
 def parsed(changes: "list[dict[str, Any]]") -> "list[Rule]":
-    return [rule for change in changes for rule in parse(DeviceRule(root(change, "device rule")))]
+    """Return the rules of state.json (see read()) as Rule objects."""
+    return [rule for change in changes for rule in parse(DeviceRule(Node.root(change, "device rule")))]
 
 
 def _rewrite(controller: Controller, old: "Exceptions", new: "Exceptions") -> None:
-    """Write what differs."""
+    """Write only the exceptions that differ, unless the default differs, too."""
     (default, before), (new_default, after) = old, new
     if default != new_default:
         return write(controller, new_default, after)

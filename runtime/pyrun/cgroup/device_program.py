@@ -1,16 +1,17 @@
-"""Device rules as a program for the kernel: BPF_PROG_TYPE_CGROUP_DEVICE, how cgroup v2 controls devices.
+"""Device rules as a program for the kernel: BPF_PROG_TYPE_CGROUP_DEVICE, by which cgroup v2 controls devices.
 
 The kernel runs the program at each open and mknod of a device with a struct bpf_cgroup_dev_ctx (access << 16 | type,
-major, minor) and does what it returns: 1 for yes.  Ours holds in a register the kinds of access that are asked for and
-not yet granted, and goes through the rules from the last to the first: what a rule allows is granted, and as soon as
-nothing is left the answer is yes; where a rule denies something that is left, and at the end, it is no.
+major, minor); the result 1 allows the access, 0 denies it.  Our program keeps in a register the kinds of access that
+were requested and are not yet granted, and goes through the rules from the last to the first.  A rule that allows
+clears its bits, and the program returns 1 when none is left.  It returns 0 at a rule that denies a remaining bit, and
+at the end.
 """
 
 import sys
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
-    from pyrun.cgroup.devices import Rule
+    from pyrun.cgroup.device_rules import Rule
 
 _TYPES = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
 
@@ -21,7 +22,7 @@ SET = 0xB7  # dst = value
 AND = 0x57  # dst &= value
 SHIFT_RIGHT = 0x77  # dst >>= value
 JUMP = 0x05
-JUMP_IF_NOT_EQUAL = 0x56  # JMP32: the upper half of neither side counts (Linux 5.1)
+JUMP_IF_NOT_EQUAL = 0x56  # JMP32: compares the lower 32 bits only (Linux 5.1)
 JUMP_IF_ANY_SET = 0x45  # dst & value
 EXIT = 0x95
 
@@ -29,7 +30,7 @@ RESULT, CONTEXT, TYPE, ACCESS, MAJOR, MINOR = range(6)
 
 
 def compile_rules(rules: "list[Rule]") -> bytes:
-    """Return the program, 8 bytes an instruction."""
+    """Return the program; each instruction has 8 bytes."""
     code = [
         _instruction(LOAD_WORD, TYPE, CONTEXT),
         _instruction(MOVE, ACCESS, TYPE),
@@ -39,7 +40,7 @@ def compile_rules(rules: "list[Rule]") -> bytes:
         _instruction(LOAD_WORD, MINOR, CONTEXT, 8),
     ]
     for rule in reversed(rules):
-        if rule.type == "a":  # decides everything that is left: the rules before it would be unreachable
+        if rule.type == "a":  # it decides every remaining access: the rules before it are unreachable
             return b"".join(code + _answer(rule.allow))
         code += _rule(rule)
     return b"".join(code + _answer(False))
@@ -75,6 +76,6 @@ def _answer(allow: bool) -> "list[bytes]":
 
 
 def _instruction(code: int, target: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    """struct bpf_insn, as little-endian machines lay out its two 4-bit registers."""
+    """Return a struct bpf_insn, with its two 4-bit registers in the order of little-endian machines."""
     immediate = (value & 0xFFFFFFFF).to_bytes(4, sys.byteorder)
     return bytes((code, source << 4 | target)) + offset.to_bytes(2, sys.byteorder) + immediate

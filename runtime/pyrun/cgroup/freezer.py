@@ -1,16 +1,15 @@
 """Stopping all processes of a cgroup, by v1's freezer.state or v2's cgroup.freeze."""
 
 import time
-from errno import ENODEV, ENOENT
 
-from pyrun.cgroup.controller import Controller
-from pyrun.errors import Error
+from foundation.errors import Error
+from pyrun.cgroup.controller import Controller, is_gone
 
 TIMEOUT = 10.0  # seconds; runc waits as long
 
 
 def freeze(controller: Controller) -> None:
-    """Freeze, and return when the last process has stopped. Where one does not, thaw again and raise Error."""
+    """Freeze, and return when the last process has stopped. If one does not stop in time, thaw and raise Error."""
     deadline = time.monotonic() + TIMEOUT
     attempt = 0
     while time.monotonic() < deadline:
@@ -18,7 +17,7 @@ def freeze(controller: Controller) -> None:
         if _has_stopped(controller):
             return
         attempt += 1
-        # v1 can stay in FREEZING; the kernel's freezer-subsystem.txt: write again, or thaw and try once more.
+        # v1 can stay in FREEZING. The kernel's freezer-subsystem.txt: write again, or thaw and try once more.
         if not controller.v2 and attempt % 25 == 0:
             _ask(controller, False)
         time.sleep(0.001)
@@ -27,26 +26,22 @@ def freeze(controller: Controller) -> None:
 
 
 def thaw(controller: Controller) -> None:
+    """Thaw; do nothing if the cgroup has been removed."""
     try:
         _ask(controller, False)
     except OSError as error:
-        if not _is_gone(error):
+        if not is_gone(error):
             raise
 
 
 def frozen(controller: Controller) -> bool:
-    """Tell whether this cgroup was told to freeze: not whether one above it was, whose business that is."""
+    """Return whether this cgroup itself was frozen; a frozen ancestor does not count."""
     try:
         return controller.read("cgroup.freeze" if controller.v2 else "freezer.self_freezing") == "1"
     except OSError as error:
-        if _is_gone(error):
+        if is_gone(error):
             return False
         raise
-
-
-def _is_gone(error: OSError) -> bool:
-    """The cgroup has been removed: before its file was opened, or after."""
-    return error.errno in (ENOENT, ENODEV)
 
 
 def _ask(controller: Controller, freeze: bool) -> None:
@@ -59,4 +54,4 @@ def _ask(controller: Controller, freeze: bool) -> None:
 def _has_stopped(controller: Controller) -> bool:
     if controller.v2:
         return "frozen 1" in controller.read("cgroup.events")
-    return controller.read("freezer.state") == "FROZEN"  # FREEZING while some have not
+    return controller.read("freezer.state") == "FROZEN"  # it is FREEZING while some processes run

@@ -1,34 +1,37 @@
-"""Where the cgroups of a container are: mountinfo(5), cgroups(7).
+"""The directories of a container's cgroups: mountinfo(5), cgroups(7).
 
-A controller is in one hierarchy: one of v1, mounted by itself or with others (cpu,cpuacct), or the one of v2.  With
-both (hybrid), v2 has the controllers that no v1 hierarchy has claimed.
+A controller is in one hierarchy: in a v1 hierarchy, alone or with others (cpu,cpuacct), or in the v2 hierarchy.  On a
+hybrid system v2 has the controllers that no v1 hierarchy has claimed.
 """
 
-import os
+from foundation.errors import Error
+from foundation.linux import os, whole_file
+from foundation.linux.mountinfo import parse
+from pyrun.errors import ConfigError
 
-from pyrun.cgroup.group import Cgroup
-from pyrun.errors import ConfigError, Error
 
+def directories(cgroups_path: str, container_id: str) -> "dict[str, str]":
+    """Return the directory of the cgroup that linux.cgroupsPath names, by controller; "" is the v2 hierarchy.
 
-def locate(cgroups_path: str, container_id: str) -> Cgroup:
-    """Return the cgroup that linux.cgroupsPath names, in every hierarchy that is mounted. Creates nothing."""
+    Raises ConfigError for a bad path, Error if no cgroup file system is mounted.
+    """
     path = clean(cgroups_path or f"/{container_id}")
-    return Cgroup(place(path, _read("/proc/self/mountinfo"), _read("/proc/self/cgroup")))
+    return place(path, _read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
 
 
 def unified_directory(pid: int) -> str:
-    """Return the v2 cgroup of the process `pid`."""
-    return locate(_memberships(_read(f"/proc/{pid}/cgroup"))[""], "").paths[""]
+    """Return the directory of the v2 cgroup of the process `pid`."""
+    return directories(_memberships(_read(f"/proc/{pid}/cgroup"))[""], "")[""]
 
 
 def mount_points() -> "dict[str, str]":
-    """Return where each controller's hierarchy is mounted, "" being that of v2."""
+    """Return the mount point of each controller's hierarchy; "" is v2's."""
     mounts = _mounts(_read("/proc/self/mountinfo"), _memberships(_read("/proc/self/cgroup")))
     return {controller: mount_point for controller, (_, mount_point) in mounts.items()}
 
 
 def clean(path: str) -> str:
-    """Return linux.cgroupsPath without empty components; refuse what could leave the place it is relative to."""
+    """Return linux.cgroupsPath without empty components. Raises ConfigError if it has ".." or is the root cgroup."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise ConfigError(f'config.json: linux.cgroupsPath: {path!r} contains ".."')
@@ -42,7 +45,7 @@ def clean(path: str) -> str:
 def place(path: str, mountinfo: str, membership: str) -> "dict[str, str]":
     """Return the directory of the cgroup `path` by controller, "" for the v2 hierarchy.
 
-    runc and crun: an absolute path starts at the root of the mount, a relative one at the runtime's own cgroup.
+    As with runc and crun, an absolute path starts at the root of the mount, a relative one at the runtime's own cgroup.
     """
     own = _memberships(membership)
     mounts = _mounts(mountinfo, own)
@@ -54,7 +57,7 @@ def place(path: str, mountinfo: str, membership: str) -> "dict[str, str]":
 
 
 def _memberships(text: str) -> "dict[str, str]":
-    """/proc/PID/cgroup, "4:cpu,cpuacct:/path" a line: the cgroup by controller."""
+    """Return the cgroup by controller, from lines of /proc/PID/cgroup like "4:cpu,cpuacct:/path"."""
     own = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -66,30 +69,25 @@ def _memberships(text: str) -> "dict[str, str]":
 def _mounts(mountinfo: str, known: "dict[str, str]") -> "dict[str, tuple[str, str]]":
     """Return (root of the mount within its hierarchy, mount point) by controller."""
     by_mount_point = {}
-    for line in mountinfo.splitlines():
-        if " - cgroup" not in line:  # hosts have hundreds of other mounts
+    for mounted in parse(mountinfo, containing=" - cgroup"):
+        if "/.criu.cgyard." in mounted.path:  # a temporary mount of a running criu, which may disappear at any time
             continue
-        if "/.criu.cgyard." in line:  # criu's own, while it is at work somewhere: gone before we could use it
-            continue
-        mount, _, file_system = line.partition(" - ")
-        fstype, _, options = file_system.split(" ")
-        root, mount_point = map(unescape, mount.split(" ")[3:5])
-        # A mount hides what was mounted there before.
-        by_mount_point[mount_point] = (root, [""] if fstype == "cgroup2" else options.split(","))
+        # A later mount at the same path hides the earlier one.
+        by_mount_point[mounted.path] = (mounted.root, [""] if mounted.type == "cgroup2" else mounted.options)
     mounts: dict[str, tuple[str, str]] = {}
     for mount_point, (root, names) in by_mount_point.items():
         for name in names:
-            # Where a hierarchy is mounted more than once, the mount that shows the whole of it.
+            # If a hierarchy is mounted more than once, take the mount that shows all of it.
             if name in known and (name not in mounts or mounts[name][0] != "/" == root):
                 mounts[name] = (root, mount_point)
     return mounts
 
 
 def _own_directory(root: str, mount_point: str, own: str) -> str:
-    """Return the directory of the cgroup `own`.
+    """Return the directory of the runtime's cgroup `own`.
 
-    The mount in a container may show only a part of the hierarchy, and that need not hold the runtime.  "/.." in either
-    path is what lies outside the cgroup namespace: cgroup_namespaces(7).
+    Inside a container the mount may show only a part of the hierarchy, without the runtime's cgroup.  "/.." in a path
+    stands for a cgroup outside of the cgroup namespace: cgroup_namespaces(7).
     """
     root = root.rstrip("/")
     if not (own + "/").startswith(root + "/") or "/.." in own:
@@ -100,12 +98,5 @@ def _own_directory(root: str, mount_point: str, own: str) -> str:
     return mount_point + own[len(root) :].rstrip("/")
 
 
-def unescape(text: str) -> str:
-    """Spaces and the like are octal in mountinfo: "\\040"."""
-    first, *rest = text.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
-
-
 def _read(path: str) -> str:
-    with open(path, "rb", buffering=0) as file:
-        return os.fsdecode(file.read())
+    return os.fsdecode(whole_file.read(path))

@@ -1,25 +1,17 @@
-"""linux.resources.memory. As with Go's callers, 0 is absence; -1 is no limit.
+"""linux.resources.memory. 0 means "not set", because callers written in Go send it so; -1 means "no limit".
 
-v2 has no swappiness, no use_hierarchy and no switch for the OOM killer: they are left out there, as by runc.
-kernel is ignored on both, as by runc: Linux 5.16 takes no such limit. v2 never had one for kernelTCP either.
+v2 has no swappiness, use_hierarchy or switch for the OOM killer: like runc, we ignore them there. Like runc, we ignore
+`kernel` on both versions: Linux 5.16 removed that limit. v2 never had a limit for kernelTCP.
 """
 
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.setting import Setting
+from pyrun.config.linux import UNSET_SWAPPINESS, Memory
 from pyrun.errors import ConfigError
-from pyrun.spec.linux import Memory
-
-UNSET_SWAPPINESS = (1 << 64) - 1  # -1 in a Go uint64: what callers send for "the system's"
 
 
 def settings(memory: Memory, v2: bool) -> "list[Setting]":
-    for name, value in (("limit", memory.limit), ("reservation", memory.reservation), ("swap", memory.swap)):
-        if value is not None and value < -1:
-            raise memory.json.error(name, f"{value} is neither a size nor -1, no limit")
-    if memory.swap and memory.swap > 0 and memory.limit and memory.swap < memory.limit:
-        raise memory.json.error(
-            "swap", f"{memory.swap} is memory and swap together, less than the limit {memory.limit}"
-        )
+    """Return the files to write, in bytes. Raises ConfigError for swap without a limit on v2."""
     return _v2(memory) if v2 else _v1(memory)
 
 
@@ -39,8 +31,6 @@ def _v1(memory: Memory) -> "list[Setting]":
     if memory.disable_oom_killer:
         found.append(Setting("memory.oom_control", 1))
     if memory.swappiness is not None and memory.swappiness != UNSET_SWAPPINESS:
-        if memory.swappiness > 100:
-            raise memory.json.error("swappiness", f"{memory.swappiness} is not between 0 and 100")
         found.append(Setting("memory.swappiness", memory.swappiness))
     return found
 
@@ -49,7 +39,7 @@ def _v2(memory: Memory) -> "list[Setting]":
     found = []
     swap = swap_max(memory)
     if swap is not None:
-        # Without swap accounting there is no swap.max, and nothing that these two would change.
+        # Without swap accounting there is no memory.swap.max, and these two values would change nothing.
         found.append(Setting("memory.swap.max", swap, optional=swap in ("max", "0")))
     if memory.limit:
         found.append(Setting("memory.max", _number(memory.limit)))
@@ -59,7 +49,7 @@ def _v2(memory: Memory) -> "list[Setting]":
 
 
 def swap_max(memory: Memory) -> "str | None":
-    """Return what memory.swap.max shall be: v2 counts swap alone, the config memory and swap together."""
+    """Return the value for memory.swap.max, None for none: v2 counts swap alone, the config memory plus swap."""
     if not memory.swap:
         return "max" if memory.limit == -1 else None
     if memory.swap == -1 or memory.limit == -1:
@@ -74,7 +64,7 @@ def _number(value: int) -> str:
 
 
 def refuse_below_usage(controller: Controller, memory: Memory) -> None:
-    """checkBeforeUpdate: v2 would meet a limit below the usage by killing processes; v1 refuses it by itself."""
+    """checkBeforeUpdate: raise ConfigError if a limit is below the usage. v2 would kill processes; v1 refuses it."""
     if not memory.check_before_update or not controller.v2:
         return
     usage = int(controller.read("memory.current"))
@@ -84,7 +74,7 @@ def refuse_below_usage(controller: Controller, memory: Memory) -> None:
 
 
 def too_low(controller: Controller, memory: Memory) -> ConfigError:
-    """Return the error that tells why v1 said EBUSY."""
+    """Return the error that explains EBUSY of v1: more memory is in use than the new limit, and cannot be reclaimed."""
     usage = controller.read("memory.usage_in_bytes")
     peak = controller.read("memory.max_usage_in_bytes")
     name, value = ("limit", memory.limit) if memory.limit else ("swap", memory.swap)

@@ -1,35 +1,33 @@
 """linux.resources as settings for the files of a cgroup.
 
-Everything that can be refused is refused by plan(), which changes nothing; what follows only writes.  A limit for a
-controller that the machine does not have is an error, as in runc: a limit that is not in force is none.
+plan() refuses everything that can be refused, and changes nothing; the other functions only write.  As in runc, a limit
+for a controller that the machine does not have is an error, because it would not be in force.
 """
 
 from errno import EBUSY
 
+from foundation.errors import Error
 from pyrun.cgroup.controller import Controller
+from pyrun.cgroup.devices import apply as apply_devices
+from pyrun.cgroup.devices import check as check_devices
 from pyrun.cgroup.group import Cgroup
 from pyrun.cgroup.setting import Setting, write_all
-from pyrun.errors import Error
-from pyrun.spec.linux import Resources
+from pyrun.config.linux import Resources
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-# Writing these would move or stop processes, the host's among them, by what only looks like a limit.
-NOT_LIMITS = ("cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze")
-
 
 def check(cgroup: Cgroup, resources: Resources) -> None:
-    from pyrun.cgroup import devices
-
+    """Raise ConfigError if this machine cannot apply `resources`. Changes nothing."""
     plan(cgroup, resources)
-    devices.check(cgroup, resources)
+    check_devices(cgroup, resources)
 
 
 def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> None:
-    """Write in runc's order: each controller, the devices, then `unified`, which may overrule."""
+    """Write in runc's order: each controller, the devices, then `unified`, which may overwrite the others."""
     parts = plan(cgroup, resources)
     for name, controller, settings in parts:
         if name == "memory" and (memory or cgroup.memory_joins):
@@ -37,8 +35,6 @@ def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> 
         elif name not in ("memory", "unified"):
             _write(controller, settings)
     if devices:
-        from pyrun.cgroup.devices import apply as apply_devices  # `update` does without
-
         apply_devices(cgroup, resources)
     for name, controller, settings in parts:
         if name == "unified":
@@ -46,7 +42,7 @@ def apply(cgroup: Cgroup, resources: Resources, memory: bool, devices: bool) -> 
 
 
 def limit_memory(cgroup: Cgroup, resources: Resources) -> None:
-    """Write what apply() leaves out for `memory=False`."""
+    """Write the memory limits that apply() skips for `memory=False`."""
     for name, controller, settings in plan(cgroup, resources):
         if name == "memory" and not cgroup.memory_joins:
             _write_memory(controller, settings, resources)
@@ -72,7 +68,7 @@ def _write(controller: Controller, settings: "list[Setting]") -> None:
 
 
 def _write_memory(controller: Controller, settings: "list[Setting]", resources: Resources) -> None:
-    from pyrun.cgroup import memory
+    from pyrun.cgroup import memory  # loaded by plan()
 
     assert resources.memory
     memory.refuse_below_usage(controller, resources.memory)
@@ -85,7 +81,10 @@ def _write_memory(controller: Controller, settings: "list[Setting]", resources: 
 
 
 def plan(cgroup: Cgroup, resources: Resources) -> "list[tuple[str, Controller, list[Setting]]]":
-    """Return what is to be written: (property of linux.resources, controller, settings), "unified" last."""
+    """Return what is to be written as (property of linux.resources, controller, settings), "unified" last.
+
+    Raises ConfigError if a controller is missing or cannot do it.
+    """
     found = []
     for name, controllers, settings_of, config in _asked(cgroup, resources):
         controller = next(filter(None, map(cgroup.controller, controllers)), None)
@@ -102,9 +101,9 @@ def plan(cgroup: Cgroup, resources: Resources) -> "list[tuple[str, Controller, l
 def _asked(
     cgroup: Cgroup, resources: Resources
 ) -> "Iterator[tuple[str, tuple[str, ...], Callable[[Any, bool], list[Setting]], Any]]":
-    """Yield each part of `resources`: its name, its controller (that of v1, that of v2), its settings, itself.
+    """Yield each part of `resources`: its name, its possible controllers (v1's, v2's), its settings function, itself.
 
-    The imports are here because few configs have more than three of the parts, and each module costs 50 µs.
+    The imports are here because few configs have more than three parts, and each module costs 50 µs.
     """
     if resources.pids_limit is not None:
         yield "pids.limit", ("pids",), _pids, resources.pids_limit
@@ -139,20 +138,15 @@ def _pids(limit: int, v2: bool) -> "list[Setting]":
 
 
 def _unified(cgroup: Cgroup, resources: Resources) -> "tuple[Controller, list[Setting]]":
-    """config-linux.md#unified: a file of v2 and its value, written line by line; the file need not be known to us."""
+    """Return config-linux.md#unified: each value is written to its v2 file line by line; any file name is accepted."""
     hierarchy = cgroup.controller("")
     if hierarchy is None:
         raise resources.json.error("unified", "needs cgroup v2, which is not mounted")
     settings = []
     for file, value in resources.unified.items():
-        name = f"unified[{file!r}]"
-        controller, dot, _ = file.partition(".")
-        if "/" in file or not controller or not dot:
-            raise resources.json.error(name, 'must be a file name of the form "CONTROLLER.PARAMETER"')
-        if file in NOT_LIMITS:
-            raise resources.json.error(name, "is not a limit")
+        controller = file.partition(".")[0]
         found = cgroup.controller(controller)
         if controller != "cgroup" and not (found and found.v2):
-            raise resources.json.error(name, f"cgroup v2 controller {controller} is not available")
+            raise resources.json.error(f"unified[{file!r}]", f"cgroup v2 controller {controller} is not available")
         settings += [Setting(file, line) for line in value.rstrip("\n").split("\n")]
     return hierarchy, settings

@@ -1,4 +1,4 @@
-"""One value for one file of a controller: what config.json becomes before anything is written."""
+"""One value for one file of a controller: the parts of linux.resources become such settings before any is written."""
 
 from errno import EINVAL
 
@@ -6,7 +6,7 @@ from pyrun.cgroup.controller import Controller
 
 
 class Setting:
-    """`otherwise` is for a kernel that does not have `file`; an `optional` one may be left out there."""
+    """On a kernel without `file`, `otherwise` is written instead; an `optional` setting is skipped."""
 
     def __init__(
         self, file: str, value: "int | str", otherwise: "Setting | None" = None, optional: bool = False
@@ -17,6 +17,7 @@ class Setting:
         self.optional = optional
 
     def write(self, controller: Controller) -> None:
+        """Write the value. Raises OSError that names the file and the value."""
         if self.otherwise and not controller.has(self.file):
             self.otherwise.write(controller)
         elif not self.optional or controller.has(self.file):
@@ -27,10 +28,10 @@ class Setting:
 
 
 def write_all(controller: Controller, settings: "list[Setting]") -> None:
-    """Write `settings` in an order that the kernel takes.
+    """Write `settings` in an order that the kernel accepts. Raises the first OSError if none does.
 
-    Some bound each other: memory with and without swap; quota, period and burst; weight and idle. Which must go first
-    depends on whether it rises or falls, so what is refused is tried again after the others.
+    Some limit each other: memory with and without swap; quota, period and burst; weight and idle. Which one must come
+    first depends on whether it rises or falls, so settings refused with EINVAL are tried again after the others.
     """
     while settings:
         refused: list[tuple[OSError, Setting]] = []

@@ -1,10 +1,10 @@
-"""What a cgroup has used, in the JSON shape of `runc events --stats`; files that are not there are left out.
+"""The resources that a cgroup has used, in the JSON format of `runc events --stats`; missing files are left out.
 
-The units are v1's, whatever the version: nanoseconds, and swap that includes memory.
+On both versions the units are v1's: bytes, nanoseconds, and swap that includes memory.
 """
 
-import os
-
+from foundation.linux import os
+from foundation.linux.cpu_list import numbers
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.group import Cgroup
 
@@ -16,6 +16,7 @@ UNLIMITED = (1 << 64) - 1
 
 
 def statistics(cgroup: Cgroup) -> "dict[str, Any]":
+    """Return the "data" of `runc events --stats`. Values whose files are missing are 0 or empty."""
     return {
         "cpu": _cpu(cgroup),
         "cpuset": _cpuset(_controller(cgroup, "cpuset")),
@@ -29,15 +30,17 @@ def statistics(cgroup: Cgroup) -> "dict[str, Any]":
 
 
 class _Files(Controller):
-    """A controller read leniently: what is not there is empty, 0 or {}."""
+    """A controller whose missing files read as "", 0 or {}."""
 
     def text(self, name: str) -> str:
+        """Return a file's text, "" if it cannot be read."""
         try:
             return self.read(name)
         except OSError:
-            return ""  # this kernel or this cgroup does not have it, or cannot say (EOPNOTSUPP: PSI switched off)
+            return ""  # the kernel or the cgroup does not have the file, or PSI is switched off (EOPNOTSUPP)
 
     def number(self, name: str) -> int:
+        """Return the number in a file; "max" is UNLIMITED."""
         text = self.text(name)
         return UNLIMITED if text == "max" else int(text or 0)
 
@@ -47,7 +50,7 @@ class _Files(Controller):
         return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
     def pressure(self, name: str) -> "dict[str, dict[str, float]] | None":
-        """Return a file of PSI, "some avg10=0.00 avg60=0.00 avg300=0.00 total=0"."""
+        """Return a PSI file, with lines "some avg10=0.00 avg60=0.00 avg300=0.00 total=0"; None if it is missing."""
         found: dict[str, dict[str, float]] = {}
         for line in self.text(name).splitlines():
             kind, *values = line.split()
@@ -57,7 +60,7 @@ class _Files(Controller):
 
 
 def _controller(cgroup: Cgroup, *names: str) -> _Files:
-    """Return the first of the controllers that is there; one whose every file is missing, where none is."""
+    """Return the first controller that exists; if none does, one whose files are all missing."""
     for name in names:
         found = cgroup.controller(name)
         if found:
@@ -87,7 +90,7 @@ def _cpu(cgroup: Cgroup) -> "dict[str, Any]":
 
 
 def _v1_cpu_usage(cpuacct: _Files) -> "dict[str, Any]":
-    # "cpu user system", then a line for each.
+    # The first line is the heading "cpu user system".
     by_cpu = [[int(number) for number in line.split()] for line in cpuacct.text("cpuacct.usage_all").splitlines()[1:]]
     return {
         "total": cpuacct.number("cpuacct.usage"),
@@ -100,8 +103,8 @@ def _v1_cpu_usage(cpuacct: _Files) -> "dict[str, Any]":
 
 
 def _cpuset(cpuset: _Files) -> "dict[str, Any]":
-    found: dict[str, Any] = {"cpus": number_list(cpuset.text("cpuset.cpus"))}
-    found["mems"] = number_list(cpuset.text("cpuset.mems"))
+    found: dict[str, Any] = {"cpus": numbers(cpuset.text("cpuset.cpus"))}
+    found["mems"] = numbers(cpuset.text("cpuset.mems"))
     for name in (
         "cpu_exclusive",
         "mem_hardwall",
@@ -113,16 +116,7 @@ def _cpuset(cpuset: _Files) -> "dict[str, Any]":
         "sched_load_balance",
         "sched_relax_domain_level",
     ):
-        found[name] = cpuset.number(f"cpuset.{name}")  # v1's; 0 on v2, as runc has it
-    return found
-
-
-def number_list(text: str) -> "list[int]":
-    """Return the numbers of "0-2,7"."""
-    found: list[int] = []
-    for part in text.replace(",", " ").split():
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
+        found[name] = cpuset.number(f"cpuset.{name}")  # v1 only; 0 on v2, as in runc
     return found
 
 
@@ -197,7 +191,7 @@ def _block_io(cgroup: Cgroup) -> "dict[str, Any]":
 
 
 def _v1_entries(block_io: _Files, name: str) -> "list[dict[str, Any]]":
-    """Return the lines "8:0 Read 4096" that BFQ keeps, or where it is not the scheduler those of the throttle."""
+    """Return the lines "8:0 Read 4096" of BFQ, or if it is not the scheduler, of the throttling policy."""
     text = block_io.text(f"blkio.bfq.{name}")
     if ":" not in text:
         text = block_io.text(f"blkio.throttle.{name}")
@@ -211,7 +205,7 @@ def _v1_entries(block_io: _Files, name: str) -> "list[dict[str, Any]]":
 
 
 def io_entries(rows: "list[list[str]]", operations: "dict[str, str]") -> "list[dict[str, Any]]":
-    """Return the entries of io.stat, "8:0 rbytes=4096 wbytes=0 ...", whose keys are in `operations`."""
+    """Return runc's entries for lines of io.stat, "8:0 rbytes=4096 wbytes=0 ...", with keys in `operations`."""
     found = []
     for device, *values in rows:
         major, minor = device.split(":")
@@ -222,7 +216,7 @@ def io_entries(rows: "list[list[str]]", operations: "dict[str, str]") -> "list[d
 
 
 def _hugetlb(hugetlb: _Files) -> "dict[str, dict[str, int]]":
-    """By page size; what is reserved where the kernel counts it (Linux 5.7), for that is what the limit stops."""
+    """Return the usage by page size, in reserved pages if the kernel counts them (Linux 5.7): they meet the limit."""
     found = {}
     for size in _page_sizes():
         name = f"hugetlb.{size}.rsvd"
@@ -239,7 +233,7 @@ def _hugetlb(hugetlb: _Files) -> "dict[str, dict[str, int]]":
 
 
 def _page_sizes() -> "list[str]":
-    """Return the sizes that the kernel has, as the files of hugetlb name them: "2MB"."""
+    """Return the kernel's huge page sizes in the form of hugetlb's file names: "2MB"."""
     try:
         names = os.listdir("/sys/kernel/mm/hugepages")
     except FileNotFoundError:
@@ -255,7 +249,7 @@ def _size(kilobytes: int) -> str:
 
 
 def _with_pressure(found: "dict[str, Any]", cgroup: Cgroup, name: str) -> "dict[str, Any]":
-    """Add the PSI, which the v2 hierarchy has even where the controller is one of v1."""
+    """Add the PSI of the v2 hierarchy, which has it even if the controller itself is in a v1 hierarchy."""
     pressure = _controller(cgroup, "").pressure(name)
     if pressure:
         found["psi"] = pressure

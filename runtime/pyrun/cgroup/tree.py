@@ -1,11 +1,13 @@
-"""A cgroup with all that are below it, which may be the container's own work.
+"""A cgroup and all cgroups below it, which the container may have made.
 
-A container that may make cgroups can nest them deeper than a path can be long, or than we may have files open or calls
-on the stack.  It must not hide there from `kill`, so the way down and up again is by descriptor, one at a time.
+A container that may make cgroups can nest them deeper than the limits of path length, open files and recursion.  Its
+processes must not be able to hide there from `kill`, so the walk goes down and up with one descriptor at a time.
 """
 
-import os
-from errno import EBUSY, ENODEV, ENOENT, EOPNOTSUPP
+from errno import EBUSY, EOPNOTSUPP
+
+from foundation.linux import os
+from pyrun.cgroup.controller import is_gone
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
@@ -13,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def tree(directory: str) -> "Iterator[tuple[str, str]]":
-    """Yield the cgroups below `directory`, the deepest first, and then itself: a path to reach it by, "/and/its/place".
+    """Yield the cgroups below `directory`, children before parents, and then itself, as (path, "/its/place/below").
 
-    The path is that of a descriptor, and good until the next one.
+    `path` is a /proc/self/fd path that is valid until the next item; /proc must be the host's.
     """
     fd = _open(directory)
     if fd is None:
@@ -47,26 +49,30 @@ def tree(directory: str) -> "Iterator[tuple[str, str]]":
 def _open(name: str, parent: "int | None" = None) -> "int | None":
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    except (FileNotFoundError, NotADirectoryError):
-        return None  # removed meanwhile, or never made: a file of the cgroup above has that name
+    except OSError as error:
+        if is_gone(error) or isinstance(error, NotADirectoryError):
+            return None  # NotADirectoryError: a file of the parent cgroup has that name, so it cannot be a cgroup
+        raise
 
 
 def _children(fd: int) -> "list[str]":
     try:
         with os.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []  # removed meanwhile
+    except OSError as error:
+        if is_gone(error):
+            return []
+        raise
 
 
 def processes_in(directory: str) -> "list[int]":
-    """Return the pids in the one cgroup `directory`; none where it has gone."""
+    """Return the pids in the cgroup `directory` itself; none if it has been removed."""
     for name in ("cgroup.procs", "cgroup.threads"):
         try:
             with open(f"{directory}/{name}") as file:
-                return [int(line) for line in file if line != "0\n"]  # 0: of another pid namespace
+                return [int(line) for line in file if line != "0\n"]  # 0: in another pid namespace
         except OSError as error:
-            if error.errno in (ENOENT, ENODEV):
+            if is_gone(error):
                 break  # removed meanwhile
             if error.errno != EOPNOTSUPP or name == "cgroup.threads":
                 raise  # EOPNOTSUPP: a threaded cgroup lists threads only
@@ -74,7 +80,7 @@ def processes_in(directory: str) -> "list[int]":
 
 
 def remove_tree(directory: str) -> bool:
-    """Remove what can be removed now; tell whether that was all."""
+    """Remove all cgroups that are not busy, at and below `directory`; return whether nothing is left."""
     if _rmdir(directory):
         return True
     for cgroup, below in tree(directory):
@@ -86,9 +92,9 @@ def remove_tree(directory: str) -> bool:
 def _rmdir(directory: str) -> bool:
     try:
         os.rmdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
     except OSError as error:
+        if is_gone(error) or isinstance(error, NotADirectoryError):
+            return True
         if error.errno != EBUSY:
             raise
         return False

@@ -1,6 +1,6 @@
-"""Checkpoint and restore: a container as files, and back, by criu (https://criu.org), which is a program of its own.
+"""Checkpoint and restore: write a container to files and restore it, by the separate program criu (https://criu.org).
 
-rpc speaks with it; criu finds, starts and asks it; options says what the caller wants and where the files are; external
-names what in a container is the host's, so that criu leaves it out and puts the host's in its place again. dump and
-restore are the two verbs.
+rpc encodes its messages; criu finds, starts and calls it; options holds the caller's options and directories; external
+names the parts of a container that belong to the host, so that criu leaves them out and restore takes the host's.
+dump and restore are the two verbs.
 """

@@ -1,16 +1,18 @@
-"""The program criu: found, started as `criu swrk`, and asked one thing after the other over a socket.
+"""The program criu: this module finds it, starts it as `criu swrk`, and sends requests over a socket.
 
-Not by its command line: there the master end of a container's terminal cannot come to us, and the restored init would
-be a child of criu's and not ours, whose exit status nobody could collect.
+criu's command line would not do: it cannot pass us the master end of the container's terminal, and the restored init
+would be a child of criu, so that nobody could collect its exit status.
 """
 
 import _socket
-import os
 
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun import log
 from pyrun.checkpoint import rpc
-from pyrun.errors import Error, UsageError, reason
-from pyrun.launch.departure import reset_signals
+from pyrun.errors import UsageError
+from pyrun.stub.child import fork
+from pyrun.stub.departure import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,32 +23,32 @@ if TYPE_CHECKING:
 
     Notified = Callable[[str, int, list[int]], None]
 
-# criu's release that knows all that we ask for: external pid namespaces and lsm_mount_context were the last.
+# The first release with all options that we use; external pid namespaces and lsm_mount_context came last.
 OLDEST = (3, 16)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_READY, _FAILURE = b".", b"!"  # what the process says before it is criu; they begin no message of criu's
+_READY, _FAILURE = b".", b"!"  # sent before the process becomes criu; no message of criu begins so
 _DIRECTORIES = 2
 _MAXIMUM = 1 << 16
 _MSG_CMSG_CLOEXEC = 0x40000000
 
 
 def find(given: str) -> str:
-    """Return the path of criu: `given` (--criu), or that in PATH. Raises Error where there is none."""
+    """Return the path of criu: `given` (--criu), or the one in PATH. Raises Error if there is none."""
     if given:
         if not (os.path.isfile(given) and os.access(given, os.X_OK)):
             raise UsageError(f"--criu {given}: is not a program")
         return os.path.abspath(given)
-    for directory in os.environ.get("PATH", _PATH).split(":"):
+    for directory in os.environment.get("PATH", _PATH).split(":"):
         if os.access(f"{directory}/criu", os.X_OK):
             return f"{directory}/criu"
     raise Error("criu is not in PATH: apt-get install criu, or your distribution's package, or --criu PATH")
 
 
 def check(path: str) -> str:
-    """Return why the criu at `path` cannot work on this machine, "" where it can."""
+    """Return why the criu at `path` cannot work on this machine, "" if it can."""
     output = os.memfd_create("output", os.MFD_CLOEXEC)
     actions = [(os.POSIX_SPAWN_DUP2, output, number) for number in (1, 2)]
-    child = os.posix_spawn(path, [path, "check"], {"PATH": _PATH, **os.environ}, file_actions=actions)
+    child = os.posix_spawn(path, [path, "check"], {"PATH": _PATH, **os.environment}, file_actions=actions)
     if os.waitpid(child, 0)[1] == 0:
         return ""
     lines = os.pread(output, _MAXIMUM, 0).decode("utf-8", "replace").splitlines()
@@ -54,10 +56,10 @@ def check(path: str) -> str:
 
 
 class Criu:
-    """A `with` block in which there is a criu, with all that is open in `inherited` and our standard streams.
+    """A context manager: criu runs during the `with` block, and inherits `inherited` and our standard streams.
 
-    `prepare` is called in the process that becomes it, before that opens the directories of `images`: criu works in
-    them and mounts there, so they must be opened in its mount namespace.
+    `prepare` is called in the process that becomes criu, before that opens the directories of `images`: criu works and
+    mounts in them, so they must be opened in its mount namespace.
     """
 
     def __init__(
@@ -70,14 +72,20 @@ class Criu:
         self._images = images
         self._directories: list[int] = []
         self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become(path, theirs, images, inherited or [], prepare)
+
+        def become() -> None:
+            prepare()
+            _become(path, theirs, images, inherited or [])
+
+        def fail(why: str) -> None:
+            theirs.send(_FAILURE + why.encode("utf-8", "surrogateescape"))
+
+        self.pid = fork(become, fail)
         theirs.close()
 
     def __enter__(self) -> "Criu":
         try:
-            # criu opens them again by /proc/PID/fd of who made the socket, which is this process.
+            # criu opens them by /proc/PID/fd of the process that made the socket: this one.
             _, self._directories = self._receive()
         except BaseException:
             self._end()
@@ -88,10 +96,10 @@ class Criu:
         self._end()
 
     def _end(self) -> None:
-        """Wait for the end of criu, which comes with that of the connection."""
+        """Close the connection, which ends criu, and wait for that."""
         self._socket.close()
         for fd in self._directories:
-            os.close(fd)  # else its mount namespace would be kept
+            os.close(fd)  # otherwise they would keep criu's mount namespace alive
         os.waitpid(self.pid, 0)
 
     def _version(self) -> "tuple[int, int]":
@@ -99,16 +107,18 @@ class Criu:
         return response.version
 
     def check_version(self) -> None:
+        """Raise Error if criu is older than OLDEST."""
         found = self._version()
         if found < OLDEST:
             names = [".".join(map(str, one)) for one in (found, OLDEST)]
             raise Error(f"criu {names[0]} is too old: install {names[1]} or newer")
 
     def carry_out(self, type_: int, options: "dict[str, rpc.Value]", notified: "Notified") -> int:
-        """Have criu do what `type_` says; return the pid of the init where it has restored one.
+        """Have criu carry out the request `type_` (rpc.DUMP, ...); return the pid of the init if it has restored one.
 
-        `notified` is called with the name of each stage, the pid of the init, and a descriptor where one comes with it;
-        what it raises makes criu give up and undo what it has done, and is raised here. Raises Error where criu fails.
+        `notified` is called with the name of each stage, the pid of the init, and a list of received descriptors, which
+        it must close. If it raises, criu gives up and undoes its work, and the exception is raised here. Raises Error
+        if criu fails.
         """
         options = {**options, **self._images.options(self._directories)}
         request = rpc.encode(rpc.REQUEST, {"type": type_, "opts": rpc.encode(rpc.OPTIONS, options)})
@@ -132,7 +142,7 @@ class Criu:
         try:
             self._socket.send(request)
         except BrokenPipeError:
-            pass  # it has ended, and what it said last tells why
+            pass  # criu has ended; its last message says why
         packet, descriptors = self._receive()
         return rpc.Response(packet), descriptors
 
@@ -150,24 +160,12 @@ class Criu:
         return packet, [int.from_bytes(rights[at : at + 4], "little") for at in range(0, len(rights), 4)]
 
 
-def _become(
-    path: str,
-    socket: "_socket.socket",
-    images: "Images",
-    inherited: "list[int]",
-    prepare: "Callable[[], object]",
-) -> "NoReturn":
-    """Execute criu in this child; report what prevents it, and never return to the parent's code."""
-    try:
-        prepare()
-        rights = b"".join(fd.to_bytes(4, "little") for fd in images.open())
-        socket.sendmsg([_READY], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
-        for fd in (socket.fileno(), *inherited):
-            os.set_inheritable(fd, True)
-        reset_signals()
-        environment = {"PATH": _PATH, **os.environ}  # it calls tar, ip and iptables
-        os.execve(path, [path, "swrk", str(socket.fileno())], environment)
-    except BaseException as error:
-        socket.send(_FAILURE + reason(error).encode("utf-8", "surrogateescape"))
-    finally:
-        os._exit(1)
+def _become(path: str, socket: "_socket.socket", images: "Images", inherited: "list[int]") -> "NoReturn":
+    """Execute criu in this child, after sending its parent the descriptors of the directories."""
+    rights = b"".join(fd.to_bytes(4, "little") for fd in images.open())
+    socket.sendmsg([_READY], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+    for fd in (socket.fileno(), *inherited):
+        os.set_inheritable(fd, True)
+    reset_signals()
+    environment = {"PATH": _PATH, **os.environment}  # criu runs tar, ip and iptables
+    os.execve(path, [path, "swrk", str(socket.fileno())], environment)

@@ -1,14 +1,14 @@
-"""How a container becomes an image: criu stops its processes, writes them down and kills them, or lets them go on."""
+"""Checkpoint: criu stops the processes of a container, writes them to an image, and kills them or lets them go on."""
 
-import os
-
+from foundation.errors import Error
+from foundation.linux import os
+from foundation.linux.whole_file import write_all
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.options import Images, from_config
+from pyrun.config.document import LANDLOCK, Config, load_config
 from pyrun.container.end import delete_ended
 from pyrun.container.state import Container
-from pyrun.errors import Error
-from pyrun.spec.config import LANDLOCK, Config, load_config
 
 _READY = "status-ready"
 
@@ -16,18 +16,18 @@ _READY = "status-ready"
 def checkpoint(
     container: Container, images: Images, program: str, wanted: "dict[str, rpc.Value]", pre: bool, status_fd: int = -1
 ) -> None:
-    """Write `container` to `images`, and delete it unless `wanted` says that it goes on, or this is a `pre`-dump only.
+    """Write `container` to `images`, and delete it unless `wanted` has "leave_running" or this is a `pre`-dump.
 
-    Raises Error; then the container goes on, and nothing has changed but the log in a directory that was given for it.
+    If it raises Error, the container goes on, and nothing has changed except for criu's log in a --work-path.
     """
-    lock = container.lock()
-    try:
+    with container.locked() as container:
         _refuse(container)
         config = load_config(container.config_file)
         _refuse_what_criu_forgets(container, config)
         images.make()
         images.remember()
-        # Before it is looked at: nobody in there must move mounts meanwhile. criu leaves frozen what it finds so.
+        # Freeze before we look at the mounts, so that no process in the container can move them meanwhile. criu leaves
+        # a frozen cgroup frozen.
         frozen = container.status() == "running" and container.cgroup().freeze_if_possible()
         try:
             _dump(container, config, images, program, wanted, pre, status_fd)
@@ -37,8 +37,6 @@ def checkpoint(
         finally:
             if frozen:
                 container.cgroup().thaw()
-    finally:
-        os.close(lock)
     if not (pre or wanted.get("leave_running")):
         delete_ended(container)
 
@@ -50,13 +48,15 @@ def _refuse(container: Container) -> None:
 
 
 def _refuse_what_criu_forgets(container: Container, config: Config) -> None:
-    """Refuse what would be another container when restored."""
+    """Raise Error if criu would restore the container without one of its properties."""
     why = f"cannot checkpoint container {container.id}: "
     if container.mounts:
         paths = " ".join(path for path, _ in container.mounts)
         raise Error(f"{why}it has mounts of `pyrun mount`, which no config.json tells of: pyrun umount {paths}")
+    if container.root_mount:
+        raise Error(f"{why}it has no mount namespace: criu would take the mounts of the host for its own")
     if not os.path.samestat(os.stat(f"/proc/{container.pid}/root"), os.stat(container.rootfs)):
-        raise Error(f"{why}its root is not {container.rootfs}: the layer of --overlay is no part of an image")
+        raise Error(f"{why}its root is not {container.rootfs}: the layer of --overlay is not part of an image")
     for pid in container.processes():
         if _program(pid).startswith("/memfd:"):
             raise Error(f"{why}the program of process {pid} is in memory only (--init): criu does not restore that")
@@ -93,10 +93,10 @@ def _dump(
 
     def notified(stage: str, pid: int, descriptors: "list[int]") -> None:
         if stage == _READY and status_fd >= 0:  # the page server listens: criu(8), --status-fd
-            os.write(status_fd, b"\0")
+            write_all(status_fd, b"\0")
             os.close(status_fd)
 
-    # A session of its own: what the terminal signals, like ^C, must not end it while the container is stopped.
+    # criu gets its own session: a signal of the terminal, like ^C, must not end it while the container is stopped.
     with Criu(program, images, prepare=os.setsid) as criu:
         criu.check_version()
         criu.carry_out(rpc.PRE_DUMP if pre else rpc.DUMP, options, notified)

@@ -1,48 +1,48 @@
-"""What in a container is the host's: criu leaves it out of the image, and takes the host's again when it restores.
+"""The parts of a container that belong to the host: criu leaves them out of the image, and restore takes the host's.
 
-    bind mounts, and what is mounted below their sources    by the destination in config.json
-    masked files                                            /dev/null
-    cgroups                                                 those of the container that is restored
-    devices, where the host's are bound                     by their path
-    standard streams                                        pipes of the caller of `restore`, the same files
-    namespaces joined by path                               of network and processes; the others are joined again
+    bind mounts, and mounts below their sources    by the destination in config.json
+    masked files                                   /dev/null
+    cgroups                                        the cgroups of the restored container
+    bound devices of the host                      by their path
+    standard streams                               pipes of the caller of `restore`, or the same files
+    namespaces joined by path                      network and pid; the others are joined again
 
-What `dump` names is looked up in the container, where a destination may lead through symlinks.
+`dump` looks up destinations in the container, because they may lead through symlinks.
 """
 
-import os
 import stat
 from errno import ELOOP, ENOENT, ENOTDIR
 
-from pyrun.cgroup.hierarchies import unescape
+from foundation.encode import encode as encode_json
+from foundation.errors import Error
+from foundation.linux import os, whole_file
+from foundation.linux.mountinfo import mounts
 from pyrun.checkpoint.rpc import INHERIT_FD, JOIN_NAMESPACE, encode
+from pyrun.config.node import Node
 from pyrun.container.state import NOTIFY, Container
-from pyrun.errors import Error
-from pyrun.launch.namespaces import PROC_NAMES
 from pyrun.launch.notify import INSIDE
-from pyrun.rootfs import devices
+from pyrun.namespaces.namespaces import PROC_NAMES
+from pyrun.rootfs import device_nodes
 from pyrun.rootfs.cgroups import by_directory
 from pyrun.rootfs.console import PTS_MAJORS
-from pyrun.rootfs.mounts import PlannedMount
+from pyrun.rootfs.planned_mount import PlannedMount
 from pyrun.rootfs.tree import Tree, descriptor_path
-from pyrun.spec.encode import encode as encode_json
-from pyrun.spec.node import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.checkpoint.rpc import Value
-    from pyrun.spec.config import Config
-    from pyrun.spec.linux import Linux
+    from pyrun.config.document import Config
+    from pyrun.config.linux import Linux
 
 _DESCRIPTORS = "descriptors.json"
-_MEMORY_DEVICES = 1  # the major number of /dev/null and its kin
+_MEMORY_DEVICES = 1  # the major number of /dev/null, /dev/zero, ...
 _NULL = "/dev/null"
 _STREAMS = ("standard input", "standard output", "standard error")
 _NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 
 
 def sources(config: "Config", container: Container) -> "dict[str, str]":
-    """Return what on the host is mounted in the container, by the destination."""
+    """Return the host's files that are mounted in the container, by destination."""
     found: dict[str, str] = {}
     rootfs = [("", container.rootfs)]
     binds = [one for one in map(PlannedMount, config.mounts) if one.is_bind and not one.options.remounts]
@@ -54,7 +54,7 @@ def sources(config: "Config", container: Container) -> "dict[str, str]":
     for one in binds:
         found[one.destination] = _absolute(one.source, container)
     found[INSIDE] = f"{container.directory}/{NOTIFY}"
-    for node in devices.nodes(config.linux.devices):
+    for node in device_nodes.nodes(config.linux.devices):
         found.setdefault(node.path, node.path)
     for planned in map(PlannedMount, config.mounts):
         if planned.is_cgroup:
@@ -67,11 +67,11 @@ def _absolute(source: str, container: Container) -> str:
 
 
 def _host_mounts() -> "list[str]":
-    return [mount_point for _, mount_point in _mounts("self")]
+    return [mounted.path for mounted in mounts()]
 
 
 def _cgroups(planned: PlannedMount, paths: "dict[str, str]") -> "dict[str, str]":
-    """As rootfs/cgroups.py mounts them."""
+    """Return the cgroup directories by destination, as rootfs/cgroups.py mounts them."""
     if set(paths) == {""} or (planned.type == "cgroup2" and "" in paths):
         return {planned.destination: paths[""]}
     return {
@@ -81,12 +81,12 @@ def _cgroups(planned: PlannedMount, paths: "dict[str, str]") -> "dict[str, str]"
 
 
 def mounts_to_leave_out(config: "Config", container: Container) -> "list[str]":
-    """Return `external` of a dump: "mnt[MOUNT POINT]:KEY". The container must stand still.
+    """Return `external` of a dump: "mnt[MOUNT POINT]:KEY". The container must be frozen.
 
-    Raises Error where a destination leads to another mount than that of its source: the container may have moved the
-    directories above two of them, and restored with the attributes of the other one it could write where it may not.
+    Raises Error if a destination leads to another mount than its own: the container may have swapped directories above
+    two destinations; restored with the attributes of the other mount, it could write where it may not.
     """
-    mounted = dict(_mounts(str(container.pid)))
+    mounted = {one.id: one.path for one in mounts(container.pid)}
     root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     tree = Tree(root)
     known = sources(config, container)
@@ -96,7 +96,7 @@ def mounts_to_leave_out(config: "Config", container: Container) -> "list[str]":
     for path, key, source in wanted:
         fd = _open(tree, path)
         if fd < 0:
-            continue  # not there: the container has unmounted it, or it never was
+            continue  # the container has unmounted it, or it never existed
         place = os.fsdecode(os.readlink(descriptor_path(fd)))
         if mounted.get(_mount_id(fd)) == place:
             if os.path.samestat(os.fstat(fd), os.stat(source)):
@@ -112,7 +112,7 @@ def _open(tree: Tree, path: str) -> int:
     try:
         return tree.open(path)
     except OSError as error:
-        if error.errno not in (ENOENT, ENOTDIR, ELOOP):  # what the container has put in its place, or nothing
+        if error.errno not in (ENOENT, ENOTDIR, ELOOP):  # the container has replaced or removed it
             raise
         return -1
 
@@ -121,13 +121,6 @@ def mounts_to_take(config: "Config", container: Container) -> "list[str]":
     """Return `external` of a restore: "mnt[KEY]:SOURCE"."""
     found = {**sources(config, container), _NULL: _NULL}
     return [f"mnt[{key}]:{source}" for key, source in found.items()]
-
-
-def _mounts(pid: str) -> "list[tuple[int, str]]":
-    """Return the number and the mount point of each mount that the process sees, proc(5)."""
-    with open(f"/proc/{pid}/mountinfo", "rb") as file:
-        lines = [os.fsdecode(line).split(" ") for line in file]
-    return [(int(fields[0]), unescape(fields[4])) for fields in lines]
 
 
 def _mount_id(fd: int) -> int:
@@ -140,15 +133,15 @@ def _number(pid: "int | str", fd: int, name: str) -> int:
         for line in file:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1])
-    raise Error(f"/proc/{pid}/fdinfo does not tell {name}")
+    raise Error(f"/proc/{pid}/fdinfo has no {name}")
 
 
 class Streams:
-    """The standard streams of a container that are the host's.
+    """The standard streams of a container that belong to the host.
 
-    Pipes and, with --shell-job, terminals are given the caller's of `restore`; files, of a mount that the container
-    does not have, are opened again: criu goes on where they were, and checks their size. Kept in the image's directory
-    as runc keeps them, a list of the names that criu gives the three, with the path behind that of a file.
+    Pipes and, with --shell-job, terminals are replaced by the streams of the caller of `restore`. Files outside of the
+    container's mounts are opened again; criu restores their offset and checks their size. descriptors.json in the image
+    has, as in runc, criu's names of the three streams; for a file the path follows.
     """
 
     def __init__(self, names: "list[str]") -> None:
@@ -156,50 +149,48 @@ class Streams:
 
     @staticmethod
     def of(container: Container, shell_job: bool) -> "Streams":
-        """Find them: of the init, or where that has none (--init), of another process."""
+        """Return the streams of the init, or if that has none (--init), of another process."""
         for pid in [container.pid, *container.processes()]:
             try:
                 links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (0, 1, 2)]
             except OSError:
-                continue  # closed, or just ended
+                continue  # they are closed, or the process has ended
             return Streams([_name(pid, fd, link, shell_job) for fd, link in enumerate(links)])
         return Streams([])
 
     @staticmethod
     def load(directory: str) -> "Streams":
+        """Read descriptors.json of the image in `directory`; there are no streams if it does not exist."""
         path = f"{directory}/{_DESCRIPTORS}"
         try:
-            with open(path, "rb") as file:
-                names = parse(os.fsdecode(file.read()), path)
+            names = Node.parse(os.fsdecode(whole_file.read(path)), path)
         except FileNotFoundError:
-            names = []  # not an image of ours
+            names = []  # another program wrote the image
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise Error(f"{path}: is not a list of names")
         return Streams(names)
 
     def save(self, directory: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(f"{directory}/{_DESCRIPTORS}", flags, 0o600)
-        try:
-            os.write(fd, encode_json(self.names).encode("utf-8", "surrogateescape"))
-        finally:
-            os.close(fd)
+        """Write descriptors.json to the image in `directory`."""
+        path = f"{directory}/{_DESCRIPTORS}"
+        whole_file.replace(path, encode_json(self.names).encode("utf-8", "surrogateescape"), f"{path}.tmp")
 
     def to_leave_out(self) -> "list[str]":
+        """Return the names for `external` of a dump: files and terminals; pipes need no name."""
         return [*self._files(), *dict.fromkeys(name for name in self.names if name.startswith("tty["))]
 
     def to_take(self) -> "tuple[list[Value], list[int]]":
-        """Return `inherit_fd` of a restore, and the descriptors that it names."""
+        """Return `inherit_fd` of a restore, and the descriptors that it names, which the caller closes."""
         given = {key: _open_again(path) for key, path in self._files().items()}
         own = {name: self.names.index(name) for name in self.names if name.startswith(("pipe:", "tty["))}
         for name, fd in own.items():
             if name.startswith("tty[") and not os.isatty(fd):
                 raise Error(f"{_STREAMS[fd]} of the container was a terminal: restore it with one there")
-            given[name] = os.dup(fd)  # criu closes it, and with --shell-job takes a look at 0 later
+            given[name] = os.dup(fd)  # criu closes it, and with --shell-job still needs 0 later
         return [encode(INHERIT_FD, {"key": key, "fd": fd}) for key, fd in given.items()], list(given.values())
 
     def _files(self) -> "dict[str, str]":
-        """Return the paths of files by criu's names for them."""
+        """Return the paths of the files by criu's names."""
         parts = [name.partition("]:") for name in self.names if name.startswith("file[")]
         return {f"{key}]": path for key, _, path in parts}
 
@@ -211,7 +202,7 @@ def _name(pid: int, fd: int, link: str, shell_job: bool) -> str:
     if not (stat.S_ISREG(found.st_mode) or is_memory or is_terminal):
         return link
     mount_id = _number(pid, fd, "mnt_id")
-    if link.startswith("/memfd:") or mount_id in dict(_mounts(str(pid))):
+    if link.startswith("/memfd:") or any(mounted.id == mount_id for mounted in mounts(pid)):
         return link
     if is_terminal:
         if not shell_job:
@@ -223,7 +214,7 @@ def _name(pid: int, fd: int, link: str, shell_job: bool) -> str:
 
 
 def _open_again(path: str) -> int:
-    """criu opens what this descriptor is of once more, as the container had it open."""
+    """Open a file (O_PATH). criu opens it again through this descriptor, with the flags that the container used."""
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
@@ -240,7 +231,7 @@ def namespaces_to_leave_out(linux: "Linux") -> "list[str]":
 
 
 def namespaces_to_take(linux: "Linux") -> "tuple[list[Value], list[int], list[Value]]":
-    """Return `inherit_fd`, the descriptors that it names, and `join_ns` of a restore."""
+    """Return `inherit_fd`, the descriptors that it names, which the caller closes, and `join_ns` of a restore."""
     inherit: list[Value] = []
     opened: list[int] = []
     join: list[Value] = []

@@ -1,16 +1,16 @@
-"""The mount points in a root file system that a container is restored into, which may be a fresh copy.
+"""The mount points in the root file system of a container to restore, which may be a fresh copy.
 
-criu mounts what was mounted and makes no directory for it. So all mounts are gone through once as `create` does it, in
-a mount namespace that is given up again: binds are made, since others may lie in them, and an empty tmpfs stands for
-the file systems whose content criu brings along.
+criu restores mounts, but does not create directories for them. So a child makes all mounts once, like `create`, in a
+temporary mount namespace: binds are really made, since other mounts may lie in them, and an empty tmpfs stands for
+file systems whose content criu restores.
 """
 
-import os
-
-from pyrun.errors import reason
-from pyrun.launch.channel import Channel
-from pyrun.linux.sched import CLONE_NEWNS, unshare
+from foundation.linux import os
+from foundation.linux.sched import CLONE_NEWNS, unshare
 from pyrun.rootfs import devices, mounts, root
+from pyrun.rootfs.host import Host
+from pyrun.stub.channel import Channel
+from pyrun.stub.child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,43 +18,32 @@ if TYPE_CHECKING:
 
 
 def make_mount_points(plan: "Plan") -> None:
-    ours, theirs = Channel.pair()
-    child = os.fork()
-    if child == 0:
-        _run_as_child(plan, theirs)
-    theirs.close()
-    try:
-        ours.hear("made")
-    finally:
-        ours.close()
-        os.waitpid(child, 0)
+    """Create the missing mount points on the host. Raises Error with the reason of the child."""
 
-
-def _run_as_child(plan: "Plan", channel: Channel) -> None:
-    try:
+    def make(channel: Channel) -> None:
         unshare(CLONE_NEWNS)
         os.umask(0)
         _make(plan)
         channel.say("made")
-    except BaseException as error:
-        channel.fail(reason(error))
-    finally:
-        os._exit(0)
+
+    with Child(make) as channel:
+        channel.hear("made")
 
 
 def _make(plan: "Plan") -> None:
-    tree = root.prepare(plan.root.path, "")
+    host = Host()
+    tree = root.prepare(plan.root.path, "", host)
     for planned in plan.root.mounts:
         if planned.options.remounts:
             continue
         if planned.is_bind:
-            os.close(mounts.attach(tree, planned))
+            os.close(mounts.attach(tree, planned, host))
             continue
         target = mounts.open_mount_point(tree, planned)
         os.close(mounts.attach_to(target, mounts.new_filesystem("tmpfs", "tmpfs", 0, [], [("mode", "755")])))
     if plan.root.makes_devices:
-        devices.make_devices(tree, plan.config.linux.devices, bind=False)
+        devices.make_devices(tree, plan.root.nodes, host, bind=False)
     os.close(tree.make_directory(plan.process.cwd))
     if plan.config.root.readonly:
-        # Where criu parks the old root; it makes another directory where this one is missing, which it then could not.
+        # criu puts the old root at /tmp. If /tmp is missing, it creates a directory, which a read-only root prevents.
         os.close(tree.make_directory("/tmp", 0o1777))

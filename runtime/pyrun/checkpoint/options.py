@@ -1,23 +1,23 @@
-"""What the caller of `checkpoint` and `restore` wants: directories, and options for criu by their names in its RPC."""
+"""The options of `checkpoint` and `restore`: directories, and options for criu by their names in its RPC."""
 
-import os
 import stat
 
+from foundation.linux import os
+from foundation.linux.sched import CLONE_NEWNET
 from pyrun.checkpoint import rpc
 from pyrun.checkpoint.rpc import OPTIONS, PAGE_SERVER, encode
 from pyrun.errors import UsageError
-from pyrun.linux.sched import CLONE_NEWNET
 from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrun.spec.config import Config
+    from pyrun.config.document import Config
 
 _DEFAULT_IMAGE = "checkpoint"
 _INVENTORY = "inventory.img"
-_PARENT = "parent"  # criu's symlink to the image that is another one's parent
+_PARENT = "parent"  # criu's symlink from an image to its parent image
 _MAXIMUM_PARENTS = 100
 _CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}  # criu_cg_mode
 _CONFIG_FILE = "/etc/criu/pyrun.conf"
@@ -28,9 +28,9 @@ _HARMLESS = "Can't setup RLIMIT_NOFILE for self"  # without CAP_SYS_RESOURCE
 
 
 class Images:
-    """The directory of an image and that of criu's log `log`, which is the same unless --work-path says otherwise.
+    """The directory of an image, and the directory of criu's log `log` (the same without --work-path).
 
-    Absolute paths: `restore` enters the bundle.
+    The paths are absolute, because `restore` changes its working directory to the bundle.
     """
 
     def __init__(self, image_path: str, work_path: str, log: str) -> None:
@@ -41,7 +41,7 @@ class Images:
         self._made: list[str] = []
 
     def make(self) -> None:
-        """Make the directories that are not there; an image may have been written to this one before."""
+        """Create the missing directories; an existing one may already hold an image."""
         for directory in (self.path, self.work_path):
             self._make(directory)
 
@@ -53,26 +53,26 @@ class Images:
         self._made.append(directory)
 
     def check(self) -> None:
-        """Raise UsageError where there is no image."""
+        """Raise UsageError if there is no image; create the --work-path if it is missing."""
         if not os.path.isfile(f"{self.path}/{_INVENTORY}"):
             what = "has no image of a container" if os.path.isdir(self.path) else "is not a directory"
             raise UsageError(f"--image-path {self.path}: {what}: `pyrun checkpoint` writes one")
         self._make(self.work_path)
 
     def parent(self, path: str) -> "dict[str, rpc.Value]":
-        """Return the options for an image that holds only what differs from an earlier one, at `path` from this one."""
+        """Return the options for an image that holds only the difference from an earlier one at the relative `path`."""
         if path.startswith("/"):
             raise UsageError(f"--parent-path {path}: must be relative to --image-path, so that both can be moved")
-        parent = os.path.normpath(f"{self.path}/{path}")  # our own directory need not be there yet
+        parent = os.path.normpath(f"{self.path}/{path}")  # our own directory may not exist yet
         if not os.path.isdir(parent):
             raise UsageError(f"invalid --parent-path: {parent} is not a directory")
         return {"parent_img": path, "track_mem": True}
 
     def let_in(self, gid: int) -> "Callable[[], None]":
-        """Let the group `gid` reach the files of the image and of its parents, and return what takes that back.
+        """Let the group `gid` reach the files of the image and of its parents, and return a function that undoes that.
 
-        What criu makes in a user namespace opens them as root of that: its files are everybody's to read, and who may
-        is up to the directory.
+        criu's processes in a user namespace open the files as its root. The files themselves are readable by everybody;
+        access is controlled by the directory.
         """
         before: list[tuple[str, int, int]] = []
         directory = self.path
@@ -91,13 +91,13 @@ class Images:
         return take_back
 
     def remember(self) -> None:
-        """Take note of what is in the image's directory, for forget()."""
+        """Note the files in the image's directory, for forget()."""
         self._before = set(os.listdir(self.path))
 
     def forget(self) -> None:
-        """Remove what a failed attempt has left in the image's directory, and the directories that were made for it.
+        """Remove the files that a failed attempt left in the image's directory, and the directories made for it.
 
-        What is in a --work-path stays: who gives one wants to read it.
+        Files in a --work-path stay: the user named it to keep the log.
         """
         for name in set(os.listdir(self.path)) - self._before:
             os.unlink(f"{self.path}/{name}")
@@ -105,30 +105,29 @@ class Images:
             try:
                 os.rmdir(directory)
             except OSError:
-                pass  # ENOTEMPTY: the log
+                pass  # ENOTEMPTY: criu's log is in it
 
     def open(self) -> "list[int]":
-        """Return descriptors of the two directories."""
+        """Open the two directories; the caller closes the descriptors."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         return [os.open(directory, flags) for directory in (self.path, self.work_path)]
 
     def options(self, descriptors: "list[int]") -> "dict[str, rpc.Value]":
-        """Return what tells criu of the directories that are open at `descriptors`, and of its log."""
+        """Return the options that name the two directories by their `descriptors`, and the log."""
         image, work = descriptors
         return {"images_dir_fd": image, "work_dir_fd": work, "log_level": _LOG_LEVEL, "log_file": self.log}
 
     def complaint(self) -> str:
-        """Return the last errors in criu's log, "" where it has none: "(00.012345) Error (criu/files.c:123): ..."."""
+        """Return the last errors in criu's log ("(00.012345) Error (criu/files.c:123): ..."), "" if it has none."""
         try:
             with open(f"{self.work_path}/{self.log}", encoding="utf-8", errors="replace") as file:
                 lines = [line.rstrip() for line in file if " Error (" in line]
         except FileNotFoundError:
-            return ""  # it did not come to that
+            return ""  # criu failed before it opened the log
         failed = next((number for number, line in enumerate(lines) if line.endswith(" FAILED.")), len(lines))
         reasons = [line for line in lines[:failed] if _HARMLESS not in line]
         wanted = [line.partition(" Error (")[2].partition("): ")[2] for line in reasons[-_QUOTED:]]
-        # Names of the container's files are in it, and must not steer our caller's terminal.
-        text = "".join(character if character.isprintable() else "?" for character in "; ".join(wanted))
+        text = "; ".join(wanted)
         where = f" (all of it: {self.work_path}/{self.log})" if self.work_path != self.path else ""
         return text + where if text else ""
 
@@ -136,11 +135,12 @@ class Images:
 def requested(
     manage_cgroups_mode: str = "soft", empty_ns: "list[str] | None" = None, **flags: "bool | str"
 ) -> "dict[str, rpc.Value]":
-    """Return what the options of the command line ask of criu; the others have the name that its RPC has for them."""
+    """Return criu's options for those of the command line; `flags` already have the names of the RPC.
+
+    Raises UsageError without root.
+    """
     if rootless():
         raise UsageError("criu needs the machine's root: containers without that cannot be checkpointed")
-    if manage_cgroups_mode not in _CGROUP_MODES:
-        raise UsageError(f'invalid manage-cgroups-mode "{manage_cgroups_mode}": soft, full, strict or ignore')
     wanted: dict[str, rpc.Value] = {
         "notify_scripts": True,
         "orphan_pts_master": True,
@@ -165,10 +165,10 @@ def server(address: str) -> bytes:
 
 
 def from_config(config: "Config") -> "dict[str, rpc.Value]":
-    """Return what config.json means for criu.
+    """Return criu's options that follow from config.json.
 
-    A file with more of criu's options is where the annotation says, "" for none. A network that early hooks set up is
-    left to them: criu would find their devices there already.
+    The annotation org.criu.config names a file with more options, "" for none. If early hooks set up the network, criu
+    restores it empty: otherwise it would find the devices of the hooks.
     """
     path = config.annotations.get(_CONFIG_ANNOTATION, _CONFIG_FILE)
     wanted: dict[str, rpc.Value] = {"config_file": path} if path else {}
@@ -178,8 +178,10 @@ def from_config(config: "Config") -> "dict[str, rpc.Value]":
 
 
 def wants_no_cgroups(wanted: "dict[str, rpc.Value]") -> bool:
+    """Return whether criu is to create the cgroups, which must not exist (strict)."""
     return wanted["manage_cgroups_mode"] == _CGROUP_MODES["strict"]
 
 
 def leaves_cgroups_alone(wanted: "dict[str, rpc.Value]") -> bool:
+    """Return whether criu is to leave processes in its own cgroup (ignore)."""
     return wanted["manage_cgroups_mode"] == _CGROUP_MODES["ignore"]

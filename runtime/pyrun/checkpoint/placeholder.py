@@ -1,33 +1,36 @@
-"""A process that waits in the container's cgroup until the first of the container's own is there.
+"""A process that waits in the container's cgroup until the container's first process is in it.
 
-systemd makes no scope without a process; and from this one the kernel tells by which names criu finds the cgroups.
+systemd does not make a scope without a process; and /proc/PID/cgroup of this process has the names for criu's cg_root.
 """
 
-import os
-
+from foundation import interrupts
+from foundation.linux import os
+from pyrun.cgroup.join import move
 from pyrun.checkpoint.rpc import CGROUP_ROOT, encode
+from pyrun.stub.channel import Channel
+from pyrun.stub.child import Child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cgroup.group import Cgroup
+    from pyrun.cgroup.driver import Driver
     from pyrun.checkpoint.rpc import Value
-    from pyrun.spec.linux import Resources
+    from pyrun.config.linux import Resources
 
 
 class Placeholder:
-    def __init__(self, cgroup: "Cgroup", resources: "Resources") -> None:
-        ours, self._hold = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            os.close(self._hold)
-            os.read(ours, 1)  # until the other end is closed
-            os._exit(0)
-        os.close(ours)
+    """Forks the process. leave() ends it."""
+
+    def __init__(self) -> None:
+        self._child: Child | None = Child(_wait)
+        self._pid = self._child.pid
+
+    def enter(self, cgroup: "Driver", resources: "Resources") -> None:
+        """Put the process into `cgroup`, in all hierarchies."""
         cgroup.adopt(self._pid, resources)
-        join(cgroup, self._pid)
+        move(cgroup, self._pid)
 
     def roots(self) -> "list[Value]":
-        """Return `cg_root` of a restore: the cgroup by controller, where criu shall put what was in the old one."""
+        """Return `cg_root` of a restore: for each controller the cgroup that replaces the one in the image."""
         with open(f"/proc/{self._pid}/cgroup", "rb") as file:
             lines = [os.fsdecode(line).rstrip("\n").split(":", 2) for line in file]
         return [
@@ -37,17 +40,12 @@ class Placeholder:
         ]
 
     def leave(self) -> None:
-        if self._pid:
-            os.close(self._hold)
-            os.waitpid(self._pid, 0)
-            self._pid = 0
+        """End the process. A second call does nothing."""
+        if self._child:
+            self._child.end()
+            self._child = None
 
 
-def join(cgroup: "Cgroup", pid: int) -> None:
-    """Put the process `pid` into the cgroup, in all hierarchies."""
-    for directory in cgroup.directories:
-        fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, b"%d" % pid)
-        finally:
-            os.close(fd)
+def _wait(channel: Channel) -> None:
+    interrupts.hold()  # for good: it ends when our end of the channel is closed
+    channel.next()

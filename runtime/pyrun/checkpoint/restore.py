@@ -1,4 +1,4 @@
-"""How a container comes back from an image.
+"""Restore: criu makes the processes of a container from an image.
 
       runtime                                   criu                              the container's processes
       make the cgroups, limits
@@ -14,64 +14,60 @@
       save the state, write the pid file
                              go on ──▶          let them go ──────────────────────▶ go on where they were
 
-criu stays outside of the container's cgroup, whose memory may be less than its own, and puts each process into it. What
-it does not know of, and a process inherits, it is given itself: a class of service, a core scheduling cookie, a memory
-policy, an I/O priority.
+criu stays outside of the container's cgroup, whose memory limit may be too small for criu, and puts each process into
+it. It does not restore some properties that children inherit, so it gets them itself before it starts: a class of
+service, a core scheduling cookie, a memory policy, an I/O priority.
 """
 
-import os
 from _signal import SIGKILL
 
+from foundation.linux import os
+from foundation.linux.cpu_list import ALL_CPUS
+from foundation.linux.libc import addressof, buffer, raw_syscall
+from foundation.linux.mount import MS_BIND, MS_REC, MS_SLAVE, mount
+from foundation.linux.prctl import end_with
+from foundation.linux.sched import CLONE_NEWNS, unshare
+from foundation.linux.syscalls import number
+from foundation.linux.whole_file import write_value
 from pyrun import log
+from pyrun.cgroup.join import move
 from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.mount_points import make_mount_points
 from pyrun.checkpoint.options import Images, from_config, leaves_cgroups_alone, wants_no_cgroups
-from pyrun.checkpoint.placeholder import Placeholder, join
-from pyrun.confine.affinity import ALL_CPUS
-from pyrun.container import state
+from pyrun.checkpoint.placeholder import Placeholder
+from pyrun.config.document import LANDLOCK
+from pyrun.container.end import end_session
+from pyrun.container.process import process_stat
 from pyrun.container.state import NOTIFY, RESTORED_ROOT, Container
 from pyrun.errors import ConfigError, UsageError
-from pyrun.launch import sockets
-from pyrun.launch.create import describe, run_hooks
+from pyrun.launch.create import begin, run_hooks
 from pyrun.launch.plan import Plan, Request
 from pyrun.launch.undo import Undo
-from pyrun.linux.libc import addressof, buffer, raw_syscall
-from pyrun.linux.mount import MS_BIND, MS_REC, MS_SLAVE, mount
-from pyrun.linux.prctl import PR_SET_PDEATHSIG, prctl
-from pyrun.linux.sched import CLONE_NEWNS, unshare
-from pyrun.linux.syscalls import number
-from pyrun.spec.config import LANDLOCK
+from pyrun.stdio import sockets
 
-# Calls of the last mile for what children inherit and criu does not restore; all else that it makes, criu does.
+# Calls of the stub whose effect children inherit, and which criu does not restore. criu restores all others.
 _INHERITED = ("ioprio_set", "set_mempolicy", "prctl")
 
 
-def restore(request: Request, images: Images, program: str, wanted: "dict[str, rpc.Value]") -> "tuple[Container, int]":
-    """Restore the container of `images` with the bundle in the working directory; return it, running, and the master
-    end of its terminal, -1 where there is none for us to attend to.
+def restore(
+    request: Request, images: Images, program: str, wanted: "dict[str, rpc.Value]", undo: Undo
+) -> "tuple[Container, int]":
+    """Restore the container of `images` with the bundle of the request. Return it, running, and the master end of its
+    terminal, or -1 if we do not have to attend to one.
 
-    Raises Error or OSError; then nothing is left of the container.
+    Raises Error or OSError; then the steps in `undo` remove everything of the container.
     """
     plan = Plan(request)
     _refuse(plan, wanted)
-    with Undo() as undo:
-        images.remember()
-        undo.by(images.forget)
-        container = state.new(request.root, request.id)
-        undo.by(container.remove)
-        describe(container, plan)
-        container.save()
-        container.keep_config(plan.data)
-        os.mkdir(f"{container.directory}/{NOTIFY}")
-        undo.by(plan.cgroup.remove)
-        if plan.class_of_service:
-            undo.by(plan.class_of_service.remove)
-        _restore(plan, container, images, program, wanted, undo)
-        undo.keep()
+    images.remember()
+    undo.add(images.forget)
+    container = begin(plan, undo)
+    os.mkdir(f"{container.directory}/{NOTIFY}")
+    terminal = _restore(plan, container, images, program, wanted, undo)
     for warning in plan.warnings:
         log.warning(warning)
-    return container, plan.console.master
+    return container, terminal
 
 
 def _refuse(plan: Plan, wanted: "dict[str, rpc.Value]") -> None:
@@ -93,17 +89,11 @@ def _refuse(plan: Plan, wanted: "dict[str, rpc.Value]") -> None:
 
 def _restore(
     plan: Plan, container: Container, images: Images, program: str, wanted: "dict[str, rpc.Value]", undo: Undo
-) -> None:
+) -> int:
+    """Make what criu does not, and let it restore the container. Returns the terminal as Console.take() does."""
     linux = plan.config.linux
-    plan.cgroup.create_v2()
-    plan.cgroup.create_v1()
-    undo.by(plan.cgroup.kill)
-    place = Placeholder(plan.cgroup, linux.resources)
-    undo.by(place.leave)
-    plan.cgroup.apply(linux.resources)
-    if plan.class_of_service:
-        plan.class_of_service.create()
-    plan.give_cgroup_away()
+    terminal = -1
+    place = _make_cgroups(plan, undo)
     make_mount_points(plan)
 
     inherited, namespaces, joined = external.namespaces_to_take(linux)
@@ -111,38 +101,45 @@ def _restore(
     root = f"{container.directory}/{RESTORED_ROOT}"
     options: dict[str, rpc.Value] = {
         **wanted,
-        **from_config(plan.config),
-        "root": root,
-        "rst_sibling": True,
-        "evasive_devices": True,
-        "external": list(external.mounts_to_take(plan.config, container)),
+        **_options(plan, container, root),
         "inherit_fd": [*inherited, *streams],
         "join_ns": joined,
         "cg_root": place.roots(),
     }
 
     def notified(stage: str, pid: int, descriptors: "list[int]") -> None:
+        nonlocal terminal
         if stage == "setup-namespaces":
             container.pid = pid
-            run_hooks(plan, container, undo)
+            run_hooks(plan, container, undo, output=[])
         elif stage == "post-setup-namespaces":
             place.leave()
         elif stage == "orphan-pts-master":
-            plan.console.take(descriptors)
+            terminal = plan.console.take(descriptors)
         elif stage == "post-restore":
-            container.is_created(pid)
+            container.record_created(pid)
             if plan.request.pid_file:
                 sockets.write_pid_file(plan.request.pid_file, pid)
 
     os.mkdir(root)
     shut = images.let_in(linux.host_gid(0)) if linux.namespace("user") else None
-    shell_job = bool(wanted.get("shell_job"))  # then it is our session that the container's processes come to be in
+    shell_job = bool(wanted.get("shell_job"))  # then criu puts the container's processes into our session
     opened = namespaces + files
+    runtime = os.getpid()
+
+    def prepare() -> None:
+        _prepare(runtime, plan, container.rootfs, root, own_session=not shell_job)
+
     try:
-        with Criu(program, images, opened, lambda: _prepare(plan, container.rootfs, root, not shell_job)) as criu:
+        with Criu(program, images, opened, prepare) as criu:
+            if not shell_job:
+                stat = process_stat(criu.pid)
+                container.criu = (criu.pid, stat[2] if stat else 0)
+                container.save()  # if we are killed, `delete` finds what criu has made by its session
+                undo.add(lambda: end_session(*container.criu))
             criu.check_version()
             if leaves_cgroups_alone(wanted):
-                join(plan.cgroup, criu.pid)  # what criu then makes stays where it is
+                move(plan.cgroup, criu.pid)  # criu's children then stay in its cgroup
             criu.carry_out(rpc.RESTORE, options, notified)
     finally:
         os.rmdir(root)
@@ -150,23 +147,50 @@ def _restore(
             shut()
         for fd in opened:
             os.close(fd)
+    return terminal
 
 
-def _prepare(plan: Plan, rootfs: str, root: str, own_session: bool) -> None:
-    """Run in the process that becomes criu."""
-    prctl(PR_SET_PDEATHSIG, SIGKILL)  # who is to be told of the end of this must be there
+def _options(plan: Plan, container: Container, root: str) -> "dict[str, rpc.Value]":
+    """Return what criu is told of the plan; `root` is where it finds the root file system."""
+    return {
+        **from_config(plan.config),
+        "root": root,
+        "rst_sibling": True,
+        "evasive_devices": True,
+        "external": list(external.mounts_to_take(plan.config, container)),
+    }
+
+
+def _make_cgroups(plan: Plan, undo: Undo) -> Placeholder:
+    """Make the cgroups with their limits, and the process that waits in them for the first one of the container."""
+    plan.cgroup.create_v2()
+    plan.cgroup.create_v1()
+    undo.add(plan.cgroup.kill)
+    place = Placeholder()
+    undo.add(place.leave)
+    place.enter(plan.cgroup, plan.config.linux.resources)
+    plan.cgroup.apply(plan.config.linux.resources)
+    if plan.class_of_service:
+        plan.class_of_service.create()
+    plan.give_cgroup_away()
+    return place
+
+
+def _prepare(runtime: int, plan: Plan, rootfs: str, root: str, own_session: bool) -> None:
+    """Prepare the process that becomes criu, a child of `runtime`."""
+    end_with(runtime, SIGKILL)  # die with the runtime: nobody else would collect criu's status
     if own_session:
         os.setsid()
     for file in plan.class_of_service.open_files() if plan.class_of_service else []:
-        os.write(file, b"0")
-    cpus = buffer(ALL_CPUS)  # criu leaves the CPUs as they are, and these are our caller's
+        write_value(file, b"0")
+    cpus = buffer(ALL_CPUS)  # otherwise the container would inherit our caller's affinity: criu does not set it
     raw_syscall(number("sched_setaffinity"), [0, len(ALL_CPUS), addressof(cpus), 0, 0, 0])
     for name, arguments, label in plan.confinement.calls:
         if name in _INHERITED:
             _call(name, arguments, label)
     unshare(CLONE_NEWNS)
     mount(None, b"/", None, MS_SLAVE | MS_REC)
-    # criu wants a mount point, below one that nothing is mounted over.
+    # criu requires the root to be a mount point whose parent mount is not covered.
     mount(os.fsencode(rootfs), os.fsencode(root), None, MS_BIND | MS_REC)
 
 

@@ -1,7 +1,7 @@
-"""The messages of criu's RPC: criu/rpc.proto, in the encoding of protocol buffers.
+"""The messages of criu's RPC (criu/rpc.proto) in the encoding of protocol buffers.
 
-A message is fields, each a number and a value: an integer, or bytes that are a string or another message. That is all
-that is needed of https://protobuf.dev/programming-guides/encoding/.
+A message is a sequence of fields, each with a number and a value: an integer, or bytes that are a string or another
+message. This is the part of https://protobuf.dev/programming-guides/encoding/ that criu uses.
 """
 
 TYPE_CHECKING = False
@@ -37,8 +37,8 @@ _WORD = (1 << 64) - 1
 
 
 class Response:
-    """What criu says: the answer to a request, or with the type NOTIFY the name of the stage it has come to, `script`,
-    which it waits at until it is answered. `pid` is that of the init, `version` is (major, minor)."""
+    """A message of criu: the answer to a request, or, with the type NOTIFY, the stage `script` that it has reached and
+    at which it waits for an answer. `pid` is the init's, `version` is (major, minor)."""
 
     def __init__(self, packet: bytes) -> None:
         fields = _decode(packet, _RESPONSE)
@@ -71,7 +71,7 @@ def _field(number: int, value: "Value") -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that there are more."""
+    """Return `value` with seven bits in each byte, the lowest first; the eighth bit says that more bytes follow."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -81,7 +81,7 @@ def _varint(value: int) -> bytes:
 
 
 def _decode(data: bytes, names: "dict[int, str]") -> "dict[str, int | bytes]":
-    """Return the fields that have a name, the last of each; `data` is from the program that we have started."""
+    """Return the fields with a name in `names`, the last one of each. `data` is trusted: criu, our child, sent it."""
     fields: dict[str, int | bytes] = {}
     at = 0
     while at < len(data):

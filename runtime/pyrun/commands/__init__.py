@@ -1,7 +1,7 @@
 """One module per verb."""
 
+from foundation.errors import Error, reason
 from pyrun import log
-from pyrun.errors import Error, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def each(ids: "tuple[str, ...]", do: "Callable[[str], object]") -> int:
-    """Call `do` with each of `ids` and return the exit code: one that fails is told, and the others are still done.
+    """Call `do` with each of `ids` and return the exit code: an error is printed, and the other ids are still handled.
 
-    A single one's error is raised: engines match its words.
+    With a single id its error is raised, because engines match the message.
     """
     if len(ids) == 1:
         do(ids[0])

@@ -1,7 +1,6 @@
 """pyrun checkpoint"""
 
-import os
-
+from foundation.linux import os
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.dump import checkpoint
 from pyrun.checkpoint.options import Images, requested, server
@@ -12,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 _LOG = "dump.log"
 
@@ -28,6 +27,7 @@ def run(
     status_fd: str = "",
     **options: "Any",
 ) -> None:
+    """`options` are criu's, by their names in its RPC. Raises Error; the container then goes on."""
     container = load(settings.root, id_)
     wanted = requested(**options)
     images = Images(image_path, work_path, _LOG)
@@ -38,7 +38,7 @@ def run(
     if page_server:
         wanted["ps"] = server(page_server)
     if options.get("lazy_pages") and not page_server:
-        raise UsageError("--lazy-pages needs --page-server ADDRESS:PORT, where they are asked for")
+        raise UsageError("--lazy-pages needs --page-server ADDRESS:PORT, at which they are served")
     checkpoint(container, images, criu.find(settings.criu), wanted, pre_dump, _descriptor(status_fd))
 
 
@@ -46,7 +46,7 @@ def _descriptor(number: str) -> int:
     if not number:
         return -1
     try:
-        os.set_inheritable(int(number), False)  # its reader waits for the end of all that have it
+        os.set_inheritable(int(number), False)  # its reader waits until every process has closed it
     except (ValueError, OSError) as error:
-        raise UsageError(f"invalid --status-fd argument {number}: is no open descriptor") from error
+        raise UsageError(f"invalid --status-fd argument {number}: is not an open descriptor") from error
     return int(number)

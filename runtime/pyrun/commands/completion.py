@@ -1,19 +1,19 @@
-"""pyrun completion: a script for the shell, made of the tables of cli.py."""
+"""pyrun completion: a script for the shell, made from the tables of options.py."""
 
-from pyrun.cli import GLOBAL, VERBS
-from pyrun.completion import Command, Option, Program
-from pyrun.errors import UsageError, did_you_mean
+from foundation.errors import did_you_mean
+from pyrun.completion import Command, Option, Program, bash, fish, zsh
+from pyrun.errors import UsageError
+from pyrun.options import GLOBAL, VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun import cli
+    from pyrun.options import Option as Row
+    from pyrun.options import Settings
 
-_MADE = ("create", "run", "restore")  # their ID is one that there is not yet
+_MADE = ("create", "run", "restore")  # verbs whose ID does not exist yet
 
 
-def run(settings: "cli.Settings", shell: str) -> None:
-    from pyrun.completion import bash, fish, zsh
-
+def run(settings: "Settings", shell: str) -> None:
     writers = {"bash": bash, "zsh": zsh, "fish": fish}
     if shell not in writers:
         raise UsageError(f'no completion for the shell "{shell}"{did_you_mean(shell, writers)}: bash, zsh or fish')
@@ -21,23 +21,23 @@ def run(settings: "cli.Settings", shell: str) -> None:
 
 
 def program() -> Program:
-    """Return what a shell must know of pyrun."""
+    """Return the description of pyrun's command line."""
     verbs = {}
     for verb, (usage, options, summary) in VERBS.items():
         verbs[verb] = Command(summary, _options({**options, "help": GLOBAL["help"]}), _takes(verb, usage))
     return Program("pyrun", verbs, _options(GLOBAL), "list -q")
 
 
-def _options(options: "dict[str, cli.Option]") -> "list[Option]":
+def _options(options: "dict[str, Row]") -> "list[Option]":
     return [
-        # A value that may be left out is one with "=" only: for what comes next, such an option takes none.
+        # An optional value can only be given with "=": such an option takes no following word.
         Option(f"-{short}" if short else "", f"--{name}", takes.rstrip(".") if takes[:1] != "[" else "", summary)
         for name, (short, takes, summary) in options.items()
     ]
 
 
 def _takes(verb: str, usage: str) -> str:
-    """Return what the verb's words are: "ID" for one container, "ID..." for several, "a|b" to choose, "" for others."""
+    """Return the kind of the verb's words: "ID" for one container, "ID..." for several, "a|b" for a choice, else ""."""
     word = usage.split(" ")[0].strip("[]")
     if word == "COMMAND":
         return "|".join(VERBS)

@@ -1,24 +1,25 @@
 """pyrun create"""
 
+from pyrun.container.end import delete
+from pyrun.container.state import Container
 from pyrun.launch.create import create
+from pyrun.launch.detached import leave_behind
 from pyrun.launch.plan import Request
+from pyrun.launch.undo import Undo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
-def run(settings: "Settings", id_: str, **options: "Any") -> "int | None":
+def run(settings: "Settings", id_: str, **options: "Any") -> int:
     request = Request(settings.root, id_, cgroup_manager=settings.cgroup_manager, **options)
-    if not request.monitor:
-        create(request)
-        return None
-    from pyrun.launch.monitor import split_off
+    return leave_behind(lambda undo: _create(request, undo), request.monitor)
 
-    monitor = split_off()
-    if monitor.status is not None:
-        return monitor.status
-    container, _ = create(request)
-    monitor.take_over(container)
+
+def _create(request: Request, undo: Undo) -> Container:
+    container, _ = create(request, undo)
+    undo.replace(lambda: delete(container, force=True))
+    return container

@@ -1,49 +1,52 @@
 """pyrun delete"""
 
-import os
-
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun.commands import each
 from pyrun.container import end
 from pyrun.container.state import STATE_FILE, Container, check_id, load
-from pyrun.errors import Error
+from pyrun.errors import NoContainer, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
-def run(settings: "Settings", *ids: str, force: bool = False) -> int:
-    return each(ids, lambda id_: _delete_any(settings.root, id_, force))
+def run(settings: "Settings", *ids: str, force: bool = False, regex: bool = False) -> int:
+    if regex:
+        ids = tuple(_found_by(ids, settings.root))
+    return each(ids, lambda id_: _delete_any(settings, id_, force))
 
 
-def _delete_any(root: str, id_: str, force: bool) -> None:
+def _found_by(patterns: "tuple[str, ...]", root: str) -> "list[str]":
+    """Return the ids that one of `patterns` matches anywhere, as in crun. It is not an error if there is none."""
+    import re  # imported here because it is slow to load
+
+    try:
+        wanted = [re.compile(pattern) for pattern in patterns]
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f"--regex: {error}") from None
+    ids = sorted(os.listdir(root)) if os.path.isdir(root) else []
+    return [id_ for id_ in ids if any(pattern.search(id_) for pattern in wanted)]
+
+
+def _delete_any(settings: "Settings", id_: str, force: bool) -> None:
     check_id(id_)
-    directory = f"{root}/{id_}"
     try:
-        _delete(root, id_, directory, force)
-    except Error:
-        if not force or os.path.isdir(directory):
+        _delete(settings, id_, force)
+    except NoContainer:
+        if not force:
             raise
-        # there is none, or another command has deleted it at the same time
+        # it does not exist, or another command has deleted it at the same time
 
 
-def _delete(root: str, id_: str, directory: str, force: bool) -> None:
+def _delete(settings: "Settings", id_: str, force: bool) -> None:
+    directory = f"{settings.root}/{id_}"
     try:
-        container = load(root, id_)
+        container = load(settings.root, id_)
     except Error:
-        if not os.path.isdir(directory):
-            raise
-        if os.path.lexists(f"{directory}/{STATE_FILE}") and not force:
-            raise  # a state that cannot be read may be of a container that runs
-        _remove(Container(directory, id_))
-        return
-    end.delete(container, force)
-
-
-def _remove(unfinished: Container) -> None:
-    """Remove a container whose creator was killed before it wrote a state, unless who deletes it is at it."""
-    lock = unfinished.lock()
-    try:
-        unfinished.remove()
-    finally:
-        os.close(lock)
+        if not os.path.isdir(directory) or (os.path.lexists(f"{directory}/{STATE_FILE}") and not force):
+            raise  # the container whose state cannot be read may be running
+        end.delete_unreadable(Container(directory, id_))
+    else:
+        end.delete(container, force)

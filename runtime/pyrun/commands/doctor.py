@@ -1,18 +1,15 @@
-"""pyrun doctor: what of the kernel, cgroups, capabilities and security modules is there, and how to get what is not."""
+"""pyrun doctor: which features of kernel, cgroups, capabilities and security modules are missing, and what helps."""
 
-from pyrun.errors import UsageError
+from foundation.encode import encode
 from pyrun.host import LIMITED, MISSING, OK, Finding, cgroups, kernel, privileges
-from pyrun.spec.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", format: str = "table") -> int:
-    """Print what was found, and return 1 where something is missing without which no container runs."""
-    if format not in ("table", "json"):
-        raise UsageError(f'invalid format option "{format}": table or json')
+    """Print the findings, and return 1 if something is missing without which no container runs."""
     found = [*kernel.findings(), *cgroups.findings(), *privileges.findings()]
     missing = [one for one in found if one.state == MISSING]
     if format == "json":

@@ -1,23 +1,24 @@
-"""pyrun events: what a container uses, and when it is out of memory, as a line of JSON each."""
+"""pyrun events: a line of JSON for each statistics of a container, and each time it runs out of memory."""
 
-import os
 import select
 import time
 
+from foundation.durations import nanoseconds
+from foundation.encode import encode
+from foundation.errors import Error
 from pyrun.cgroup.statistics import statistics
 from pyrun.confine import intel_rdt
-from pyrun.container.state import Container, load, process_name
-from pyrun.errors import Error, UsageError
-from pyrun.spec.encode import encode
+from pyrun.container.process import open_process
+from pyrun.container.state import Container, load
+from pyrun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_OOM_CHECK = 1.0  # seconds: how late an "oom" may be
+_OOM_CHECK = 1.0  # seconds: the maximum delay of an "oom" event
 
 
 def run(settings: "Settings", id_: str, interval: str = "5s", stats: bool = False) -> None:
@@ -32,10 +33,10 @@ def run(settings: "Settings", id_: str, interval: str = "5s", stats: bool = Fals
 
 
 def _follow(container: Container, period: float) -> None:
-    """Print events until the container ends. Its pidfd tells of that at once."""
-    pidfd = os.pidfd_open(container.pid)
-    if not process_name(container.pid, container.start_time):
-        return  # it ended between, and the pid may be another's
+    """Print events until the container ends, which its pidfd reports at once."""
+    pidfd = open_process(container.pid, container.start_time)
+    if pidfd < 0:
+        return
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)
     kills = container.cgroup().oom_kills()
@@ -61,16 +62,10 @@ def _print(container: Container, type_: str) -> None:
 
 
 def _seconds(duration: str) -> float:
-    """Return the seconds of a duration as Go writes it: "5s", "1m30s", "250ms"."""
-    rest, total = duration, 0.0
-    while rest:
-        number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
-        unit = rest[len(number) :]
-        unit = unit[: len(unit) - len(unit.lstrip("nuµmsh"))]
-        if unit not in _UNITS or number.count(".") > 1 or not number.strip("."):
-            raise UsageError(f'invalid value "{duration}" for flag -interval: expected a duration like 5s')
-        total += float(number) * _UNITS[unit]
-        rest = rest[len(number) + len(unit) :]
+    try:
+        total = nanoseconds(duration) / 1e9
+    except ValueError:
+        raise UsageError(f'invalid value "{duration}" for flag -interval: expected a duration like 5s') from None
     if total <= 0:
         raise UsageError("duration interval must be greater than 0")
     return total

@@ -1,48 +1,49 @@
-"""pyrun explain: what `create` would do, in order, for people.
+"""pyrun explain: the steps of `create`, in order, for people.
 
-Nothing here knows what a property of config.json means: it shows the plan that `create` carries out, and the parts that
-this is made of. The order is that of the picture in launch/create.py.
+This module does not interpret config.json: it prints the plan that `create` carries out, and the objects in it. The
+order is that of the picture in launch/create.py.
 """
 
-import os
 import stat
 
-from pyrun.cgroup import devices as device_rules
+from foundation.errors import printable
+from foundation.linux import os
+from foundation.linux.capability import CAPABILITIES
+from foundation.linux.prctl import capget
+from pyrun.cgroup import device_rules, join
 from pyrun.cgroup.resources import plan as planned_limits
-from pyrun.confine.capabilities import CAPABILITIES
-from pyrun.launch import last_mile
-from pyrun.launch.last_mile import Entry
-from pyrun.launch.namespaces import FLAGS
 from pyrun.launch.plan import Plan, Request
-from pyrun.launch.process import capability_sets
-from pyrun.launch.program import Program
-from pyrun.rootfs import devices
+from pyrun.namespaces.namespaces import FLAGS
+from pyrun.stub import rows
+from pyrun.stub.execve import Program
+from pyrun.stub.privileges import capability_sets
+from pyrun.stub.rows import Entry
+from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyrun.cli import Settings
-    from pyrun.launch.table import Row, Table
-    from pyrun.rootfs.mounts import PlannedMount
-    from pyrun.spec.linux import IDMapping
+    from pyrun.config.linux import IDMapping
+    from pyrun.options import Settings
+    from pyrun.rootfs.planned_mount import PlannedMount
+    from pyrun.stub.table import Row
 
-_ID = "ID"  # stands for the container's own
+_ID = "ID"  # stands for the container's id
 _CALL_WIDTH = 48
 
 
 def run(settings: "Settings", bundle: str = ".") -> None:
     plan = Plan(Request(settings.root, _ID, bundle, detach=False))
-    print(f"pyrun create --bundle {plan.bundle} {_ID} would, in this order:")
+    print(f"pyrun create --bundle {printable(plan.bundle)} {_ID} would, in this order:")
     for title, tell in _SECTIONS:
         lines = list(tell(plan))
         if lines:
-            print("\n".join(["", title, *(f"    {line}" for line in lines)]))
+            print("\n".join(["", title, *(f"    {printable(line)}" for line in lines)]))
 
 
 def _cgroups(plan: Plan) -> "Iterator[str]":
-    where = " if this user may" if plan.cgroup_is_optional else ""
-    yield from (f"{directory}{where}" for directory in plan.cgroup.directories)
+    yield from plan.cgroup.directories
 
 
 def _namespaces(plan: Plan) -> "Iterator[str]":
@@ -98,6 +99,8 @@ def _limits(plan: Plan) -> "Iterator[str]":
 
 def _mounts(plan: Plan) -> "Iterator[str]":
     propagation = plan.config.linux.rootfs_propagation
+    if not plan.root.own_mounts:
+        yield f"on the host, in {plan.root.path} mounted over itself, until the container is deleted"
     yield f"{plan.root.path} is the root{f', {propagation}' if propagation else ''}"
     for mount in plan.root.mounts:
         yield f"mount {_mount(mount)}"
@@ -110,15 +113,15 @@ def _mount(mount: "PlannedMount") -> str:
         what = f"{'rbind' if options.bind else 'bind'} {mount.source}"
     words = [f"{what} at {mount.destination}", *options.names()]
     if mount.is_mapped:
-        words.append("with ids of its own")
+        words.append("with mapped ids")
     if options.remounts:
-        words.append("of the mount that is there")
+        words.append("of the existing mount")
     if options.copies_symlink:
-        words.append("as a copy of the source where that is a symlink")
+        words.append("as a copy of the source if that is a symlink")
     if not options.follows_source:
         words.append("without following the source")
     if options.copies_up:
-        words.append("with what the image has there")
+        words.append("with a copy of the image's directory")
     if mount.label:
         words.append(f"labelled {mount.label}")
     return ", ".join(words)
@@ -126,10 +129,10 @@ def _mount(mount: "PlannedMount") -> str:
 
 def _devices(plan: Plan) -> "Iterator[str]":
     if plan.root.makes_devices:
-        for node in devices.nodes(plan.config.linux.devices):
+        for node in plan.root.nodes:
             number = f"{os.major(node.number)}:{os.minor(node.number)}"
             yield f"{node.path} {stat.filemode(node.mode)} {number}, of {node.uid}:{node.gid}"
-        for path, target in devices.links(plan.root.own_pts).items():
+        for path, target in plan.root.links.items():
             yield f"{path} -> {target}"
     if plan.process.terminal:
         yield "/dev/console: a terminal of the container's devpts, and its standard streams"
@@ -168,7 +171,7 @@ def _masks(plan: Plan) -> "Iterator[str]":
         yield f"hide      {path}"
     if plan.config.root.readonly:
         yield "read-only /"
-    yield "pivot_root"
+    yield "pivot_root" if plan.root.own_mounts else "chroot"
 
 
 def _process(plan: Plan) -> "Iterator[str]":
@@ -176,7 +179,7 @@ def _process(plan: Plan) -> "Iterator[str]":
     yield f"{' '.join(process.args)}, in {process.cwd}, with {len(process.env)} environment variables"
     groups = " ".join(map(str, process.user.additional_gids))
     yield f"uid {process.user.uid}, gid {process.user.gid}{f', groups {groups}' if groups else ''}"
-    for kind, bits in capability_sets(process).items():
+    for kind, bits in capability_sets(process, capget()[1]).items():
         names = [name.removeprefix("CAP_") for number, name in enumerate(CAPABILITIES) if bits >> number & 1]
         yield f"{kind} capabilities: {' '.join(names) or 'none'}"
     for rlimit in process.rlimits:
@@ -192,10 +195,10 @@ def _filter(plan: Plan) -> "Iterator[str]":
 
 def _landlock(plan: Plan) -> "Iterator[str]":
     if plan.confinement.rules:
-        yield from plan.confinement.rules.wanted.told()
+        yield from plan.confinement.rules.wanted.summary()
 
 
-def _last_mile(plan: Plan) -> "Iterator[str]":
+def _stub(plan: Plan) -> "Iterator[str]":
     table = _table(plan)
     for row, times in _grouped(table):
         label = row.label if row.label != row.call else ""
@@ -204,21 +207,22 @@ def _last_mile(plan: Plan) -> "Iterator[str]":
 
 
 def _table(plan: Plan) -> "Table":
-    """Return the table as create would compile it, but for the program, which is looked up in the container."""
+    """Return the table as create compiles it, except for the program, which create looks up in the container."""
     process, late = plan.process, plan.namespaces
     environment = [os.fsencode(entry) for entry in process.env]
-    program = Program(os.fsencode(process.args[0]), [os.fsencode(argument) for argument in process.args], environment)
-    if plan.confinement.rules:
-        plan.confinement.rules.descriptor = 0  # made in the container only
+    program = Program([os.fsencode(process.args[0])], [os.fsencode(argument) for argument in process.args], environment)
     plan.confinement.open(plan.config.linux.namespace("user") is not None)
-    joins = len(plan.cgroup.joining_files(v2=False)) if late.entered_by_child else plan.cgroup.memory_joins
-    report, gate, *rest = range(3, 5 + len(plan.confinement.descriptors()) + joins)
-    entry = Entry(late.entered_by_child, -1, plan.confinement.move(rest), late.makes_cgroup, late.cgroup)
-    return last_mile.create(report, gate, entry, process, program, plan.confinement, _ID)
+    joins = len(join.files(plan.cgroup, v2=False)) if late.entered_by_child else plan.cgroup.memory_joins
+    own = [0, 1, 2, *plan.request.preserved.numbers, *plan.confinement.descriptors(), late.cgroup_namespace]
+    report, gate, *joined = [fd for fd in range(len(own) + 2 + joins) if fd not in own][: 2 + joins]
+    entry = Entry(late.entered_by_child, -1, joined, late.makes_cgroup, late.cgroup_namespace)
+    table = Table(report, [*own, gate, *joined])
+    rows.create(table, gate, entry, process, program, plan.confinement, plan.request.keyring, plan.streams)
+    return table
 
 
 def _grouped(table: "Table") -> "Iterator[tuple[Row, int]]":
-    """Yield each row, with how many rows of its label follow one another."""
+    """Yield each row, with the number of consecutive prctl(2) rows that have the same label."""
     rows = list(table.rows)
     while rows:
         row, times = rows.pop(0), 1
@@ -238,11 +242,11 @@ _SECTIONS = (
     ("mount", _mounts),
     ("make devices", _devices),
     ("run hooks", _early_hooks),
-    ("name it", _names),
-    ("hide and protect, and make it the root", _masks),
+    ("set names and kernel parameters", _names),
+    ("hide and protect paths, and change the root", _masks),
     ("prepare the program", _process),
-    ("carry out the last mile, which waits for `pyrun start` at accept4", _last_mile),
+    ("carry out the stub's table, which waits for `pyrun start` at accept4", _stub),
     ("restrict it there by Landlock", _landlock),
     ("load the seccomp filter there", _filter),
-    ("run hooks at start, after it, and at the end", _late_hooks),
+    ("run hooks at start, after start, and at delete", _late_hooks),
 )

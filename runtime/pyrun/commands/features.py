@@ -1,27 +1,34 @@
 """pyrun features"""
 
-from pyrun.confine.seccomp import ACTIONS, ARCHITECTURES, KNOWN_FLAGS, OPERATORS
+from foundation.encode import encode
+from pyrun.config.document import (
+    KEEP_GROUPS,
+    LANDLOCK,
+    PIDFD_RECEIVER,
+    SCHED_CORE,
+    SECCOMP_RECEIVER,
+    SECCOMP_STRICT,
+)
+from pyrun.config.features import features
+from pyrun.config.linux_rules import MEMORY_FLAGS, MEMORY_MODES
+from pyrun.confine.seccomp import ACTIONS, KNOWN_ARCHITECTURES, KNOWN_FLAGS, OPERATORS
 from pyrun.container.hooks import STDERR, STDOUT
 from pyrun.rootfs.options import MOUNT_OPTIONS
-from pyrun.spec.config import KEEP_GROUPS, LANDLOCK, SCHED_CORE
-from pyrun.spec.encode import encode
-from pyrun.spec.features import features
-from pyrun.spec.linux_rules import MEMORY_FLAGS, MEMORY_MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
 
-ANNOTATIONS = [STDOUT, STDERR, KEEP_GROUPS, LANDLOCK, SCHED_CORE]
+ANNOTATIONS = [STDOUT, STDERR, KEEP_GROUPS, PIDFD_RECEIVER, SECCOMP_RECEIVER, SECCOMP_STRICT, LANDLOCK, SCHED_CORE]
 
 
 def run(settings: "Settings") -> None:
     supported: dict[str, object] = {
         "actions": sorted(ACTIONS),
         "operators": sorted(OPERATORS),
-        "archs": sorted(ARCHITECTURES),
+        "archs": sorted(KNOWN_ARCHITECTURES),
         "knownFlags": sorted(KNOWN_FLAGS),
         "supportedFlags": sorted(KNOWN_FLAGS),
     }

@@ -1,28 +1,29 @@
-"""pyrun help, and --help: what the tables of cli.py say of a verb, with an example.
+"""pyrun help, and --help: the entry of a verb in the tables of options.py, with more text and an example.
 
-The texts are here and not in the tables, so that no other verb loads them. The man page has them too.
+The texts are not in the tables, so that other verbs do not load them. The man page has them, too.
 """
 
+from foundation.help import described, wrapped
 from pyrun import __version__
-from pyrun.cli import GLOBAL, VERBS, check_verb
+from pyrun.options import GLOBAL, VERBS, check_verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Option, Settings
+    from pyrun.options import Settings
 
 _BEGIN = "pyrun run -d web -- sleep 60\n"
-_APART = "pyrun run -d web -- sleep 60 </dev/null &>/dev/null\n"  # from the terminal
+_APART = "pyrun run -d web -- sleep 60 </dev/null &>/dev/null\n"  # detached from the terminal
 _END = "\npyrun delete -f web"
 
-# verb: (what the summary leaves out, an example). Each example works when pasted in the directory of a bundle, such as
-# the one that the example of `spec` makes, and leaves nothing behind.
+# verb: (more than the summary says, an example). Each example works when pasted in the directory of a bundle, such as
+# the one of the example of `spec`, and leaves nothing behind.
 TEXTS: "dict[str, tuple[str, str]]" = {
     "create": (
-        "The container waits, with all that config.json asks for, until `pyrun start` executes its program.",
+        "The container is complete and waits until `pyrun start` executes its program.",
         "pyrun create web </dev/null\npyrun state web\npyrun start web\npyrun delete -f web",
     ),
     "start": (
-        "Returns when the program runs. One that cannot be executed is told here, with the reason.",
+        "Returns when the program runs. If it cannot be executed, start says why.",
         "pyrun create web </dev/null\npyrun start web" + _END,
     ),
     "run": (
@@ -32,69 +33,72 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     ),
     "state": ("An object of JSON for each container.", _BEGIN + "pyrun state web" + _END),
     "kill": (
-        "SIGNAL is a number or a name, with or without SIG; TERM if it is left out. The last of several words is the "
-        "signal wherever it can be one.",
+        "SIGNAL is a number or a name, with or without SIG, and defaults to TERM. The last of several words is taken "
+        "as the signal if it can be one.",
         _BEGIN + "pyrun kill web KILL" + _END,
     ),
-    "delete": ("Only of stopped containers, unless --force.", _BEGIN + "pyrun list -q | xargs pyrun delete -f"),
+    "delete": (
+        "Deletes only stopped containers, unless --force is given. With --regex, no match is not an error.",
+        _BEGIN + "pyrun list -q | xargs pyrun delete -f",
+    ),
     "wait": (
-        "Prints a line for each, and exits with the first status that is not 0.",
+        "Prints a line for each container, and exits with the first status that is not 0.",
         "pyrun run -d web -- sleep 1\npyrun wait web\npyrun delete web",
     ),
     "exec": (
-        "The exit status is the process's; 255 says that it did not come to life.",
+        "The exit status is that of the process, or 255 if it could not be executed.",
         _BEGIN + "pyrun exec -e NAME=world web sh -c 'echo hello $NAME'" + _END,
     ),
     "pause": ("", _BEGIN + "pyrun pause web\npyrun resume web" + _END),
     "resume": ("", _BEGIN + "pyrun pause web\npyrun resume web" + _END),
     "update": (
-        "What no option names stays as it is. RULE is TYPE MAJOR:MINOR ACCESS: c, b or a for all; numbers or *; "
-        "of r, w and m for mknod. The node itself can be given with `pyrun mount ID /dev/NAME /dev/NAME`.",
+        "Limits that no option names stay as they are. RULE is TYPE MAJOR:MINOR ACCESS: TYPE is c, b, or a for all; a "
+        "number may be *; ACCESS is some of r, w, and m for mknod. `pyrun mount ID /dev/NAME /dev/NAME` adds the node.",
         _BEGIN + "pyrun update --memory 64m --pids-limit 20 web" + _END,
     ),
     "events": ("", _BEGIN + "pyrun events --stats web" + _END),
     "stats": (
-        "Without an ID, of all that run. 100 % is one CPU; memory is without what the kernel can drop at once; "
+        "Without an ID, shows all running containers. 100 % is one CPU; memory does not count inactive page cache; "
         "pressure is the share of the last ten seconds in which some process had to wait.",
         _BEGIN + "pyrun stats --no-stream" + _END,
     ),
     "mount": (
-        "DEST is resolved in the container, and made where it is missing. An interpreter is never seen in there.",
+        "DEST is resolved in the container, and created if it is missing.",
         _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount -o ro web data /mnt\npyrun exec web ls /mnt\n"
         "pyrun umount web /mnt" + _END,
     ),
     "umount": (
-        "Only what mount has put there. Who has files open in it keeps them.",
+        "Removes only mounts that `pyrun mount` has made. Processes keep files in it that they have open.",
         _BEGIN + "mkdir -p data rootfs/mnt\npyrun mount web data /mnt\npyrun umount web /mnt" + _END,
     ),
     "checkpoint": (
-        "By criu 3.16 or newer, which must know the kernel: `pyrun doctor` tells. The root file system, and what is "
-        "bound from the host, are no part of the image: they must be the same when it is restored.",
+        "Needs criu 3.16 or newer that supports the kernel: `pyrun doctor` checks that. The root file system and bind "
+        "mounts are not part of the image: they must be the same when it is restored.",
         _APART + "pyrun checkpoint --image-path image web\npyrun restore -d --image-path image web" + _END,
     ),
     "restore": (
-        "Also under another ID, with a copy of the bundle, or on another machine. Standard streams that were pipes are "
-        "now those of this command; files are opened again, and must have the size that they had. Without -d the exit "
-        "status is the program's.",
+        "Works under another ID, with a copy of the bundle, or on another machine, too. Standard streams that were "
+        "pipes are replaced by those of this command; files are opened again, and must have the same size. Without -d "
+        "the exit status is the program's.",
         _APART + "pyrun checkpoint --leave-running --image-path image web\npyrun restore -d --image-path image twin\n"
         "pyrun delete -f twin" + _END,
     ),
     "list": ("", _BEGIN + "pyrun list" + _END),
-    "ps": ("PS-OPTIONS are those of ps(1), which must show a column PID.", _BEGIN + "pyrun ps web -o pid,args" + _END),
+    "ps": ("PS-OPTIONS are those of ps(1). They must print a column PID.", _BEGIN + "pyrun ps web -o pid,args" + _END),
     "spec": (
-        "An existing config.json is left alone. The example makes a whole bundle, of the host's static busybox.",
+        "An existing config.json is not changed. The example makes a whole bundle from the host's static busybox.",
         "mkdir -p box/rootfs/bin && cp /bin/busybox box/rootfs/bin && cd box\n"
         "for name in sh sleep echo cat ls; do ln -s busybox rootfs/bin/$name; done\n"
         'pyrun spec && sed -i \'s/"terminal": true/"terminal": false/\' config.json\n'
         "pyrun run -- echo hello",
     ),
-    "explain": ("Derived from the plan that create carries out; nothing is made.", "pyrun explain"),
-    "validate": ("The exit status is 1 where something is wrong.", "pyrun validate"),
+    "explain": ("Prints the plan that create carries out, without any effect.", "pyrun explain"),
+    "validate": ("The exit status is 1 if there are errors.", "pyrun validate"),
     "doctor": (
-        "Containers run without what is limited, and not without what is missing: then the exit status is 1.",
+        "Containers run in spite of findings that are limited. If one is missing, they do not: the exit status is 1.",
         "pyrun doctor",
     ),
-    "features": ("What pyrun can do, whatever this kernel can: `pyrun doctor` tells that.", "pyrun features"),
+    "features": ("Lists the features of pyrun; `pyrun doctor` checks those of this kernel.", "pyrun features"),
     "completion": (
         "The script asks `pyrun list` for ids when a key is pressed.",
         "source <(pyrun completion bash)",
@@ -108,17 +112,17 @@ def run(settings: "Settings | None", verb: str = "") -> None:
 
 
 def text(verb: str) -> str:
-    """Return the help of `verb`, or with "" of all."""
+    """Return the help of `verb`, or for "" the overview."""
     if not verb:
         return _overview()
     check_verb(verb)
     usage, options, summary = VERBS[verb]
     more, example = TEXTS[verb]
-    lines = [f"pyrun {verb} [options] {usage}".rstrip(), f"    {summary}", ""]
+    lines = [f"Usage: pyrun {verb} [options] {usage}".rstrip(), f"    {summary}", ""]
     if more:
-        lines += [*_wrapped(more), ""]
+        lines += [*wrapped(more), ""]
     if options:
-        lines += [*_describe(options), ""]
+        lines += [*described(options), ""]
     lines.append("Example, in the directory of a bundle (pyrun help spec makes one):" if verb != "spec" else "Example:")
     lines += [f"    {line}" for line in example.split("\n")]
     return "\n".join(lines)
@@ -126,25 +130,11 @@ def text(verb: str) -> str:
 
 def _overview() -> str:
     width = max(map(len, VERBS)) + 2
-    lines = ["pyrun [global options] COMMAND [options] [arguments]", f"    an OCI runtime, version {__version__}", ""]
+    lines = [
+        "Usage: pyrun [global options] COMMAND [options] [arguments]",
+        f"    an OCI runtime, version {__version__}",
+        "",
+    ]
     lines += [f"  {verb.ljust(width)}{summary}" for verb, (_, _, summary) in VERBS.items()]
-    lines += ["", *_describe(GLOBAL), "", "pyrun help COMMAND tells a command's options, and shows an example."]
+    lines += ["", *described(GLOBAL), "", "pyrun help COMMAND shows a command's options, and an example."]
     return "\n".join(lines)
-
-
-def _describe(options: "dict[str, Option]") -> "list[str]":
-    lines = []
-    for name, (short, takes, summary) in options.items():
-        names = f"-{short}, --{name}" if short else f"    --{name}"
-        value = takes if takes.startswith("[") else f" {takes.rstrip('.')}"
-        lines.append(f"  {names}{value}".ljust(36) + f" {summary}")
-    return lines
-
-
-def _wrapped(paragraph: str, width: int = 80) -> "list[str]":
-    lines = [""]
-    for word in paragraph.split():
-        if len(lines[-1]) + len(word) > width:
-            lines.append("")
-        lines[-1] += f" {word}" if lines[-1] else word
-    return lines

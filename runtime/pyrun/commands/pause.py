@@ -1,12 +1,12 @@
 """pyrun pause"""
 
+from foundation.errors import Error
 from pyrun.commands import each
 from pyrun.container.state import load
-from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", *ids: str) -> int:

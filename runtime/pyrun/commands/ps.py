@@ -1,38 +1,39 @@
-"""pyrun ps: the host's ps, never one that is in the container (CVE-2022-1227)."""
+"""pyrun ps: runs the host's ps, never a ps of the container (CVE-2022-1227)."""
 
-import os
-
+from foundation.encode import encode
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun.container.state import load
-from pyrun.errors import Error, UsageError
-from pyrun.spec.encode import encode
+from pyrun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", id_: str, *options: str, format: str = "table") -> None:
-    if format not in ("table", "json"):
-        raise UsageError(f'invalid format option "{format}": table or json')
     pids = load(settings.root, id_).processes()
     if format == "json":
         print(encode(pids))
         return
-    header, *lines = _ps(list(options) or ["-ef"]).splitlines()
+    for line in lines_of(pids, list(options) or ["-ef"]):
+        print(line)
+
+
+def lines_of(pids: "list[int]", options: "list[str]") -> "list[str]":
+    """Return what the host's ps prints with `options`, of which only the header and the lines of `pids`."""
+    header, *lines = _ps(options).splitlines()
     titles = header.split()
     if "PID" not in titles:
         raise UsageError(f"couldn't find PID field in ps output: {' '.join(options)} must show it")
     column = titles.index("PID")
     wanted = {str(pid) for pid in pids}
-    print(header)
-    for line in lines:
-        if line.split()[column] in wanted:
-            print(line)
+    return [header, *(line for line in lines if line.split()[column] in wanted)]
 
 
 def _ps(options: "list[str]") -> str:
     output = os.memfd_create("ps", os.MFD_CLOEXEC)
-    environment = {"PATH": os.defpath, **os.environ}
+    environment = {"PATH": os.defpath, **os.environment}
     try:
         actions = [(os.POSIX_SPAWN_DUP2, output, 1)]
         pid = os.posix_spawnp("ps", ["ps", *options], environment, file_actions=actions)

@@ -5,7 +5,7 @@ from pyrun.launch.start import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", id_: str) -> None:

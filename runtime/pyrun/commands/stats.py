@@ -1,45 +1,43 @@
-"""pyrun stats: what containers use, as a live table."""
+"""pyrun stats: the resource usage of containers, as a live table."""
 
-import os
 import sys
 import time
 
+from foundation.encode import encode
+from foundation.errors import Error, reason
+from foundation.linux import os
 from pyrun import log
 from pyrun.cgroup.statistics import statistics
 from pyrun.container.state import Container, load, load_all
-from pyrun.errors import Error, UsageError, reason
-from pyrun.spec.encode import encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
-_FIRST, _INTERVAL = 0.5, 1.0  # seconds between two samples, whose difference is the use of CPU
+_FIRST, _INTERVAL = 0.5, 1.0  # seconds between two samples; the CPU usage is computed from their difference
 _TITLES = ("ID", "CPU %", "MEM USAGE / LIMIT", "MEM %", "PIDS", "IO READ / WRITE", "PRESSURE CPU MEM IO %")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_PARTS = {"cpu": "cpu", "memory": "memory", "io": "blkio"}  # where the pressure of each is told
-_NO_LIMIT = 1 << 62  # v1 says as many pages as an address can name, v2 "max", which is UNLIMITED here
+_PARTS = {"cpu": "cpu", "memory": "memory", "io": "blkio"}  # the part of the statistics that has the pressure
+_NO_LIMIT = 1 << 62  # without a limit v1 reports about 1 << 63, and v2 "max", which is UNLIMITED here
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"  # console_codes(4)
 
 
 def run(settings: "Settings", *ids: str, no_stream: bool = False, format: str = "table") -> int:
-    """Print until ^C, or until no container that was named runs; each that is not there has a line of error."""
-    if format not in ("table", "json"):
-        raise UsageError(f'invalid format option "{format}": table or json')
+    """Print until ^C, or until none of the named containers runs. For each that does not exist, print an error."""
     named, status = _named(settings, ids)
     try:
         _follow(settings, named if ids else None, no_stream, format)
     except KeyboardInterrupt:
         print()  # the shell's prompt goes below the table
     except BrokenPipeError:
-        pass  # whoever read the table has enough of it
+        pass  # the reader has closed the pipe
     return status
 
 
 def _named(settings: "Settings", ids: "tuple[str, ...]") -> "tuple[list[Container], int]":
-    """Return the containers `ids` and the exit code."""
+    """Return the running containers among `ids`, and the exit code."""
     found, status = [], 0
     for id_ in dict.fromkeys(ids):
         try:
@@ -53,7 +51,7 @@ def _named(settings: "Settings", ids: "tuple[str, ...]") -> "tuple[list[Containe
 
 
 def _follow(settings: "Settings", named: "list[Container] | None", no_stream: bool, format: str) -> None:
-    """`named` are the containers to show, None for all that run at each moment."""
+    """Print the containers `named`, or if that is None, at each moment all that run."""
     before = _samples(settings, named)
     pause = _FIRST
     while before or named is None:
@@ -67,7 +65,7 @@ def _follow(settings: "Settings", named: "list[Container] | None", no_stream: bo
 
 
 def _samples(settings: "Settings", named: "list[Container] | None") -> "dict[str, tuple[int, dict[str, Any]]]":
-    """Return (time in ns, statistics) of each container that runs, by id."""
+    """Return (time in ns, statistics) of each running container, by id."""
     if named is None:
         named = load_all(settings.root) if os.path.isdir(settings.root) else []
     return {
@@ -78,11 +76,11 @@ def _samples(settings: "Settings", named: "list[Container] | None") -> "dict[str
 
 
 def _row(id_: str, before: "tuple[int, dict[str, Any]]", now: "tuple[int, dict[str, Any]]") -> "dict[str, Any]":
-    """Return what is shown of a container: what --format json prints."""
+    """Return the row of a container, as --format json prints it."""
     (earlier, old), (later, new) = before, now
     used = new["cpu"]["usage"]["total"] - old["cpu"]["usage"]["total"]
     memory, pids = new["memory"], new["pids"]
-    # Without what the kernel can drop at once: a file that was read once is no use of memory.
+    # Inactive page cache is not counted, because the kernel can drop it at any time.
     raw = memory["raw"]
     usage = max(0, memory["usage"]["usage"] - raw.get("total_inactive_file", raw.get("inactive_file", 0)))
     limit = memory["usage"]["limit"]
@@ -102,7 +100,7 @@ def _io(stats: "dict[str, Any]", operation: str) -> int:
 
 
 def _pressure(part: "dict[str, Any]") -> "float | None":
-    """Return the share of the last ten seconds in which some process waited, None where the kernel does not tell."""
+    """Return the percentage of the last ten seconds in which some process waited, None if the kernel has no PSI."""
     some = part.get("psi", {}).get("some")
     return some["avg10"] if some else None
 
@@ -113,7 +111,7 @@ def _show(rows: "list[dict[str, Any]]", format: str, live: bool) -> None:
     else:
         lines = _table([_TITLES, *map(_texts, rows)])
     if live and format == "table":
-        width = os.get_terminal_size(1).columns or None  # 0: nobody has said
+        width = os.get_terminal_size(1).columns or None  # 0 if nobody has set it
         lines = [_HOME, *(line[:width] + _CLEAR_LINE for line in lines), _CLEAR_BELOW]
         print(lines[0] + "\n".join(lines[1:]), end="", flush=True)
     elif lines:

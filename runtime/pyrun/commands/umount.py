@@ -1,14 +1,13 @@
-"""pyrun umount: take away what `pyrun mount` has put into a container."""
+"""pyrun umount: remove a mount that `pyrun mount` has made."""
 
-import os
-
+from foundation.linux import os
 from pyrun.container.state import load
-from pyrun.launch import live_mounts
+from pyrun.launch import mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", id_: str, destination: str) -> None:
-    live_mounts.umount(load(settings.root, id_), os.path.normpath("/" + destination.lstrip("/")))
+    mount.umount(load(settings.root, id_), os.path.normpath("/" + destination.lstrip("/")))

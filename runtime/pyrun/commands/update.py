@@ -1,21 +1,19 @@
-"""pyrun update: other limits for a container that runs."""
+"""pyrun update: change the limits of a running container."""
 
-import os
-import sys
-
+from foundation.errors import Error
+from pyrun.cgroup import device_changes
+from pyrun.config.document import load_config
+from pyrun.config.linux import Resources
+from pyrun.config.node import Node
+from pyrun.config.validate import validate_resources
 from pyrun.container.state import Container, load
-from pyrun.errors import Error, UsageError
-from pyrun.spec.config import load_config
-from pyrun.spec.linux import Resources
-from pyrun.spec.node import Node, parse, root
-from pyrun.spec.node import load as load_json
-from pyrun.spec.validate import validate_resources
+from pyrun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 # option: (part of linux.resources, property)
 _NUMBERS = {
@@ -51,18 +49,23 @@ def run(
     device_remove: "list[str] | None" = None,
     **options: str,
 ) -> None:
+    """Write the new limits. `options` are ignored if there is a file of `resources`, as in runc.
+
+    Nothing is changed if one of the values is invalid.
+    """
     container = load(settings.root, id_)
-    wanted = Resources(_read(resources) if resources else _from_options(options))
+    version = load_config(container.config_file).oci_version
+    wanted = Resources(_read(resources) if resources else _from_options(options), version)
+    wanted.devices = []  # as in runc's update, they are ignored: callers send the resources of config.json
     validate_resources(wanted)
     rules = _device_rules(device_add or [], device_remove or [])
     if container.status() == "stopped":
         raise Error("container not running")
-    # Without the device rules: those that the container has are in its config, and these would replace them all.
-    container.cgroup().apply(wanted, devices=False)
+    container.cgroup_driver().apply(wanted, devices=False)
     if rules:
         _change_devices(container, rules)
     if l3_cache_schema or mem_bw_schema:
-        from pyrun.confine.intel_rdt import update  # few containers have some
+        from pyrun.confine.intel_rdt import update  # imported here because few updates need it
 
         update(container.intel_rdt, l3_cache_schema, mem_bw_schema)
 
@@ -70,32 +73,22 @@ def run(
 def _device_rules(add: "list[str]", remove: "list[str]") -> "list[dict[str, Any]]":
     if not (add or remove):
         return []
-    from pyrun.cgroup.device_changes import read  # few updates are about devices
-
-    removed = [read("device-remove", text, allow=False) for text in remove]
-    return removed + [read("device-add", text, allow=True) for text in add]
+    removed = [device_changes.read("device-remove", text, allow=False) for text in remove]
+    return removed + [device_changes.read("device-add", text, allow=True) for text in add]
 
 
 def _change_devices(container: Container, new: "list[dict[str, Any]]") -> None:
-    from pyrun.cgroup import device_changes
-
-    lock = container.lock()
-    try:
-        container = load(os.path.dirname(container.directory), container.id)
+    with container.locked() as container:
         after = device_changes.merge(container.device_changes, new)
         resources = load_config(container.config_file).linux.resources
-        device_changes.apply(container.cgroup(), resources, container.device_changes, after)
+        device_changes.apply(container.cgroup_driver(), resources, container.device_changes, after)
         container.device_changes = after
         container.save()
-    finally:
-        os.close(lock)
 
 
 def _read(file: str) -> Node:
-    """Return linux.resources as JSON from `file`, or for "-" from standard input."""
-    if file != "-":
-        return load_json(file, file)
-    return root(parse(sys.stdin.read(), "standard input"), "standard input")
+    """Return linux.resources as JSON from `file`, or from standard input if that is "-"."""
+    return Node.load(0, "standard input") if file == "-" else Node.load(file, file)
 
 
 def _from_options(options: "dict[str, str]") -> Node:
@@ -119,7 +112,7 @@ def _number(option: str, text: str) -> int:
 
 
 def _size(option: str, text: str) -> int:
-    """Return the bytes of "64m", "1.5GiB", "4096", or -1: units are powers of 1024, however they are written."""
+    """Return the bytes of "64m", "1.5GiB", "4096", or -1. All units are powers of 1024."""
     if text == "-1":
         return -1
     number = text.rstrip("bBiIkKmMgGtTpP ")

@@ -1,29 +1,26 @@
 """pyrun validate"""
 
+from foundation.encode import encode
+from foundation.errors import printable
+from pyrun.config.document import Config
+from pyrun.config.validate import findings, warnings
+from pyrun.config.watched import Watched, unknown_properties
 from pyrun.confine import seccomp
-from pyrun.errors import ConfigError, UsageError
-from pyrun.rootfs.mounts import PlannedMount
-from pyrun.spec.config import Config
-from pyrun.spec.encode import encode
-from pyrun.spec.node import load
-from pyrun.spec.validate import findings, warnings
-from pyrun.spec.watched import Watched, unknown_properties
+from pyrun.errors import ConfigError
+from pyrun.rootfs.planned_mount import PlannedMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 
 def run(settings: "Settings", bundle: str = ".", format: str = "text") -> int:
-    """Print all that is wrong with the bundle's config.json, and what is worth a warning; 1 where something is wrong.
+    """Print all errors and warnings about the bundle's config.json; return 1 if there are errors.
 
-    Nothing of the host is looked at but the file: what a kernel cannot do, `create` will tell.
+    This does not check what the host supports: `create` reports that.
     """
-    if format not in ("text", "json"):
-        raise UsageError(f'invalid format "{format}": text or json')
     errors, cautions = check(f"{bundle}/config.json")
     if format == "json":
         found = [_entry("error", one) for one in errors] + [_entry("warning", one) for one in cautions]
@@ -31,28 +28,32 @@ def run(settings: "Settings", bundle: str = ".", format: str = "text") -> int:
     else:
         for level, messages in (("error", errors), ("warning", cautions)):
             for message in messages:
-                print(f"{level}: {message}")
+                print(f"{level}: {printable(message)}")
     return 1 if errors else 0
 
 
 def check(path: str) -> "tuple[list[str], list[str]]":
-    """Return the errors and the warnings. Of wrong types only the first is found: what comes after depends on them."""
+    """Return the errors and the warnings. Only the first wrong type is reported: further checks depend on the types."""
     try:
-        watched = Watched(load(path, "config.json").properties, "config.json: ")
+        watched = Watched.load(path, "config.json")
         config = Config(watched)
     except ConfigError as error:
         return [str(error)], []
     errors = findings(config)
+    cautions = []
     for mount in config.mounts:
-        errors += _error_of(PlannedMount, mount)
+        try:
+            cautions += PlannedMount(mount).warnings
+        except ConfigError as error:
+            errors.append(str(error))
     if config.linux.seccomp:
-        errors += _error_of(seccomp.compile, config.linux.seccomp)
-    return errors, warnings(config) + unknown_properties(watched)
+        errors += _error_of(seccomp.compile, config.linux.seccomp, config.annotations)
+    return errors, warnings(config) + cautions + unknown_properties(watched)
 
 
-def _error_of(check: "Callable[[Any], object]", argument: object) -> "list[str]":
+def _error_of(check: "Callable[..., object]", *arguments: object) -> "list[str]":
     try:
-        check(argument)
+        check(*arguments)
     except ConfigError as error:
         return [str(error)]
     return []

@@ -1,49 +1,51 @@
-"""pyrun wait: print how containers end, and exit as the first of them that failed.
+"""pyrun wait: print the exit statuses of containers, and exit with the first that is not 0.
 
-What waits is the last mile (launch/last_mile.py), not Python: 24 kB for each of those who wait.
+The stub (stub/rows.py) waits, not Python: each `wait` takes 12 kB.
 """
 
-import os
 from fcntl import ioctl
 
-from pyrun.container.exit import PIDFD_INFO_EXIT, SIZE, open_
-from pyrun.container.state import Container, load, open_process
-from pyrun.errors import Error
-from pyrun.launch import last_mile
-from pyrun.launch.departure import reset_signals
-from pyrun.launch.table import WORD, Address, Table
+from foundation.errors import Error
+from foundation.linux import os
+from pyrun.container.exit_status import PIDFD_INFO_EXIT, SIZE, open_
+from pyrun.container.process import open_process
+from pyrun.container.state import Container, load
+from pyrun.stub import carrier
+from pyrun.stub.departure import reset_signals
+from pyrun.stub.table import WORD, Address, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cli import Settings
+    from pyrun.options import Settings
 
 _POLLIN = 1
 _PIDFD_GET_INFO = 0xC040FF0B  # <linux/pidfd.h>, with its first size, 64
-_COLLECTED_WITHIN = 5  # seconds: who made a container has that long to collect it before its exit status is given up
+_COLLECTED_WITHIN = 5  # seconds that the parent of an init has to collect it, before its exit status counts as unknown
 
 
 def run(settings: "Settings", *ids: str) -> None:
+    """Replace this process by the stub, which waits. Raises Error if a container is not created yet."""
     containers = [load(settings.root, id_) for id_ in ids]
     table = Table(report=2)
     for container in containers:
         _wait(table, container)
     table.call("end")
-    memfd = last_mile.open_program()
+    memfd = carrier.open_program()
     reset_signals()
-    last_mile.carry_out(memfd, table, (b"wait", *map(os.fsencode, ids)))
+    carrier.carry_out(memfd, table, (b"wait", *map(os.fsencode, ids)))
 
 
 def _wait(table: Table, container: Container) -> None:
-    """Append the rows that wait for the end of `container` and tell its exit status."""
+    """Append the rows that wait for the end of `container` and print its exit status."""
     why = "it was made without a monitor (--monitor)"
     record = table.block(bytes(SIZE))
     if container.monitor[0]:
-        # First the process: if it has gone, its record is complete.
+        # Open the process first: if it has ended, its record is complete.
         monitor, file = open_process(*container.monitor), open_(container)
         if monitor >= 0:
             _poll(table, monitor)
         if monitor >= 0 or os.fstat(file).st_size:
-            os.set_inheritable(file, True)
+            table.inherit(file)
             table.call("pread64", file, record, SIZE, 0)
             _tell(table, container, record, "its monitor was killed")
             return
@@ -54,7 +56,7 @@ def _wait(table: Table, container: Container) -> None:
     if init >= 0:
         _poll(table, init)
         if _kernel_tells():
-            # What the kernel knows of a process it tells when that was collected: then the pidfd is hung up.
+            # The kernel gives the exit status once the process has been collected, which hangs up its pidfd.
             table.call("ppoll", table.block(init.to_bytes(WORD, "little")), 1, table.words(_COLLECTED_WITHIN, 0), 0, 0)
             request = table.block(PIDFD_INFO_EXIT.to_bytes(WORD, "little").ljust(SIZE, b"\0"))
             table.call("ioctl", init, _PIDFD_GET_INFO, request)
@@ -64,7 +66,7 @@ def _wait(table: Table, container: Container) -> None:
 
 def _poll(table: Table, pidfd: int) -> None:
     """Append the row that waits until the process of `pidfd` has ended."""
-    os.set_inheritable(pidfd, True)
+    table.inherit(pidfd)
     pollfd = pidfd.to_bytes(4, "little") + _POLLIN.to_bytes(4, "little")
     table.call("ppoll", table.block(pollfd), 1, 0, 0, 0)
 
@@ -75,7 +77,7 @@ def _tell(table: Table, container: Container, record: Address, why: str) -> None
 
 
 def _kernel_tells() -> bool:
-    """Whether the kernel tells everybody the exit status of a process that was collected (Linux 6.15)."""
+    """Return whether any process can ask the kernel for the exit status of a collected process (Linux 6.15)."""
     child = os.fork()
     if child == 0:
         os._exit(0)

@@ -1,11 +1,11 @@
-"""What a shell must know of a program to complete its command line, and a module for each shell that writes it down.
+"""A description of a program's command line, and a module for each shell that turns it into a completion script.
 
-Nothing here knows pyrun: build_zipapp.py describes pyfetch with it too.
+This package knows nothing of pyrun: build_zipapp.py also describes pyfetch with it.
 """
 
 
 class Option:
-    """`short` and `long` with their dashes, "" where there is none; `takes` is its value as help shows it, or ""."""
+    """`short` and `long` include their dashes, or are ""; `takes` is the value as shown by help, or ""."""
 
     def __init__(self, short: str, long: str, takes: str, summary: str) -> None:
         self.names = [name for name in (short, long) if name]
@@ -14,8 +14,8 @@ class Option:
 
 
 class Command:
-    """`words` says what the verb's words are: "ID" one of what the lister prints, "ID..." several of them, "FILE",
-    "a|b" to choose, "" what nobody can know."""
+    """`words` is the kind of the verb's arguments: "ID" for one id that the lister prints, "ID..." for several, "FILE",
+    "a|b" for a choice, "" if they cannot be completed."""
 
     def __init__(self, summary: str, options: "list[Option]", words: str) -> None:
         self.summary = summary
@@ -24,7 +24,7 @@ class Command:
 
 
 class Program:
-    """`options` stand before the verb; `name lister` prints the ids that there are, a line each."""
+    """`options` come before the verb; the command `name lister` prints the existing ids, one per line."""
 
     def __init__(self, name: str, commands: "dict[str, Command]", options: "list[Option]", lister: str) -> None:
         self.name = name
@@ -33,10 +33,11 @@ class Program:
         self.lister = lister
 
     def all_options(self) -> "list[tuple[str, Option]]":
-        """Return (verb or "", option) of every option there is."""
+        """Return (verb, or "" for a global option, option) for every option."""
         found = [("", option) for option in self.options]
         return found + [(verb, option) for verb, command in self.commands.items() for option in command.options]
 
 
 def choices(takes: str) -> "list[str]":
+    """Return the alternatives of "a|b", or [] for other values."""
     return takes.split("|") if "|" in takes else []

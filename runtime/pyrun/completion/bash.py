@@ -2,7 +2,7 @@
 
 from pyrun.completion import Program, choices
 
-# Words are split at "=" too (COMP_WORDBREAKS), so `--root=DIR` comes as three.
+# bash also splits words at "=" (COMP_WORDBREAKS), so `--root=DIR` arrives as three words.
 _SCRIPT = r"""# Completes {name} in bash: source <({name} completion bash)
 _{name}() {
     local word=${COMP_WORDS[COMP_CWORD]} verb= option= words=0 root=() one
@@ -60,7 +60,7 @@ def script(program: Program) -> str:
 
 
 def _of(takes: str) -> str:
-    """Return what compgen shall offer for a value, "" for nothing."""
+    """Return the arguments of compgen for a value, "" for no completion."""
     if choices(takes):
         return f"-W '{' '.join(choices(takes))}'"
     return {"DIR": "-d", "FILE": "-f", "PATH": "-f"}.get(takes, "")

@@ -1,1 +1,1 @@
-"""What takes privileges from a process: capabilities, resource limits, seccomp, labels, scheduling."""
+"""Restrictions of a container's processes: seccomp, Landlock, labels, scheduling, memory policy, Intel RDT."""

@@ -1,12 +1,11 @@
 """The annotation run.pyrun.sched_core: a core scheduling cookie, so that the CPU threads of one core never run
 processes of this container and of others at the same time (Linux 5.14, Documentation/admin-guide/hw-vuln/).
 
-A call of the last mile: init makes the cookie, which its children inherit, and who joins takes that of init.
+The stub makes the call: the init creates a cookie, which its children inherit; a process of `exec` copies the init's.
 """
 
-from pyrun.errors import ConfigError
-from pyrun.linux.libc import addressof, buffer
-from pyrun.linux.prctl import (
+from foundation.linux.libc import addressof, buffer
+from foundation.linux.prctl import (
     PR_SCHED_CORE,
     PR_SCHED_CORE_CREATE,
     PR_SCHED_CORE_GET,
@@ -15,15 +14,19 @@ from pyrun.linux.prctl import (
     PR_SCHED_CORE_SHARE_FROM,
     prctl,
 )
-from pyrun.spec.config import SCHED_CORE
+from pyrun.config.document import SCHED_CORE
+from pyrun.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.launch.process import Call
+    from foundation.linux.syscalls import Call
 
 
 def call(init: int) -> "Call":
-    """Return the call for the container's first process, or for one that joins that of the pid `init`."""
+    """Return the call for the container's init (`init` is 0), or for another process of the init with the pid `init`.
+
+    Raises ConfigError if the kernel or the processor has no core scheduling.
+    """
     cookie = buffer(bytes(8))
     try:
         prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, 0, PR_SCHED_CORE_SCOPE_THREAD, addressof(cookie))
@@ -38,7 +41,7 @@ def call(init: int) -> "Call":
 
 
 def _seen_from_inside(pid: int) -> int:
-    """Return the number of the process `pid` in the pid namespace that it is in."""
+    """Return the pid that the process `pid` has in its own pid namespace: the call is made in there."""
     with open(f"/proc/{pid}/status", "rb") as file:
         for line in file:
             if line.startswith(b"NSpid:"):

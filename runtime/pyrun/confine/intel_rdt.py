@@ -1,24 +1,25 @@
 """linux.intelRdt: a share of the processor's caches and memory bandwidth, as a class of service (CLOS) in resctrl.
 
-A class is a directory, which processes join by its file `tasks`; `schemata` says what it has. Source:
+A class is a directory, which processes join by its file `tasks`; its file `schemata` holds its shares. Source:
 config-linux.md#intel-rdt, Documentation/filesystems/resctrl.rst.
 """
 
-import os
-
-from pyrun.errors import Error
+from foundation.errors import Error
+from foundation.linux import os, whole_file
+from foundation.linux.mountinfo import mounts
+from foundation.linux.opened import open_all, opened
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.spec.linux import IntelRdt
+    from pyrun.config.linux import IntelRdt
 
 
 class ClassOfService:
-    """What a container is in: the directories to join, in this order, and those of them that were made for it.
+    """The directories that a container joins, in this order, and which of them were made for it.
 
-    Kept in state.json, so that `delete` removes what is the container's own, and nothing that was there before.
+    state.json keeps both, so that `delete` removes only the directories that were made for the container.
     """
 
     def __init__(self, directories: "list[str]", made: "list[str]", schemata: "list[str] | None" = None) -> None:
@@ -27,28 +28,31 @@ class ClassOfService:
         self.schemata = schemata or []
 
     def create(self) -> None:
+        """Make the directories and write the schemata. Raises OSError, or Error with the kernel's explanation."""
         for directory in self.made:
             os.mkdir(directory, 0o755)
         for line in self.schemata:
             write_schema(self.directories[0], line)
 
     def open_files(self) -> "list[int]":
-        """Return the files to join by, as Cgroup.open_files(): who writes a "0" moves itself."""
-        return [os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC) for directory in self.directories]
+        """Open the files by which a process joins by writing "0", as cgroup/join.py; the caller closes them."""
+        return open_all([f"{directory}/tasks" for directory in self.directories], os.O_WRONLY)
 
     def remove(self) -> None:
+        """Remove the directories that were made for the container."""
         for directory in reversed(self.made):
             try:
                 os.rmdir(directory)
             except FileNotFoundError:
-                pass  # it had not come to that, or somebody has unmounted resctrl
+                pass  # it was not made yet, or resctrl has been unmounted
 
     def paths(self) -> "dict[str, list[str]]":
-        """Return what state.json keeps."""
+        """Return the entry for state.json."""
         return {"directories": self.directories, "made": self.made}
 
 
 def of_state(paths: "dict[str, Any]") -> ClassOfService:
+    """Return the class of an entry of state.json."""
     return ClassOfService(paths["directories"], paths["made"])
 
 
@@ -57,7 +61,7 @@ def plan(wanted: "IntelRdt", container_id: str) -> ClassOfService:
     root = mount_point()
     if not root:
         raise wanted.json.error("", "resctrl is not mounted: mount -t resctrl resctrl /sys/fs/resctrl")
-    name = wanted.clos_id.strip("/") if wanted.clos_id else container_id  # "/" is the root's own class
+    name = wanted.clos_id.strip("/") if wanted.clos_id else container_id  # "/" is the class of the root directory
     directory = f"{root}/{name}" if name else root
     schemata = _schemata(wanted)
     made = []
@@ -76,7 +80,7 @@ def plan(wanted: "IntelRdt", container_id: str) -> ClassOfService:
 
 
 def _schemata(wanted: "IntelRdt") -> "list[str]":
-    """Return the lines to write. An "MB:" in the cache's schema gives way to that of the bandwidth."""
+    """Return the lines to write. memBwSchema replaces an "MB:" line in l3CacheSchema."""
     lines = wanted.l3_cache_schema.split("\n")
     if wanted.mem_bw_schema:
         lines = [line for line in lines if not line.startswith("MB:")] + [wanted.mem_bw_schema]
@@ -84,7 +88,7 @@ def _schemata(wanted: "IntelRdt") -> "list[str]":
 
 
 def _compare(wanted: "IntelRdt", directory: str, schemata: "list[str]") -> None:
-    """config-linux.md#intel-rdt: an error where a class that is there already has another schema."""
+    """config-linux.md#intel-rdt: raise ConfigError if the existing class has another schema."""
     has = _domains(read(directory, "schemata").split("\n"))
     for domain, value in _domains(schemata).items():
         if has.get(domain) != value:
@@ -94,7 +98,7 @@ def _compare(wanted: "IntelRdt", directory: str, schemata: "list[str]") -> None:
 
 
 def _domains(schemata: "list[str]") -> "dict[tuple[str, str], str]":
-    """Return the values by (resource, number of the cache): "L3:0=00f;1=f" has two."""
+    """Return the values by (resource, cache id): "L3:0=00f;1=f" has two."""
     found = {}
     for line in schemata:
         resource, _, values = line.strip().partition(":")
@@ -105,19 +109,17 @@ def _domains(schemata: "list[str]") -> "dict[tuple[str, str], str]":
 
 
 def write_schema(directory: str, line: str) -> None:
+    """Write one line of schemata. Raises Error with the kernel's explanation."""
     try:
-        fd = os.open(f"{directory}/schemata", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, f"{line}\n".encode())
-        finally:
-            os.close(fd)
+        with opened(os.open(f"{directory}/schemata", os.O_WRONLY | os.O_CLOEXEC)) as fd:
+            whole_file.write_value(fd, f"{line}\n".encode())
     except OSError as error:
-        why = read(mount_point() or directory, "info/last_cmd_status")  # the kernel's own words
+        why = read(mount_point() or directory, "info/last_cmd_status")  # the kernel's explanation
         raise Error(f'linux.intelRdt: write "{line}" to {directory}/schemata: {error.strerror}: {why}') from error
 
 
 def update(paths: "dict[str, Any]", l3_cache_schema: str, mem_bw_schema: str) -> None:
-    """Give the container with these paths other schemas."""
+    """Write new schemas for the container with these `paths` of state.json; "" keeps one. Raises Error."""
     if not paths:
         raise Error("the container has no class of service: linux.intelRdt of its config.json gives it one")
     for line in (l3_cache_schema, mem_bw_schema):
@@ -126,7 +128,7 @@ def update(paths: "dict[str, Any]", l3_cache_schema: str, mem_bw_schema: str) ->
 
 
 def statistics(paths: "dict[str, Any]") -> "dict[str, Any]":
-    """Return what `events` prints of a class, with runc's names: its schemas, and those of the root."""
+    """Return the "intel_rdt" of `events`, with runc's names: the schemas of the class and of the root directory."""
     if not paths:
         return {}
     found = {}
@@ -139,19 +141,13 @@ def statistics(paths: "dict[str, Any]") -> "dict[str, Any]":
 
 
 def read(directory: str, name: str) -> str:
-    """Return the text of a file, "" where it is not there: each processor has a part of them."""
+    """Return the text of a file, "" if it does not exist: processors differ in the files that they have."""
     try:
-        with open(f"{directory}/{name}", "rb") as file:
-            return file.read().decode().strip()
+        return whole_file.read(f"{directory}/{name}").decode().strip()
     except FileNotFoundError:
         return ""
 
 
 def mount_point() -> str:
-    """Return where resctrl is mounted, "" where it is not."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        for line in os.fsdecode(file.read()).split("\n"):
-            before, separator, after = line.partition(" - ")
-            if separator and after.split(" ")[0] == "resctrl":
-                return before.split(" ")[4]
-    return ""
+    """Return the mount point of resctrl, "" if it is not mounted."""
+    return next((mounted.path for mounted in mounts() if mounted.type == "resctrl"), "")

@@ -1,23 +1,25 @@
 """The labels of Linux security modules: process.apparmorProfile, process.selinuxLabel, linux.mountLabel.
 
-A process gets its label at execve(2), when the kernel looks at what the process itself has written to files of
-/proc/self/attr; launch/labels.py writes them.
+A process gets its label at execve(2) from files of /proc/self/attr, to which only the process itself can write;
+stub/labels.py does so.
 """
 
-import os
+from foundation.linux import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.config import Process
-    from pyrun.spec.linux import Linux
+    from pyrun.config.document import Process
+    from pyrun.config.linux import Linux
 
-UNCONFINED = "unconfined"  # the profile of AppArmor that is none, and there without AppArmor too
+UNCONFINED = "unconfined"  # AppArmor's name for "no profile", which is accepted without AppArmor, too
 _ATTRIBUTES = "/proc/self/attr/"
 
 
 def attributes(process: "Process") -> "list[tuple[str, str]]":
-    """Return (file in /proc/self/attr, text) of what the process must write; ConfigError where the kernel has no such
-    module: a label that is not in force is none."""
+    """Return the (file in /proc/self/attr, text) pairs that the process must write.
+
+    Raises ConfigError if the kernel does not have the security module: the label would not be in force.
+    """
     found = []
     if process.selinux_label:
         if not _selinux_is_enabled():
@@ -25,7 +27,7 @@ def attributes(process: "Process") -> "list[tuple[str, str]]":
         found += [("keycreate", process.selinux_label), ("exec", process.selinux_label)]
     profile = process.apparmor_profile
     if profile and _apparmor_is_enabled():
-        # A directory of its own since Linux 5.8; before, all modules shared the one file.
+        # AppArmor has its own directory since Linux 5.8; before, all modules shared one file.
         file = "apparmor/exec" if os.path.exists(f"{_ATTRIBUTES}apparmor/exec") else "exec"
         found.append((file, f"exec {profile}"))
     elif profile and profile != UNCONFINED:
@@ -34,6 +36,7 @@ def attributes(process: "Process") -> "list[tuple[str, str]]":
 
 
 def check_mount_label(linux: "Linux") -> None:
+    """Raise ConfigError if linux.mountLabel is set and SELinux is not enabled."""
     if linux.mount_label and not _selinux_is_enabled():
         raise linux.json.error("mountLabel", "SELinux is not enabled on this machine")
 

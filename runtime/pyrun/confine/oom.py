@@ -1,16 +1,20 @@
-"""How willing the kernel is to kill a process when memory runs out."""
+"""process.oomScoreAdj: how likely the kernel is to kill a process when memory runs out."""
 
-import os
-
-from pyrun.errors import Error
+from foundation.errors import Error
+from foundation.linux import os
+from foundation.linux.whole_file import write_value
 
 
 def adjust_score(pid: "int | str", value: int) -> None:
     """Set oom_score_adj (proc(5)) of the process `pid`, or "self". Must run while /proc is the host's."""
     fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, b"%d" % value)
+        write_value(fd, b"%d" % value)
     except OSError as error:
-        raise Error(f"process.oomScoreAdj {value}: {error.strerror}: lowering it needs CAP_SYS_RESOURCE") from error
+        raise refused(value, os.strerror(error.errno or 0)) from error
     finally:
         os.close(fd)
+
+
+def refused(value: "int | None", cause: str) -> Error:
+    return Error(f"process.oomScoreAdj {value}: {cause}: lowering it needs CAP_SYS_RESOURCE")

@@ -1,26 +1,30 @@
-"""How the kernel schedules a process: process.scheduler, process.ioPriority, linux.personality. As calls of the last
-mile, since they come before the privileges for them are dropped.
+"""How the kernel schedules a process: process.scheduler, process.ioPriority, linux.personality.
 
+The stub makes these calls before it drops the privileges that they need.
 Source: sched_setattr(2), ioprio_set(2), personality(2), <linux/sched/types.h>, <linux/ioprio.h>.
 """
 
-from pyrun.spec.process_rules import IO_CLASSES, POLICIES, SCHEDULER_FLAGS
+from errno import EPERM
+
+from foundation.errors import Error
+from pyrun.config.process_rules import IO_CLASSES, POLICIES, SCHEDULER_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.launch.process import Call
-    from pyrun.spec.config import IOPriority, Process, Scheduler
-    from pyrun.spec.linux import Linux
+    from foundation.linux.syscalls import Call
+    from pyrun.config.document import IOPriority, Process, Scheduler
+    from pyrun.config.linux import Linux
 
 _DOMAINS = {"LINUX": 0, "LINUX32": 8}
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
-_ATTR_SIZE = 56  # SCHED_ATTR_SIZE_VER1, Linux 5.3: with the fields that the flags for clamping refer to
+_ATTR_SIZE = 56  # SCHED_ATTR_SIZE_VER1, Linux 5.3: includes the fields for SCHED_FLAG_UTIL_CLAMP_*
 
 
-def calls(process: "Process", linux: "Linux | None") -> "list[Call]":
+def calls(process: "Process", linux: "Linux") -> "list[Call]":
+    """Return the calls that config.json asks for."""
     found: list[Call] = []
-    if linux and linux.personality:
+    if linux.personality:
         domain = linux.personality.domain
         found.append(("personality", (_DOMAINS[domain],), f"personality {domain}"))
     if process.io_priority:
@@ -28,6 +32,21 @@ def calls(process: "Process", linux: "Linux | None") -> "list[Call]":
     if process.scheduler:
         found.append(_scheduler(process.scheduler))
     return found
+
+
+def in_words(error: OSError, wanted: "Scheduler", linux: "Linux") -> Exception:
+    """Return runc's words for a report of the stub, if it has some, or `error` itself.
+
+    The kernel refuses a policy such as SCHED_DEADLINE to a process that may not run on all CPUs (sched_setattr(2)).
+    """
+    cpu = linux.resources.cpu
+    if error.filename == _label(wanted) and error.errno == EPERM and cpu and cpu.cpus:
+        return Error("process scheduler can't be used together with AllowedCPUs")
+    return error
+
+
+def _label(wanted: "Scheduler") -> str:
+    return f"scheduler {wanted.policy}"
 
 
 def _io_priority(wanted: "IOPriority") -> "Call":
@@ -52,4 +71,4 @@ def _scheduler(wanted: "Scheduler") -> "Call":
         (0, 8),
     )
     attr = b"".join(value.to_bytes(size, "little") for value, size in fields)
-    return "sched_setattr", (0, attr, 0), f"scheduler {wanted.policy}"
+    return "sched_setattr", (0, attr, 0), _label(wanted)

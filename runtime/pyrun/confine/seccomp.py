@@ -1,28 +1,32 @@
 """linux.seccomp of config.json, compiled to a program for seccomp(2). Source: config-linux.md#seccomp.
 
-The spec leaves open what a profile means where its rules meet. Here it means what libseccomp, as runc drives it, makes
-of it, for profiles are written against that:
+The spec does not define what a profile means if several rules match. Here it means what libseccomp, as used by runc,
+makes of it, because profiles are written for that:
 
-- A rule whose action is the default action is no rule. A name that an architecture does not have is no rule there.
-- A rule without conditions beats all that have some; of several without, the first counts.
-- The conditions of a rule must all hold; but where two of them are about the same argument, each is a rule of its own.
-- Of rules with conditions and different actions, the one that says more wins: see _specificity.
+- A rule whose action is the default action is ignored, and so is a name that an architecture does not have.
+- A rule without conditions beats all rules with conditions; of several without conditions, the first counts.
+- All conditions of a rule must hold; but if two of them are about the same argument, each condition is a separate rule.
+- Of rules with conditions and different actions, the more specific one wins: see _specificity.
 - The machine's own architecture is always in the filter, listed or not; a call of an architecture that is not in the
   filter kills the thread.
-- Calls newer than the newest one that the profile names give ENOSYS, unless the default action lets calls pass: a
-  program that probes for a new call then takes its fallback, which EPERM would keep it from.
+- Calls newer than the newest one that the profile names return ENOSYS, unless the default action lets calls pass: then
+  a program that probes for a new call uses its fallback; EPERM would be taken for an error.
 """
 
-import os
-
+from foundation.linux import os
+from foundation.linux.syscalls import MACHINE
+from foundation.node import UINT16, UINT64, shown
+from pyrun.config.document import SECCOMP_RECEIVER, SECCOMP_STRICT
+from pyrun.config.node import Node
 from pyrun.confine import seccomp_bpf as bpf
 from pyrun.confine.seccomp_bpf import EQUAL, GREATER, GREATER_OR_EQUAL
 from pyrun.confine.seccomp_calls import ARM_PRIVATE, X32_BIT, multiplexed, numbers
-from pyrun.linux.syscalls import MACHINE
-from pyrun.spec.node import UINT16, UINT64, Node
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from pyrun.confine.seccomp_bpf import Condition, Rules, Verdict
 
 # SECCOMP_RET_* of <linux/seccomp.h>
@@ -47,7 +51,7 @@ _EPERM = 1
 _FEW = 12  # names that a line of the summary has room for
 _ENOSYS = _ERRNO | 38
 
-OPERATORS = {  # BPF knows three tests; the others are their negations
+OPERATORS = {  # BPF has three tests; the other operators are their negations
     "SCMP_CMP_EQ": (EQUAL, False),
     "SCMP_CMP_GE": (GREATER_OR_EQUAL, False),
     "SCMP_CMP_GT": (GREATER, False),
@@ -65,6 +69,13 @@ ARCHITECTURES = {
     "SCMP_ARCH_X86": 0x40000003,
     "SCMP_ARCH_X86_64": 0xC000003E,
 }
+# Profiles for all machines also name these. A kernel of x86_64 or aarch64 does not run their programs.
+_ELSEWHERE = """
+SCMP_ARCH_LOONGARCH64 SCMP_ARCH_M68K SCMP_ARCH_MIPS SCMP_ARCH_MIPS64 SCMP_ARCH_MIPS64N32 SCMP_ARCH_MIPSEL
+SCMP_ARCH_MIPSEL64 SCMP_ARCH_MIPSEL64N32 SCMP_ARCH_PARISC SCMP_ARCH_PARISC64 SCMP_ARCH_PPC SCMP_ARCH_PPC64
+SCMP_ARCH_PPC64LE SCMP_ARCH_RISCV64 SCMP_ARCH_S390 SCMP_ARCH_S390X SCMP_ARCH_SH SCMP_ARCH_SHEB
+"""
+KNOWN_ARCHITECTURES = (*ARCHITECTURES, *_ELSEWHERE.split())
 _NATIVE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 
 # SECCOMP_FILTER_FLAG_* of <linux/seccomp.h>
@@ -72,7 +83,8 @@ _SPEC_ALLOW = 4
 _NEW_LISTENER = 8
 _WAIT_KILLABLE_RECV = 32
 KNOWN_FLAGS = {
-    # The same filter for all threads: the process that loads ours has one, and with a listener the kernel refuses it.
+    # TSYNC loads the filter for all threads. It is left out: our process has one thread, and the kernel refuses TSYNC
+    # together with a listener.
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
     "SECCOMP_FILTER_FLAG_LOG": 2,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": _SPEC_ALLOW,
@@ -81,7 +93,7 @@ KNOWN_FLAGS = {
 
 
 class Filter:
-    """What seccomp(2) needs. With `notify` it returns a descriptor, which belongs to who listens at `listener_path`."""
+    """The arguments of seccomp(2). With `notify` the call returns a descriptor for the agent at `listener_path`."""
 
     def __init__(
         self,
@@ -102,7 +114,7 @@ class Filter:
         self.listener_metadata = listener_metadata
 
     def summary(self) -> "list[str]":
-        """Return what becomes of which calls of the machine's own architecture, a line each."""
+        """Return a line for each action, with the calls of the machine's own architecture that it applies to."""
         architecture = _NATIVE[MACHINE]
         known = numbers(architecture)
         verdicts = _verdicts(architecture, known, self._rules, self._default)
@@ -116,7 +128,7 @@ class Filter:
 
 
 class _Rule:
-    """`alternatives` are lists of conditions: the rule holds where all conditions of one of them do."""
+    """`alternatives` are lists of conditions: the rule applies if all conditions of one list hold."""
 
     def __init__(self, json: Node) -> None:
         self.names = json.strings("names")
@@ -126,24 +138,41 @@ class _Rule:
         conditions = [_condition(argument) for argument in json.objects("args")]
         several = len({index for index, *_ in conditions}) < len(conditions)
         self.alternatives = [[condition] for condition in conditions] if several else [sorted(conditions)]
-        # As in runc: the listener is handed over by these calls, which cannot wait for who does not have it yet.
-        for call in ("read", "write"):
-            if self.action == _NOTIFY and call in self.names:
-                raise json.error("action", f"SCMP_ACT_NOTIFY cannot be used for the {call} system call")
+        # The stub reports the number of the listener by write(2), before the agent has the listener and could answer a
+        # notification. It then waits with read(2), which may cause one: by then the agent has the listener.
+        if self.action == _NOTIFY and "write" in self.names:
+            raise json.error("action", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
 
 
-def compile(json: Node) -> "Filter | None":
-    """Return the filter that `json`, the object linux.seccomp, describes; None where it is empty, as runc has it."""
+def compile(json: Node, annotations: "Mapping[str, str]") -> "Filter | None":
+    """Return the filter for `json`, the object linux.seccomp; None if it is empty, as in runc. Raises ConfigError.
+
+    crun's annotations can name a receiver for the listener, and have unknown names of calls refused.
+
+    The last filter is remembered: an engine that makes one before it forks has it in each child.
+    """
+    wanted = json.properties, annotations.get(SECCOMP_RECEIVER, ""), SECCOMP_STRICT in annotations
+    if not _last or _last[0] != wanted:
+        _last[:] = [wanted, _compile(json, annotations)]
+    return _last[1]  # type: ignore[no-any-return]
+
+
+_last: "list[Any]" = []  # what was compiled last: (profile, receiver, whether it is strict), and its filter
+
+
+def _compile(json: Node, annotations: "Mapping[str, str]") -> "Filter | None":
     if not json.string("defaultAction", default="") and not json.objects("syscalls"):
         return None
     default = _action(json, "defaultAction", "defaultErrnoRet")
     if default == _NOTIFY:
-        raise json.error("defaultAction", "SCMP_ACT_NOTIFY cannot be the default")
+        raise json.error("defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
     architectures = _architectures(json)
     rules = [_Rule(rule) for rule in json.objects("syscalls")]
+    if SECCOMP_STRICT in annotations:
+        _refuse_unknown_calls(json)
     notify = any(rule.action == _NOTIFY for rule in rules)
     flags = _flags(json, notify)
-    path, metadata = _listener(json, notify)
+    path, metadata = _listener(json, notify, annotations.get(SECCOMP_RECEIVER, ""))
     program = _program(architectures, rules, default)
     if len(program) > bpf.MAXIMUM_LENGTH:
         raise json.error("syscalls", f"{len(program)} BPF instructions, the kernel takes {bpf.MAXIMUM_LENGTH}")
@@ -164,7 +193,7 @@ def _action(json: Node, name: str, errno_name: str) -> int:
     word = json.string(name)
     action = ACTIONS.get(word)
     if action is None:
-        raise json.error(name, f'unknown action "{word}"')
+        raise json.error(name, f"string {shown(word)} is not a valid action for seccomp")
     errno = json.integer_or_none(errno_name, UINT16)
     if action in (_ERRNO, _TRACE):
         return action | (_EPERM if errno is None else errno)
@@ -177,7 +206,7 @@ def _condition(json: Node) -> "Condition":
     index = json.integer("index", (0, 5))
     word = json.string("op")
     if word not in OPERATORS:
-        raise json.error("op", f'unknown operator "{word}"')
+        raise json.error("op", f"string {shown(word)} is not a valid operator for seccomp")
     test, negated = OPERATORS[word]
     value = json.integer("value", UINT64)
     value_two = json.integer("valueTwo", UINT64, default=0)
@@ -187,16 +216,15 @@ def _condition(json: Node) -> "Condition":
 
 
 def _architectures(json: Node) -> "list[str]":
-    """Return the architectures of the filter, the machine's own first: its calls shall be found fastest."""
+    """Return the architectures of the filter, the machine's own first, so that its calls are found fastest."""
     native = _NATIVE.get(MACHINE)
     if native is None:
         raise json.error("", f"seccomp is not supported on this machine ({MACHINE})")
     listed = json.strings("architectures")
     for i, name in enumerate(listed):
-        if name not in ARCHITECTURES:
-            supported = ", ".join(ARCHITECTURES)
-            raise json.error(f"architectures[{i}]", f'"{name}" is not supported (supported: {supported})')
-    return list(dict.fromkeys([native, *listed]))
+        if name not in KNOWN_ARCHITECTURES:
+            raise json.error(f"architectures[{i}]", f"string {shown(name)} is not a valid arch for seccomp")
+    return [name for name in dict.fromkeys([native, *listed]) if name in ARCHITECTURES]
 
 
 def _flags(json: Node, notify: bool) -> int:
@@ -207,15 +235,23 @@ def _flags(json: Node, notify: bool) -> int:
         flags = 0
         for i, name in enumerate(listed):
             if name not in KNOWN_FLAGS:
-                raise json.error(f"flags[{i}]", f'unknown flag "{name}"')
+                raise json.error(f"flags[{i}]", f"seccomp flag {shown(name)} is not known to pyrun")
             flags |= KNOWN_FLAGS[name]
     if notify:
         return flags | _NEW_LISTENER
     return flags & ~_WAIT_KILLABLE_RECV  # seccomp(2): EINVAL without a listener
 
 
-def _listener(json: Node, notify: bool) -> "tuple[str, str]":
-    path = json.string("listenerPath", default="")
+def _refuse_unknown_calls(json: Node) -> None:
+    known = {name for architecture in ARCHITECTURES for name in numbers(architecture)} | set(multiplexed())
+    for rule in json.objects("syscalls"):
+        for i, name in enumerate(rule.strings("names")):
+            if name not in known:
+                raise rule.error(f"names[{i}]", f"invalid seccomp syscall {shown(name)}")
+
+
+def _listener(json: Node, notify: bool, receiver: str) -> "tuple[str, str]":
+    path = json.string("listenerPath", default="") or receiver
     metadata = json.string("listenerMetadata", default="")
     if metadata and not path:
         raise json.error("listenerMetadata", "needs a listenerPath")
@@ -228,7 +264,7 @@ def _program(architectures: "list[str]", rules: "list[_Rule]", default: int) -> 
     program = bpf.Program()
     audited = list(dict.fromkeys(ARCHITECTURES[name] for name in architectures))
     tables = []
-    for audit in reversed(audited):  # the machine's own comes last, next to the beginning of the program
+    for audit in reversed(audited):  # the program is written backwards, so the machine's own comes first in it
         names = [name for name in architectures if ARCHITECTURES[name] == audit]
         tables.append((audit, _table(program, names, rules, default)))
     bpf.dispatch(program, tables[::-1], _KILL_THREAD)
@@ -236,7 +272,7 @@ def _program(architectures: "list[str]", rules: "list[_Rule]", default: int) -> 
 
 
 def _table(program: bpf.Program, names: "list[str]", rules: "list[_Rule]", default: int) -> int:
-    """Put the search through the calls of one machine into the program and return its label."""
+    """Add the search among the calls of one machine to the program, and return its label."""
     if names[0] in ("SCMP_ARCH_X86", "SCMP_ARCH_ARM"):
         return bpf.search(program, _ranges(names[0], 0, rules, default), 0)
     if names[0] == "SCMP_ARCH_AARCH64":
@@ -247,12 +283,12 @@ def _table(program: bpf.Program, names: "list[str]", rules: "list[_Rule]", defau
     if "SCMP_ARCH_X32" in names:
         ranges += _ranges("SCMP_ARCH_X32", X32_BIT, rules, default)
     else:
-        ranges += [(X32_BIT, _KILL_THREAD), (bpf.WORD, default)]  # -1 is the call that a tracer has told to be skipped
+        ranges += [(X32_BIT, _KILL_THREAD), (bpf.WORD, default)]  # a tracer sets -1 to skip a call
     return bpf.search(program, ranges, X32_BIT)
 
 
 def _ranges(architecture: str, first: int, rules: "list[_Rule]", default: int) -> "list[tuple[int, Verdict]]":
-    """Return where in the numbers of `architecture`, from `first` on, which verdict begins."""
+    """Return (first number, verdict) of each range of call numbers of `architecture`, in order, starting at `first`."""
     known = numbers(architecture)
     verdicts = _verdicts(architecture, known, rules, default)
     newest = _newest(known, rules)
@@ -273,15 +309,15 @@ def _ranges(architecture: str, first: int, rules: "list[_Rule]", default: int) -
 
 
 def _newest(known: "dict[str, int]", rules: "list[_Rule]") -> int:
-    """Return the greatest number that any rule names, -1 where none names a call of the architecture."""
-    # Calls that only arm has are numbered apart, and tell nothing of how new the profile is.
+    """Return the greatest number that any rule names, -1 if no rule names a call of the architecture."""
+    # Calls that only arm has are in a separate range, which says nothing about the age of the profile.
     private = range(ARM_PRIVATE, ARM_PRIVATE + 0x10000)
     found = {known[name] for rule in rules for name in rule.names if name in known}
     return max((number for number in found if number not in private), default=-1)
 
 
 def _verdicts(architecture: str, known: "dict[str, int]", rules: "list[_Rule]", default: int) -> "dict[int, Verdict]":
-    """Return, by the number of the call, either its action or the rules that decide by its arguments."""
+    """Return, by number of the call, its action or the rules that check its arguments."""
     verdicts: dict[int, Verdict] = {}
     conditional: dict[int, Rules] = {}
     also = multiplexed() if architecture == "SCMP_ARCH_X86" else {}
@@ -289,7 +325,7 @@ def _verdicts(architecture: str, known: "dict[str, int]", rules: "list[_Rule]", 
     for rule in rules:
         if rule.action == default:
             continue
-        # A mask that leaves nothing to compare is no condition.
+        # A condition whose mask leaves no bit to compare always holds, so it is dropped.
         alternatives = [[one for one in conditions if one[3] & compared] for conditions in rule.alternatives]
         named = [known[name] for name in rule.names if name in known]
         if [] in alternatives:
@@ -301,7 +337,7 @@ def _verdicts(architecture: str, known: "dict[str, int]", rules: "list[_Rule]", 
         for name in rule.names if also else ():
             if name in also:
                 number, which = also[name]
-                # The arguments of the call itself lie in memory, where no filter can see them.
+                # The arguments of the call itself are in memory, where a filter cannot read them.
                 selects = (0, EQUAL, False, UINT64[1], which)
                 conditional.setdefault(number, []).extend(
                     ([selects] + [other for other in one if other[0] != 0], rule.action) for one in alternatives
@@ -314,8 +350,8 @@ def _verdicts(architecture: str, known: "dict[str, int]", rules: "list[_Rule]", 
 
 
 def _specificity(conditions: "list[Condition]", compared: int) -> "list[tuple[int, int, int]]":
-    """Order rules by how much they say, as libseccomp does: a later argument before an earlier one, equality before
-    an upper bound before a lower bound, the tighter bound before the looser one."""
+    """Return a sort key that puts more specific rules first, as libseccomp does: a later argument before an earlier
+    one, equality before an upper bound before a lower bound, the tighter bound before the looser one."""
     key = []
     for index, test, negated, _, value in conditions:
         upper_bound = negated and test != EQUAL

@@ -1,13 +1,13 @@
-"""Classic BPF as seccomp(2) reads it: a writer of programs, and the tests that a filter is made of.
+"""Classic BPF for seccomp(2): a writer of programs, and the tests that a filter consists of.
 
-A filter loads words of struct seccomp_data, compares them and returns a verdict, in at most 4096 instructions. Because
-ours has no instructions but those that seccomp_is_const_allow() can follow (kernel/seccomp.c), a kernel from 5.11 on
-knows which calls are allowed whatever their arguments, and does not run the program for them.
+A filter loads words of struct seccomp_data, compares them and returns a verdict, in at most 4096 instructions. We use
+only instructions that seccomp_is_const_allow() understands (kernel/seccomp.c), so that since Linux 5.11 the kernel
+knows which calls are allowed with any arguments, and does not run the program for them.
 """
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:
-    # (index, test, negated, mask, value): argument `index`, masked, passes `test` against `value`; or does not
+    # (index, test, negated, mask, value): argument `index` & `mask` passes `test` against `value`, or not if `negated`
     Condition = tuple[int, int, bool, int, int]
     Rules = list[tuple[list[Condition], int]]  # the first rule whose conditions all hold gives the action
     Verdict = int | Rules
@@ -30,14 +30,14 @@ _ARCHITECTURE = 4
 _ARGUMENTS = 16
 
 WORD = 0xFFFFFFFF
-# A conditional jump skips 255 instructions at most; two are kept for the long jumps that it may need itself.
+# A conditional jump skips at most 255 instructions; two of them are reserved for long jumps that it may need.
 _NEAR = 253
 
 
 class Program:
     """A program that is written from its end to its beginning, so that the distance of every jump is known.
 
-    Each method puts one step before what is there and returns its label: how far it is from the end.
+    Each method prepends one step and returns its label: its distance from the end of the program.
     """
 
     def __init__(self) -> None:
@@ -52,14 +52,14 @@ class Program:
         return b"".join(reversed(self._code))
 
     def give(self, action: int) -> int:
-        """Return `action`. One instruction serves all who are near enough."""
+        """Add "return `action`", or reuse such an instruction that is near enough."""
         label = self._returns.get(action)
         if label is None or len(self._code) - label > _NEAR:
             label = self._returns[action] = self._put(_RETURN, action)
         return label
 
     def branch(self, test: int, value: int, then: int, otherwise: int) -> int:
-        """Compare the accumulator with `value`."""
+        """Compare the accumulator with `value`, and go on at one of two labels."""
         here = len(self._code)
         if here - min(then, otherwise) > _NEAR:
             then = self._near(then)
@@ -73,6 +73,7 @@ class Program:
         return self._put(_LOAD, offset)
 
     def mask(self, bits: int, then: int) -> int:
+        """Clear all but `bits` of the accumulator, and go on at `then`."""
         self._fall(then)
         return self._put(_AND, bits)
 
@@ -90,7 +91,7 @@ class Program:
 
 
 def dispatch(program: Program, tables: "list[tuple[int, int]]", other: int) -> int:
-    """Go to the label that belongs to the call's AUDIT_ARCH_*; any other machine gets the action `other`."""
+    """Go to the label for the AUDIT_ARCH_* of the call; calls of any other architecture get the action `other`."""
     label = program.give(other)
     for architecture, table in reversed(tables):
         label = program.branch(EQUAL, architecture, table, label)
@@ -98,9 +99,9 @@ def dispatch(program: Program, tables: "list[tuple[int, int]]", other: int) -> i
 
 
 def search(program: Program, ranges: "list[tuple[int, Verdict]]", wide_below: int) -> int:
-    """Find the verdict for the call's number by halving; a range reaches from its number to the next one's.
+    """Find the verdict for the call's number by binary search; a range ends where the next one begins.
 
-    Arguments of calls whose number is less than `wide_below` are 64 bits wide, those of others 32.
+    Calls with a number below `wide_below` have 64-bit arguments, the others 32-bit ones.
     """
 
     def half(low: int, high: int) -> int:
@@ -118,7 +119,7 @@ def search(program: Program, ranges: "list[tuple[int, Verdict]]", wide_below: in
 
 
 def _first_match(program: Program, rules: "Rules", wide: bool) -> int:
-    """Give the action of the first rule that holds; the last rule has no condition."""
+    """Return the action of the first rule whose conditions hold; the last rule has no condition."""
     label = 0
     for conditions, action in reversed(rules):
         otherwise = label

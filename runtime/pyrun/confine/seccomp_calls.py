@@ -6,7 +6,7 @@ microseconds, and only where there is a profile for its architecture.
 """
 
 X32_BIT = 0x40000000  # __X32_SYSCALL_BIT: the numbers of x32 calls among those of x86_64
-ARM_PRIVATE = 0xF0000  # __ARM_NR_BASE: what only 32-bit arm has, far above all calls
+ARM_PRIVATE = 0xF0000  # __ARM_NR_BASE: calls that only 32-bit arm has, far above all others
 
 
 def numbers(architecture: str) -> "dict[str, int]":
@@ -18,7 +18,7 @@ def numbers(architecture: str) -> "dict[str, int]":
     calls.pop("-", None)
     if architecture == "SCMP_ARCH_ARM":
         del calls["memfd_secret"]
-        calls["sync_file_range2"] = calls["arm_sync_file_range"]  # the name that the other machines have for it
+        calls["sync_file_range2"] = calls["arm_sync_file_range"]  # its name on the other machines
         calls.update(zip(_ARM_PRIVATE.split(), range(ARM_PRIVATE + 1, ARM_PRIVATE + 7)))
     return calls
 

@@ -1,13 +1,12 @@
-"""The cgroups: which version, which controllers, and whether we may make some."""
+"""The cgroups: which version, which controllers, and whether we may create cgroups."""
 
-import os
-
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun.cgroup.hierarchies import place
-from pyrun.errors import Error
 from pyrun.host import LIMITED, MISSING, OK, Finding, read
 from pyrun.rootless import rootless
 
-# controller of v1, that of v2, what is refused without it
+# controller of v1, controller of v2, what is refused without it
 _CONTROLLERS = (
     ("memory", "memory", "limits of memory"),
     ("pids", "pids", "linux.resources.pids"),

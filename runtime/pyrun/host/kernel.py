@@ -1,24 +1,24 @@
 """The kernel: its system calls, namespaces, file systems and security modules."""
 
-import os
 from errno import ENOSYS, EPERM
 
+from foundation.linux import os
+from foundation.linux.landlock import landlock_abi
+from foundation.linux.libc import raw_syscall
+from foundation.linux.syscalls import MACHINE, number
 from pyrun.host import LIMITED, MISSING, OK, Finding, present, read
-from pyrun.linux.landlock import landlock_abi
-from pyrun.linux.libc import raw_syscall
-from pyrun.linux.syscalls import MACHINE, number
 
 _NEWER = "apt-get install linux-image-amd64  # or your distribution's newer kernel"
-_LAST_MILE = ("x86_64", "aarch64")
-_INVALID = (1 << 64) - 1  # -1, as a descriptor that is none: what there is refuses it with EBADF or EINVAL
+_STUB_MACHINES = ("x86_64", "aarch64")
+_INVALID = (1 << 64) - 1  # -1 as a descriptor: a call that exists refuses it with EBADF or EINVAL
 
-# call: (since, what does without, whether no container can)
+# call: (since Linux, what it is for, whether every container needs it)
 _CALLS = {
-    "clone3": ("5.3", "processes are born in their cgroup", True),
+    "clone3": ("5.3", "processes start in their cgroup", True),
     "openat2": ("5.6", "paths of the container are resolved without leaving it", True),
     "pidfd_getfd": ("5.6", "seccomp listeners are delivered", False),
     "close_range": ("5.9", "descriptors are closed before the container's program", True),
-    "mount_setattr": ("5.12", "mounts get their attributes before anybody sees them", True),
+    "mount_setattr": ("5.12", "mounts get their attributes before they are visible", True),
 }
 _NAMESPACES = {
     "mnt": "mount", "pid": "pid", "net": "network", "ipc": "ipc",
@@ -37,13 +37,13 @@ def findings() -> "list[Finding]":
     found += [_call(name, *about) for name, about in _CALLS.items()]
     found += [_namespace(file, type_) for file, type_ in _NAMESPACES.items()]
     found += [_file_system(type_, *about) for type_, about in _FILE_SYSTEMS.items()]
-    return [*found, _seccomp(), _last_mile(), _pressure(), *_security_modules()]
+    return [*found, _seccomp(), _stub(), _pressure(), *_security_modules()]
 
 
 def _call(name: str, since: str, purpose: str, needed: bool) -> Finding:
     _, errno = raw_syscall(number(name), [_INVALID, 0, 0, 0, 0, 0])
     if errno == EPERM:
-        meaning = "a filter around us (a container's seccomp profile) forbids it"
+        meaning = "a seccomp filter, such as that of a container around pyrun, forbids it"
         return Finding("kernel", name, MISSING if needed else LIMITED, "forbidden", meaning, "run pyrun outside of it")
     meaning = f"it is needed so that {purpose} (Linux {since})"
     return present("kernel", name, errno != ENOSYS, f"since Linux {since}", meaning, _NEWER, needed)
@@ -66,17 +66,17 @@ def _seccomp() -> Finding:
     return present("kernel", "seccomp", there, "filters", meaning, _NEWER)
 
 
-def _last_mile() -> Finding:
-    if MACHINE not in _LAST_MILE:
-        meaning = f"no ELF of ours for {MACHINE}: an interpreter carries out the last calls, slower, from a sealed copy"
-        return Finding("kernel", "last mile", LIMITED, "by ctypes", meaning)
+def _stub() -> Finding:
+    if MACHINE not in _STUB_MACHINES:
+        meaning = f"pyrun has no stub for {MACHINE}: a sealed copy of the interpreter makes the last calls, more slowly"
+        return Finding("kernel", "stub", LIMITED, "by ctypes", meaning)
     forbidden = read("/proc/sys/vm/memfd_noexec") == "2"
-    meaning = "a program in a memfd may not be executed: an interpreter stands for it, slower, from a sealed copy"
-    return present("kernel", "last mile", not forbidden, "ELF in a memfd", meaning, "sysctl -w vm.memfd_noexec=0")
+    meaning = "a memfd may not be executed: a sealed copy of the interpreter makes the last calls, more slowly"
+    return present("kernel", "stub", not forbidden, "ELF in a memfd", meaning, "sysctl -w vm.memfd_noexec=0")
 
 
 def _pressure() -> Finding:
-    meaning = "`stats` and `events` cannot tell what waits for CPU, memory and IO"
+    meaning = "`stats` and `events` cannot show how long processes wait for CPU, memory and IO"
     remedy = "add psi=1 to the kernel's command line"
     return present("kernel", "pressure", bool(read("/proc/pressure/cpu")), "PSI", meaning, remedy)
 
@@ -88,7 +88,7 @@ def _security_modules() -> "list[Finding]":
 
 def _securityfs() -> Finding:
     listed = read("/sys/kernel/security/lsm")
-    meaning = "which security modules are active is told there"
+    meaning = "the list of active security modules cannot be read"
     remedy = "mount -t securityfs securityfs /sys/kernel/security"
     return present("lsm", "active modules", bool(listed), listed, meaning, remedy)
 

@@ -1,16 +1,18 @@
-"""What we may: capabilities, user namespaces, ids, and the programs that others have to give."""
+"""Our privileges: capabilities, user namespaces and ids; and the external programs that pyrun uses."""
 
-import os
 import sys
 from errno import EACCES
 
-from pyrun.confine.capabilities import CAPABILITIES
+from foundation.linux import os
+from foundation.linux.capability import CAPABILITIES
+from foundation.linux.prctl import capget
+from foundation.linux.sched import CLONE_NEWUSER, unshare
+from foundation.linux.subid import ranges, user_name
+from pyrun.checkpoint import criu
 from pyrun.host import LIMITED, MISSING, OK, Finding, present, read
-from pyrun.linux.prctl import capget
-from pyrun.linux.sched import CLONE_NEWUSER, unshare
 from pyrun.rootless import rootless
 
-# capability: (what does not work without, whether no container can)
+# capability: (what does not work without it, whether no container runs then)
 _CAPABILITIES = {
     "CAP_SYS_ADMIN": ("namespaces and mounts cannot be made", True),
     "CAP_SYS_CHROOT": ("a container cannot be entered", True),
@@ -20,13 +22,13 @@ _CAPABILITIES = {
     "CAP_CHOWN": ("devices and terminals cannot be given to the container's user", False),
     "CAP_DAC_OVERRIDE": ("files of other users in a bundle are out of reach", False),
     "CAP_KILL": ("processes of other users cannot be killed", False),
-    "CAP_MKNOD": ("device nodes are bound from the host in place of made", False),
+    "CAP_MKNOD": ("device nodes are bound from the host instead of created", False),
     "CAP_NET_ADMIN": ("interfaces cannot be moved into containers, nor loopback brought up", False),
-    "CAP_SYS_PTRACE": ("containers in another user namespace cannot be looked at", False),
-    "CAP_SYS_RESOURCE": ("rlimits cannot be raised, oom_score_adj not lowered", False),
+    "CAP_SYS_PTRACE": ("containers in another user namespace cannot be inspected", False),
+    "CAP_SYS_RESOURCE": ("rlimits cannot be raised, and oom_score_adj cannot be lowered", False),
     "CAP_SYS_NICE": ("realtime scheduling and lower nice values are refused", False),
 }
-# sysctl: (what it must not be, what is right, what else)
+# sysctl: (the value that forbids user namespaces, the value to set)
 _SYSCTLS = {
     "user.max_user_namespaces": ("0", "15000"),
     "kernel.unprivileged_userns_clone": ("0", "1"),
@@ -61,7 +63,7 @@ def _user_namespaces() -> Finding:
     state = MISSING if os.geteuid() != 0 else LIMITED
     meaning = "containers with a user namespace cannot be made"
     for name, (wrong, right) in _SYSCTLS.items():
-        # The last two are for users without privileges only.
+        # The last two apply only to users without privileges.
         if read("/proc/sys/" + name.replace(".", "/")) == wrong and (os.geteuid() != 0 or name.startswith("user.")):
             return Finding(
                 "privileges", "user namespaces", state, f"{name} is {wrong}", meaning, f"sysctl -w {name}={right}"
@@ -74,7 +76,7 @@ def _user_namespaces() -> Finding:
 
 
 def _try_user_namespace() -> int:
-    """Return the errno of making a user namespace, in a process that is only for that."""
+    """Return the errno of unshare(CLONE_NEWUSER) in a child process, 0 if it succeeds."""
     child = os.fork()
     if child == 0:
         try:
@@ -86,24 +88,15 @@ def _try_user_namespace() -> int:
 
 
 def _ids() -> "list[Finding]":
-    """Subordinate ids, which only who is not root needs."""
+    """Return the findings about subordinate ids, which root does not need."""
     if os.geteuid() == 0:
         return []
-    import pwd
-
-    try:
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        user = str(os.geteuid())
-    there = all(
-        any(line.split(":")[0] in (user, str(os.geteuid())) for line in read(file).splitlines())
-        for file in ("/etc/subuid", "/etc/subgid")
-    )
-    remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
-    meaning = "a container has one user only"
+    there = bool(ranges("/etc/subuid") and ranges("/etc/subgid"))
+    remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user_name()}"
+    meaning = "a container can have only one user"
     return [
         present("privileges", "subordinate ids", there, "in /etc/subuid and /etc/subgid", meaning, remedy),
-        _program("newuidmap", "a container has one user only", "uidmap"),
+        _program("newuidmap", meaning, "uidmap"),
     ]
 
 
@@ -119,8 +112,6 @@ def _criu() -> Finding:
     found = _program("criu", meaning, "criu")
     if found.state != OK or rootless():
         return found
-    from pyrun.checkpoint import criu
-
     complaint = criu.check(found.found)
     if complaint:
         return Finding("programs", "criu", LIMITED, complaint, meaning, "a criu that knows this kernel, by --criu PATH")

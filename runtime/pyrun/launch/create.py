@@ -1,10 +1,10 @@
-"""How a container comes to life.
+"""The creation of a container.
 
       runtime                                 init
       (host namespaces)                       (becomes the container)
 
       make the cgroup v2
-      clone ────────────────────────────────▶ join and unshare namespaces
+      clone ────────────────────────────────▶ join and make namespaces
                              ◀── "entered"
       map user and group ids
                                "go" ──▶
@@ -17,284 +17,382 @@
                                               createContainer hooks
                                               sysctl, masks, pivot_root
                                               look up the program
-                                              execute the last mile: Python ends here
+                                              execute the stub: Python ends here
                                               memory cgroup, limits, ids, capabilities
                               ◀── "ready"
       memory limit on cgroup v2
-      save the state, exit                    wait at the gate for `start`, execve
+      save the state
+                             "saved" ──▶      (end of file, if the runtime was killed: exit)
+      exit                                    wait at the gate for `start`, execve
 
-Each side only ever waits for the next word of this table, so reading _runtime() and _init() side by side, from top to
-bottom, is reading the order in which things happen. A side that fails says so and the other raises it.
+Each side waits only for the next word of this diagram. So _runtime() and _init(), read side by side from top to bottom,
+show the order in which things happen. A side that fails sends its reason, and the other side raises it.
 
-The runtime learns the init's pid from the kernel with each word, since it can change twice: where namespaces must be
-entered in steps (Namespaces.in_steps), and where only a child is in them, which the last mile then makes
+The kernel gives the runtime the init's pid with each word, because the pid can change twice: if the namespaces must be
+entered in steps (Namespaces.in_steps), and if only a child is in them, which the stub then makes
 (Namespaces.entered_by_child).
 """
 
-import os
 import time
-from _signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, pthread_sigmask
 
+from foundation import interrupts
+from foundation.errors import Error
+from foundation.linux import os
+from foundation.linux.prctl import PR_SET_DUMPABLE, prctl
+from foundation.linux.sched import CLONE_NEWUSER
+from foundation.linux.whole_file import write_value
 from pyrun import log
+from pyrun.cgroup import join
+from pyrun.config.document import PIDFD_RECEIVER, Config
 from pyrun.confine import oom
-from pyrun.confine.identity import identify
 from pyrun.container import hooks, state
+from pyrun.container.process import process_stat
 from pyrun.container.state import Container
-from pyrun.errors import Error, reason
-from pyrun.launch import descriptors, gate, last_mile, namespaces, process, program, sockets
-from pyrun.launch.channel import Channel
-from pyrun.launch.departure import reset_signals, seal_imports
-from pyrun.launch.last_mile import Entry
+from pyrun.launch import gate, look_up
+from pyrun.launch.image_files import ImageFiles
+from pyrun.launch.inherited import Inherited
 from pyrun.launch.plan import Plan, Request
 from pyrun.launch.undo import Undo
-from pyrun.linux.prctl import PR_SET_DUMPABLE, prctl
-from pyrun.linux.sched import CLONE_NEWPID, CLONE_NEWUSER
-from pyrun.spec.config import Config
+from pyrun.namespaces import namespaces
+from pyrun.namespaces.names import identify
+from pyrun.rootfs.setup import Root
+from pyrun.stdio import sockets
+from pyrun.stub import carrier, privileges, rows
+from pyrun.stub.channel import Channel, Ended
+from pyrun.stub.child import run
+from pyrun.stub.departure import reset_signals, seal_imports
+from pyrun.stub.execve import Program
+from pyrun.stub.rows import Entry
+from pyrun.stub.table import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.config.document import Hook
 
 
-def create(request: Request) -> "tuple[Container, int]":
-    """Create the container of the bundle in the working directory; return it, waiting at its gate, and the master end
-    of its terminal, -1 where there is none for us to attend to.
+def create(request: Request, undo: Undo) -> "tuple[Container, int]":
+    """Create the container of the request; its init then waits at the gate.
 
-    Raises Error or OSError; then nothing is left of the container.
+    Returns (container, terminal): `terminal` is the master end, which the caller must relay and close, or -1. Raises
+    Error or OSError; `undo` then removes everything that was made.
     """
-    memfd = last_mile.prepare()
+    memfd = carrier.prepare()  # first, because it may restart this command
     plan = Plan(request)
-    if request.init:
-        from pyrun.launch import init  # few containers have one
+    inherited = Inherited(plan, memfd)
+    container = begin(plan, undo)  # before anything else is made, so that `delete` finds it if we are killed
+    if request.offers_notify:
+        from pyrun.launch import notify  # few callers are services that report when they are ready
 
-        plan.init = init.prepare()
-    with Undo() as undo:
-        container = state.new(request.root, request.id)
-        undo.by(container.remove)
-        describe(container, plan)
-        container.save()
-        container.keep_config(plan.data)
-        if os.environ.get("NOTIFY_SOCKET"):
-            from pyrun.launch.notify import offer  # few callers are services that tell when they are ready
-
-            offer(container, plan.root, plan.process)
-        undo.by(plan.cgroup.remove)
-        if plan.class_of_service:
-            undo.by(plan.class_of_service.remove)
-        if plan.root.overlay:
-            _check_overlay(container)
-            undo.by(plan.root.overlay.undo)
-            plan.root.overlay.make()
-        _runtime(plan, container, memfd, undo)
-        undo.keep()
+        notify.make_directory(container)
+    if not plan.config.linux.namespace("mount"):
+        _mount_root(container, undo)
+    if plan.root.overlay:
+        _check_overlay(container)
+        undo.add(plan.root.overlay.undo)
+        plan.root.overlay.make()
+    try:
+        terminal = _runtime(plan, container, inherited, undo)
+    except Ended:
+        raise _why_it_ended(plan, container.pid) from None
+    except OSError as error:
+        raise privileges.in_words(error, plan.process, plan.config.linux) from error
     for warning in plan.warnings:
         log.warning(warning)
-    return container, plan.console.master
+    return container, terminal
 
 
-def describe(container: Container, plan: Plan) -> None:
+def _why_it_ended(plan: Plan, pid: int) -> Error:
+    """Return why the init, our child `pid`, has ended without a word."""
+    if plan.cgroup.oom_kills():
+        memory = plan.config.linux.resources.memory
+        limit = f": linux.resources.memory.limit is {memory.limit} bytes" if memory else ""
+        return Error(f"container init was OOM-killed (memory limit too low?){limit}")
+    from pyrun.launch import early_end  # only for the message
+
+    return early_end.of_zombie("container init", pid, plan.cgroup)
+
+
+def begin(plan: Plan, undo: Undo) -> Container:
+    """Make the state directory of a new container, and let `undo` remove it and what will be made outside of it."""
+    mask = interrupts.hold()  # an interruption before add_last() would leave the directory behind
+    container = state.new(plan.request.root_directory, plan.request.id)
+    undo.add_last(container.remove)
+    interrupts.release(mask)
+    plan.cgroup.refuse_in_use()  # before save(), because `delete` kills what is in the cgroup of a saved state
+    _describe(container, plan)
+    container.save()
+    container.keep_config(plan.data)
+    undo.add(plan.cgroup.undo)
+    if plan.class_of_service:
+        undo.add(plan.class_of_service.remove)
+    return container
+
+
+def _describe(container: Container, plan: Plan) -> None:
     config: Config = plan.config
     container.bundle = plan.bundle
     container.rootfs = plan.root.path
     container.overlay = plan.request.overlay or ""
     container.created = state.timestamp(time.time_ns())
-    own = state.process_stat(os.getpid())
+    own = process_stat(os.getpid())
     container.creator = (os.getpid(), own[2] if own else 0)
     if plan.request.monitor:
-        from pyrun.container.exit import make
+        from pyrun.container.exit_status import make  # few containers have a monitor
 
         container.monitor = container.creator
         make(container)
     container.shares_pids = not config.linux.makes("pid")
+    container.keyring = plan.request.keyring
     filter_ = plan.confinement.filter
     if filter_ and filter_.notify:
         container.listener = (os.path.abspath(filter_.listener_path), filter_.listener_metadata)
     container.annotations = config.annotations
     container.cgroup_paths = plan.cgroup.paths
+    container.reuses_cgroup = plan.cgroup.is_reused()
     container.intel_rdt = plan.class_of_service.paths() if plan.class_of_service else {}
     container.unit = plan.cgroup.unit
     kinds = ("startContainer", "poststart", "poststop")
-    container.hooks = {kind: [hook.json.properties for hook in config.hooks[kind]] for kind in kinds}
+    container.hooks = {kind: config.hooks[kind] for kind in kinds}
+
+
+def _mount_root(container: Container, undo: Undo) -> None:
+    from pyrun.rootfs import on_host  # few containers have no mount namespace
+
+    def note(id_: int) -> None:
+        container.root_mount = id_
+        container.save()  # before the mount is made, so that `delete` finds it if we are killed in between
+
+    undo.add(lambda: on_host.unmount(container.rootfs, container.root_mount))
+    on_host.mount(container.rootfs, note)
 
 
 def _check_overlay(container: Container) -> None:
-    """Refuse a layer that another container writes to: the kernel would let both, and promise nothing.
+    """Raise Error if another container uses the writable layer: with two overlays on it, behavior is undefined
+    (overlayfs.rst, "Sharing and copying layers").
 
-    The container is saved by now, so of two that are made at once at least one sees the other.
+    This container is saved by now, so if two are created at once, at least one sees the other.
     """
     for other in state.load_all(os.path.dirname(container.directory)) if container.overlay else ():
         if other.overlay == container.overlay and other.id != container.id and other.status() != "stopped":
             raise Error(f"--overlay={container.overlay}: in use by the container {other.id}")
 
 
-def _runtime(plan: Plan, container: Container, memfd: int, undo: Undo) -> None:
-    """Make the init of `container` and see it through to its gate."""
-    plan.cgroup.create_v2(plan.cgroup_is_optional)
+def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo) -> int:
+    """Make the init of `container`, and do the runtime's part until it waits at the gate.
+
+    Returns the master end of its terminal that the caller must relay, or -1.
+    """
+    plan.cgroup.create_v2()  # before the clone, because clone3 makes the init in this cgroup
     log.debug(f"create {container.id} of {plan.bundle}, cgroups {' '.join(plan.cgroup.directories)}")
-    listener = gate.listen(container)
-    os.chdir(plan.bundle)
+    listener = gate.listen(container)  # before the clone, because the init inherits the socket
+    os.chdir(plan.bundle)  # gate.listen() has changed the working directory
     ours, theirs = Channel.pair()
     late_birth = plan.namespaces.entered_by_child
-    by_file = late_birth and plan.config.linux.namespace("user") is not None
-    into = -1 if by_file else plan.cgroup.open_v2()
+    by_file = container.reuses_cgroup or (late_birth and plan.config.linux.namespace("user") is not None)
+    into = -1 if by_file or plan.cgroup.made_around_init else join.directory(plan.cgroup)
     if late_birth:
-        into = last_mile.detach(into)
-    _open_for_init(plan)
-    # A child that is interrupted before it knows that it is one would undo what is the runtime's. It resets its mask
-    # when it has a session of its own, where ^C does not come; SIGTERM interrupts who becomes a monitor.
-    mask = pthread_sigmask(SIG_BLOCK, [SIGINT, SIGTERM])
+        into = rows.detach(into)
+    opener = inherited.open_for_init(plan, container)
+    # Block SIGINT and SIGTERM across the fork: a child interrupted before it is in run() would run the parent's undo
+    # steps. The child unblocks them in reset_signals(), after setsid() has taken it out of reach of ^C.
+    mask = interrupts.hold()
     child = Child(plan.namespaces.start(-1 if late_birth else into))
     if child.pid == 0:
         ours.close()
-        _run_as_child(plan, container, theirs, listener.fileno(), memfd, into)
-    undo.by(child.kill)
-    pthread_sigmask(SIG_SETMASK, mask)
+        run(lambda: _init(plan, container, inherited, theirs, listener.fileno(), into), theirs.fail)
+    undo.add(child.kill)
+    interrupts.release(mask)
     theirs.close()
 
-    child.is_now(ours.hear("entered").pid)
-    linux = plan.config.linux
-    if linux.makes("user"):
-        namespaces.map_ids(child.pid, linux.uid_mappings, linux.gid_mappings)
-    if plan.process.oom_score_adj is not None:
-        oom.adjust_score(child.pid, plan.process.oom_score_adj)
-    if linux.net_devices:
-        from pyrun.launch import net_devices  # few containers have some
-
-        net_devices.move(linux.net_devices, child.pid)
+    container.pid = child.pid  # for what is said if it ends now
+    child.replaced_by(ours.hear("entered").pid)
     container.pid = child.pid
+    if opener:
+        opener.start(child.pid, ours)
+        undo.add(opener.kill)
+    _let_init_become_root(plan, child.pid)
     ours.say("go")
 
-    plan.cgroup.create_v1(plan.cgroup_is_optional)
-    plan.cgroup.adopt(child.pid, linux.resources)
-    plan.cgroup.apply(linux.resources, memory=False)
-    plan.give_cgroup_away()
-    joins = plan.cgroup.open_files(v2=by_file)
-    if plan.class_of_service:
-        plan.class_of_service.create()
-        joins = plan.class_of_service.open_files() + joins
-    ours.say("cgroups", joins)
+    ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
 
-    if plan.needs_meeting:
+    terminal = -1
+    if plan.pauses_before_pivot:
         heard = ours.hear("mounted")
-        run_hooks(plan, container, undo)
-        plan.console.take(heard.descriptors)
+        # After the mounts and before pivot_root, because the spec says so (config.md#posix-platform-hooks).
+        run_hooks(plan, container, undo, inherited.hook_output)
+        terminal = plan.console.take(heard.descriptors)
         ours.say("hooks ran")
 
-    child.is_now(ours.hear("ready").pid)
-    plan.cgroup.limit_memory(linux.resources)
+    ready = ours.hear("ready")
+    child.replaced_by(ready.pid)
+    container.program = ready.text
+    if opener:
+        opener.wait()
+    plan.cgroup.limit_memory(plan.config.linux.resources)  # after "ready", because the init's Python has gone by then
     log.debug(f"init {child.pid} of {container.id} waits to be started")
-    container.is_created(child.pid)
-    if plan.request.pidfd_socket:
-        sockets.send_pidfd(plan.request.pidfd_socket, child.pid)
+    container.record_created(child.pid)
+    # After the state is saved, because no command could find the init before: if we are killed earlier, it exits.
+    ours.say("saved")
+    # After "saved", because the caller may call `start` or `kill` as soon as it knows the pid.
+    _announce(plan, child.pid)
+    return terminal
+
+
+def _let_init_become_root(plan: Plan, pid: int) -> None:
+    """Do for the init what it may not do itself inside of a user namespace."""
+    linux = plan.config.linux
+    # After "entered", when the namespaces exist; before "go", because the init then becomes root by these mappings.
+    if linux.makes("user"):
+        namespaces.map_ids(pid, linux.uid_mappings, linux.gid_mappings)
+    if plan.process.oom_score_adj is not None:
+        oom.adjust_score(pid, plan.process.oom_score_adj)
+    if linux.net_devices:
+        from pyrun.namespaces import net_devices  # few containers have some
+
+        net_devices.move(linux.net_devices, pid)
+    if plan.request.connect:
+        plan.request.connect(pid)
+
+
+def _make_cgroups(plan: Plan, pid: int, by_file: bool) -> "list[int]":
+    """Make the cgroups that the init is not in yet, with their limits; return the files by which it joins them."""
+    resources = plan.config.linux.resources
+    plan.cgroup.create_v1()
+    plan.cgroup.adopt(pid, resources)  # systemd makes a scope only around a process
+    # Before the program and the hooks run in the container. On cgroup v2 the memory limit waits (limit_memory), because
+    # it may be less than Python needs.
+    plan.cgroup.apply(resources, memory=False)
+    plan.give_cgroup_away()
+    joins = join.open_files(plan.cgroup, v2=by_file)
+    if not plan.class_of_service:
+        return joins
+    plan.class_of_service.create()
+    return plan.class_of_service.open_files() + joins
+
+
+def _announce(plan: Plan, pid: int) -> None:
+    """Give the pid of the init, or a pidfd of it, to the receivers that options and annotations name."""
+    for receiver in (plan.request.pidfd_socket, plan.config.annotations.get(PIDFD_RECEIVER)):
+        if receiver:
+            sockets.send_pidfd(receiver, pid)
     if plan.request.pid_file:
-        sockets.write_pid_file(plan.request.pid_file, child.pid)
-
-
-def _open_for_init(plan: Plan) -> None:
-    """Open what the init could not: it is in other namespaces, and may be allowed less."""
-    if plan.namespaces.joins(CLONE_NEWPID):
-        from pyrun.launch.procfs import open_context  # few containers do
-
-        for mount in plan.root.procfs:
-            mount.context = open_context(plan.namespaces)
-    if plan.root.mapped:
-        from pyrun.launch.idmap import open_mapped  # few containers do
-
-        for mount in plan.root.mapped:
-            mount.opened = open_mapped(mount, plan.config.linux)
-    plan.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)
+        sockets.write_pid_file(plan.request.pid_file, pid)
 
 
 class Child:
-    """The init, under the pid that it has at the moment."""
+    """The init, with its current pid."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
 
-    def is_now(self, pid: int) -> None:
-        """Take note that another process has gone on where the last one ended, and collect that."""
+    def replaced_by(self, pid: int) -> None:
+        """Collect the old process if the init goes on as another one, with the pid `pid`."""
         if pid != self.pid:
             os.waitpid(self.pid, 0)
             self.pid = pid
 
     def kill(self) -> None:
+        """Kill and collect the init; does nothing if it was collected already."""
         try:
             os.kill(self.pid, 9)
             os.waitpid(self.pid, 0)
         except (ProcessLookupError, ChildProcessError):
-            pass  # it has ended, and was collected
+            pass
 
 
-def run_hooks(plan: Plan, container: Container, undo: Undo) -> None:
-    """The hooks before pivot_root. When one fails, the lifecycle goes on with poststop (runtime.md#lifecycle)."""
-    undo.by(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
+def run_hooks(plan: Plan, container: Container, undo: Undo, output: "list[int]") -> None:
+    """Run the hooks before pivot_root, with the streams `output` of hooks.open_output().
+
+    From here on `undo` runs the poststop hooks (runtime.md#lifecycle).
+    """
+    undo.add(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
     for kind in ("prestart", "createRuntime"):
-        hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"), output=plan.hook_output)
+        hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"), output=output)
 
 
-def _run_as_child(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
-    """Run _init() in the forked child: report what it raises, and never return to the parent's code."""
-    try:
-        _init(plan, container, channel, gate_, memfd, into)
-    except BaseException as error:
-        channel.fail(reason(error))
-    finally:
-        os._exit(1)
+def _run_in_container(plan: Plan, container: Container, inherited: Inherited, root: Root, umask: int) -> None:
+    """Run the createContainer hooks in the container's root, with the process's environment and `umask`, as runc does.
+
+    Must run in the init, before pivot_root.
+    """
+    wanted = plan.config.hooks["createContainer"]
+    if not wanted:
+        return
+
+    def spawn(hook: "Hook", streams: "list[int]") -> int:
+        return hooks.spawn(hook, streams, plan.process.env)
+
+    os.umask(umask)
+    os.fchdir(root.tree.fd)
+    hooks.run("createContainer", wanted, container.oci_state("creating"), spawn, inherited.hook_output)
+    os.umask(0)
 
 
-def _init(plan: Plan, container: Container, channel: Channel, gate_: int, memfd: int, into: int) -> None:
+def _init(plan: Plan, container: Container, inherited: Inherited, channel: Channel, gate_: int, into: int) -> None:
     """Turn this process into the container's first process. Never returns."""
-    os.setsid()  # so that what the caller's terminal signals, like ^C, does not end it half made
-    # Nobody in what is joined may look into this process while it holds descriptors of the host (CVE-2016-9962).
+    os.setsid()  # first, because ^C in the caller's terminal must not end a half-made init
+    # Processes in a joined namespace must not look into this one while it holds descriptors of the host
+    # (CVE-2016-9962). Before entering a user namespace, because its root may look into every process in it.
     if plan.namespaces.joins(CLONE_NEWUSER):
-        prctl(PR_SET_DUMPABLE, 0)  # at once: root in there may look into all processes that are in it, too
+        prctl(PR_SET_DUMPABLE, 0)
     plan.namespaces.enter(channel)
     channel.hear("go")
     if plan.config.linux.namespace("user"):
-        namespaces.become_root()
+        namespaces.become_root()  # after "go", when the ids are mapped; before the mounts, because root makes them
     if plan.config.linux.makes("network"):
         namespaces.bring_up_loopback()
     if plan.namespaces.joined:
-        prctl(PR_SET_DUMPABLE, 0)
+        prctl(PR_SET_DUMPABLE, 0)  # again after become_root(): a change of ids resets it to fs.suid_dumpable, prctl(2)
 
-    umask = os.umask(0)
-    plan.root.begin()
+    umask = os.umask(0)  # files get the modes of the config
+    root = Root(plan.root, inherited.host)
+    root.begin()
     joins = channel.hear("cgroups").descriptors
-    if plan.cgroup_is_optional:
-        plan.cgroup.forget_missing()  # as the runtime has done, in its own memory
     if not plan.namespaces.entered_by_child:
-        # All but memory, which comes with the last mile: whoever joins is charged for what it has, and Python has 8 MB.
+        # The stub joins memory's cgroup v1, because from then on the process's memory is charged to it, and Python
+        # needs 8 MB.
         while len(joins) > plan.cgroup.memory_joins:
-            os.write(joins.pop(0), b"0")
-    plan.root.complete(plan.cgroup.paths)
-    terminal = plan.root.open_terminal(plan.process)
-    if plan.needs_meeting:
+            write_value(joins.pop(0), b"0")
+    root.complete(plan.cgroup.paths)
+    terminal = root.open_terminal(plan.process)  # after the mounts, because it is made in the container's devpts
+    if plan.pauses_before_pivot:
         channel.say("mounted", terminal[:1])
         channel.hear("hooks ran")
-        container.pid = int(os.readlink("/proc/self"))  # the host's /proc, so as the host sees it
-        wanted = plan.config.hooks["createContainer"]
-        hooks.run("createContainer", wanted, container.oci_state("creating"), output=plan.hook_output)
+        container.pid = int(os.readlink("/proc/self"))  # the pid on the host: /proc is still the host's
+        _run_in_container(plan, container, inherited, root, umask)
 
+    # Before pivot_root, because these steps use the host's /proc.
     identify(plan.config)
-    plan.root.finish()
-    host = program.Host("self")
+    root.finish()
+    denies_groups, foreign, files = namespaces.denies_groups("self"), look_up.runs_foreign(), ImageFiles()
     plan.confinement.open(plan.config.linux.namespace("user") is not None)
     reset_signals()
-    seal_imports()
-    plan.root.enter(plan.request.pivot)
+    seal_imports()  # last, because an import after pivot_root would run the container's code
+    root.enter(plan.request.pivot)
 
-    plan.confinement.enter()
-    if not plan.confinement.keeps_groups:
-        process.set_groups(plan.process.user, host.denies_groups)
-    found = program.find(plan.process, host, plan.request.preserved.environment)
-    os.umask(umask if plan.process.user.umask is None else plan.process.user.umask)
+    user = plan.process.user
+    if not plan.confinement.keeps_groups and privileges.replaces_groups(user, denies_groups):
+        privileges.set_groups(user)  # before the program is looked up, which happens with the user's permissions
+    found = look_up.find(plan.process, foreign, files, plan.request.preserved.environment)
+    os.umask(umask if user.umask is None else user.umask)
     late = plan.namespaces
-    entry = Entry(late.entered_by_child, into, joins, late.makes_cgroup, late.cgroup)
-    needed = [channel.fileno(), gate_, *plan.confinement.descriptors(), *entry.descriptors()]
-    if plan.init >= 0:
-        needed.append(plan.init)
-    streams = terminal[1:] * 3 or plan.streams
-    memfd, numbers = descriptors.place(plan.request.preserved, streams, needed, memfd, plan.process.user.uid)
-    if plan.init >= 0:
-        found.init = numbers.pop()
-    keyring = plan.request.id if plan.request.keyring else None
-    report, gate_, *rest = numbers
-    entry = entry.at(plan.confinement.move(rest))
-    table = last_mile.create(report, gate_, entry, plan.process, found, plan.confinement, keyring)
-    last_mile.carry_out(memfd, table)
+    entry = Entry(late.entered_by_child, into, joins, late.makes_cgroup, late.cgroup_namespace)
+    _execute_stub(plan, found, entry, terminal[1:] * 3 or plan.streams, channel.fileno(), gate_, inherited)
+
+
+def _execute_stub(
+    plan: Plan,
+    found: Program,
+    entry: Entry,
+    streams: "list[int]",
+    report: int,
+    gate_: int,
+    inherited: Inherited,
+) -> None:
+    """Become the stub. Never returns."""
+    found.reaper = inherited.reaper
+    table = Table(report, [0, 1, 2, *plan.request.preserved.numbers])
+    for fd in (gate_, inherited.reaper, *plan.confinement.descriptors(), *entry.descriptors()):
+        table.inherit(fd)
+    rows.create(table, gate_, entry, plan.process, found, plan.confinement, plan.request.keyring, streams)
+    carrier.carry_out(inherited.memfd, table, streams=streams)

@@ -1,19 +1,23 @@
-"""The gate: a socket in the state directory on which a created container waits.
+"""The gate: a socket in the state directory on which a created container waits for `start`.
 
-The init's last mile accepts one connection and goes on to execve, with the connection as the place for its reports.  So
-the connection is closed by a successful execve, and anything read from it before is the reason why there was none.
+The init's stub accepts one connection, then executes the program. It reports failures on the connection, which is
+close-on-exec: end of file means that the program runs, and anything else is the report of the step that failed.
 """
 
 import _socket
-import os
 
+from foundation.errors import Error
+from foundation.linux import os
 from pyrun.container.state import GATE, Container
-from pyrun.errors import Error
-from pyrun.launch.table import ROW_SIZE, read_report
+from pyrun.stdio.sockets import short_path
+from pyrun.stub.table import ROW_SIZE, read_report
 
 
 def listen(container: Container) -> "_socket.socket":
-    """Make the gate. Changes the working directory: a socket's path may have 107 bytes, a state directory's more."""
+    """Make the gate; the caller closes it.
+
+    Changes the working directory to the state directory: a socket's path has at most 107 bytes (unix(7)).
+    """
     gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     os.chdir(container.directory)
     gate.bind(GATE)
@@ -22,18 +26,20 @@ def listen(container: Container) -> "_socket.socket":
 
 
 def open_(container: Container) -> "_socket.socket":
-    """Open the gate of a created container. Changes the working directory."""
+    """Connect to the gate of a created container; the caller closes the connection. Raises Error."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
-    os.chdir(container.directory)
+    directory = os.open(container.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        connection.connect(GATE)
+        connection.connect(short_path(directory, GATE))
     except OSError as error:
         raise Error(f"cannot start container {container.id}: its init is not waiting: {error.strerror}") from error
+    finally:
+        os.close(directory)
     return connection
 
 
 def wait_for_program(connection: "_socket.socket") -> None:
-    """Return when the user's program runs; raise the reason, an OSError, when it does not."""
+    """Return when the program runs; raise the OSError of the stub's report if it does not."""
     record = b""
     while len(record) < ROW_SIZE:
         part = connection.recv(ROW_SIZE - len(record))

@@ -1,4 +1,4 @@
-"""NOTIFY_SOCKET, sd_notify(3): the service manager that started our caller learns when the container is ready.
+"""NOTIFY_SOCKET, sd_notify(3): reports to the service manager that started our caller when the container is ready.
 
       service manager          runtime (start, run)                    container
                                listen in DIRECTORY, which `create`
@@ -8,68 +8,87 @@
              ◀── "BARRIER=1", with a pipe
       close the pipe ────────▶ go on
 
-Only READY is passed on: the rest of the protocol would let the container direct what the service manager does.
+Only READY is forwarded: the rest of the protocol would let the container control the service manager.
 """
 
 import _socket
 import _thread
-import os
 import select
 
+from foundation.linux import os
+from foundation.linux.opened import opened
+from pyrun import log
+from pyrun.config.document import Mount
+from pyrun.config.node import Node
 from pyrun.container.state import NOTIFY, Container
-from pyrun.rootfs.mounts import PlannedMount, open_source
-from pyrun.spec.config import Mount
-from pyrun.spec.node import root
+from pyrun.rootfs.planned_mount import PlannedMount
+from pyrun.stdio.sockets import short_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.rootfs.setup import PlannedRoot
-    from pyrun.spec.config import Process
+    from collections.abc import Callable
 
 INSIDE = "/run/notify"
 _SOCKET = "notify.sock"
+VARIABLE = f"NOTIFY_SOCKET={INSIDE}/{_SOCKET}"
 _OPTIONS = ["bind", "nosuid", "noexec", "nodev", "ro"]
 _MAXIMUM = 4096
 _BARRIER_MS = 30_000
 
 
-def offer(container: Container, root_: "PlannedRoot", process: "Process") -> None:
-    """Give the container a place for the socket, and its process the name of that."""
+def mount(state_directory: str) -> PlannedMount:
+    """Return the mount of the socket's directory in a container with this state directory."""
+    json = {"destination": INSIDE, "source": f"{state_directory}/{NOTIFY}", "options": _OPTIONS}
+    return PlannedMount(Mount(Node.root(json, "NOTIFY_SOCKET")))
+
+
+def make_directory(container: Container) -> None:
+    """Make the directory of the socket."""
     directory = f"{container.directory}/{NOTIFY}"
     os.mkdir(directory)
-    os.chmod(directory, 0o755)  # whatever the umask is: the process need not be root
-    mount = {"destination": INSIDE, "source": directory, "options": _OPTIONS}
-    planned = PlannedMount(Mount(root(mount, "NOTIFY_SOCKET")), "")
-    planned.opened = open_source(planned)  # here: root of another user namespace cannot reach the state directory
-    root_.mounts.append(planned)
-    process.env.append(f"NOTIFY_SOCKET={INSIDE}/{_SOCKET}")
+    os.chmod(directory, 0o755)  # independent of our umask, because the process need not be root
 
 
 class Notifications:
-    """The socket of a container that is about to start."""
+    """The socket on which a container that is about to start will report. Must be made before the program runs."""
 
     def __init__(self, container: Container) -> None:
-        """Changes the working directory: a socket's path may have 107 bytes, a state directory's more."""
         self._pid = container.pid
         self._pidfd = os.pidfd_open(container.pid)
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
-        os.chdir(f"{container.directory}/{NOTIFY}")
-        self._socket.bind(_SOCKET)
-        os.chmod(_SOCKET, 0o777)  # for whoever the process is
+        with opened(os.open(f"{container.directory}/{NOTIFY}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
+            self._socket.bind(short_path(directory, _SOCKET))
+            os.chmod(_SOCKET, 0o777, dir_fd=directory)  # the process may be any user
 
-    def pass_on(self, address: str, background: bool) -> None:
-        """Tell the service manager at `address` when the container is ready; wait for that, or its end.
+    def pass_on(self, address: str) -> None:
+        """Wait until the container is ready or has ended, and report it to the service manager at `address` if ready.
 
-        In the `background` it is a thread that waits: nothing is forked any more.
+        If the manager does not answer, only log a warning: the container does not need it.
         """
-        if background:
-            _thread.start_new_thread(self._pass_on, (address,))
-        else:
-            self._pass_on(address)
+        try:
+            if self._becomes_ready():
+                self._tell(address)
+        except OSError as error:
+            log.warning(f"NOTIFY_SOCKET: {address}: {error.strerror}: the container keeps running")
 
-    def _pass_on(self, address: str) -> None:
-        if not self._becomes_ready():
-            return
+    def pass_on_meanwhile(self, address: str) -> "Callable[[], object]":
+        """Do the same in a thread, and return the function that waits for its end. The caller must not fork any more.
+
+        Whoever waits for the container calls it before exiting: a container can report and end at once.
+        """
+        running = _thread.allocate_lock()
+        running.acquire()
+
+        def pass_on() -> None:
+            try:
+                self.pass_on(address)
+            finally:
+                running.release()
+
+        _thread.start_new_thread(pass_on, ())
+        return running.acquire
+
+    def _tell(self, address: str) -> None:
         manager = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
         manager.connect(f"\0{address[1:]}" if address.startswith("@") else address)
         manager.send(b"READY=1\n")
@@ -78,14 +97,14 @@ class Notifications:
         rights = end.to_bytes(4, "little")
         manager.sendmsg([b"BARRIER=1"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         os.close(end)
-        # sd_notify_barrier(3): all that was sent before is dealt with when the manager closes its copy of the pipe. We
-        # may be gone then, and a message whose sender it cannot find is none.
+        # sd_notify_barrier(3): wait until the manager closes its copy of the pipe, when it has processed the messages
+        # before it. It ignores messages whose sender has exited.
         acknowledged = select.poll()
         acknowledged.register(ended, 0)
         acknowledged.poll(_BARRIER_MS)
 
     def _becomes_ready(self) -> bool:
-        """Wait until the container says that it is ready, or ends."""
+        """Wait until the container reports that it is ready, or ends; return whether it is ready."""
         either = select.poll()
         either.register(self._socket, select.POLLIN)
         either.register(self._pidfd, select.POLLIN)

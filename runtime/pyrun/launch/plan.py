@@ -1,38 +1,49 @@
-"""What create has to do: what the caller wants of it, and all of it that can be refused before the first effect."""
+"""The request of `create` and its plan: everything that can be checked before anything is made."""
 
-import os
 import stat
 
-from pyrun.cgroup.hierarchies import locate
+from foundation.linux import os
+from pyrun.cgroup.driver import Nowhere, locate
+from pyrun.config.document import Config, Process
+from pyrun.config.node import Node
+from pyrun.config.validate import validate, warnings
 from pyrun.container import state
 from pyrun.errors import ConfigError, UsageError
-from pyrun.launch import descriptors
-from pyrun.launch.console import Console
-from pyrun.launch.namespaces import Namespaces
-from pyrun.launch.process import Confinement
-from pyrun.rootfs.setup import PlannedRoot
+from pyrun.namespaces.namespaces import Namespaces
+from pyrun.rootfs.planned_root import PlannedRoot
 from pyrun.rootless import rootless
-from pyrun.spec.config import Config, Process
-from pyrun.spec.node import decode, read
-from pyrun.spec.validate import validate, warnings
+from pyrun.stdio import descriptors
+from pyrun.stdio.console import Console
+from pyrun.stub.privileges import Confinement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cgroup.group import Cgroup
+    from collections.abc import Callable
+
+    from pyrun.cgroup.driver import Driver
 
 
 class Request:
-    """What the caller of `create` or `run` wants, beside the bundle's config; the options as cli.py names them.
+    """The options of `create` or `run`, named as in cli.py. `root_directory` holds all state directories.
 
-    Enters the bundle, after making absolute what is relative to where the caller is. `arguments` are executed instead
-    of process.args.
+    Makes relative paths absolute, but for the bundle's: Plan changes to that directory. `arguments` replace
+    process.args. Raises UsageError.
+
+    An engine that calls create() itself may set three more attributes:
+
+    streams   descriptors for the container's standard streams; if the container has a terminal, the engine takes its
+              master as it is, so they are not used
+    layers    the directories that the writable layer of `overlay` covers, the lowest first, instead of the root file
+              system, which is then only the place where they are mounted
+    connect   called with the pid of the init when its network namespace is there, before any program runs in it
     """
 
     def __init__(
         self,
-        root: str,
+        root_directory: str,
         id_: str,
         bundle: str = ".",
+        config: str = "config.json",
         console_socket: str = "",
         pidfd_socket: str = "",
         pid_file: str = "",
@@ -50,34 +61,48 @@ class Request:
         arguments: "list[str] | None" = None,
     ) -> None:
         state.check_id(id_)
-        self.root = root
+        self.root_directory = root_directory
         self.id = id_
+        self.bundle = bundle
         self.pivot = not no_pivot
-        self.keyring = not no_new_keyring
+        self.keyring = "" if no_new_keyring else f"_ses.{id_}"
         self.preserved = descriptors.receive(preserve_fds)
         self.cgroup_manager = cgroup_manager
         self.detach = detach
         self.monitor = monitor
         self.init = init
         self.arguments = arguments
+        self.config_file = os.path.abspath(config) if config != "config.json" else config
         self.console_socket = os.path.abspath(console_socket) if console_socket else ""
         self.pidfd_socket = os.path.abspath(pidfd_socket) if pidfd_socket else ""
         self.pid_file = os.path.abspath(pid_file) if pid_file else ""
         self.overlay = os.path.abspath(overlay) if overlay else overlay
         files = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
         self.files = {name: os.path.abspath(file) for name, file in files.items() if file}
-        # "keep", "drop" or "look": see streams.py. Who asks for the pid is an engine, and hands on pipes on purpose.
+        self.streams: list[int] | None = None
+        self.layers: list[str] = []
+        self.connect: Callable[[int], None] | None = None
+        # "keep", "drop" or "look": see streams.py. A caller that asks for a pid file is an engine, and passes pipes on
+        # purpose.
         self.pipes = "keep" if pid_file or not detach else "look"
-        os.chdir(bundle)
+        self.offers_notify = bool(os.environment.get("NOTIFY_SOCKET"))  # the caller is a service
 
 
 class Plan:
-    """All that can be refused before the first effect. The working directory must be the bundle."""
+    """The checked config.json and what create makes of it. Changes the working directory to the bundle.
+
+    Once made, it does not change, and `explain` prints it: what a run opens is in Inherited (inherited.py) and in Root
+    (rootfs/setup.py).
+
+    Raises ConfigError, UsageError or OSError; nothing has been made then.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.data = read("config.json", "config.json")
-        self.config = Config(decode(self.data, "config.json"))
+        # Not before carrier.prepare(), which may restart the command: its relative paths are of the first directory.
+        os.chdir(request.bundle)
+        self.data = Node.read(request.config_file, "config.json")
+        self.config = Config(Node.decode(self.data, "config.json"))
         if request.arguments:
             if self.config.process is None:
                 raise ConfigError("config.json: process is required")
@@ -85,19 +110,25 @@ class Plan:
         validate(self.config)
         assert self.config.process is not None  # validated
         self.process: Process = self.config.process
-        self.console = Console(self.process, request.detach, request.console_socket)
+        self.console = Console(self.process, request.detach, request.console_socket, request.streams is not None)
         linux = self.config.linux
-        if not linux.namespace("mount"):
-            raise ConfigError(
-                'config.json: linux.namespaces: "mount" is required: without it the mounts would be made on the host'
+        if linux.namespace("user") and not linux.namespace("mount"):
+            raise linux.json.error(
+                "namespaces", '"mount" is required with "user": root of a user namespace may not mount on the host'
             )
+        if request.overlay is not None and not linux.namespace("mount"):
+            raise UsageError("--overlay: config.json must have a mount namespace, or the layer would cover the host's")
         if not request.pivot and linux.rootfs_propagation in ("private", "rprivate"):
             raise linux.json.error("rootfsPropagation", "private is not safe without pivot_root: leave out --no-pivot")
         self.bundle = os.getcwd()
-        self.root = PlannedRoot(self.config, self.bundle, request.overlay)
+        self.root = PlannedRoot(self.config, self.bundle, request.overlay, request.layers)
+        if request.offers_notify:
+            from pyrun.launch import notify  # few callers are services that report when they are ready
+
+            self.root.mounts.append(notify.mount(f"{request.root_directory}/{request.id}"))
+            self.process.env.append(notify.VARIABLE)
         self.namespaces = Namespaces(linux)
         self.cgroup = _locate(self.config, request)
-        self.cgroup_is_optional = not linux.cgroups_path and rootless()
         self.cgroup.check(linux.resources)
         self.class_of_service = None
         if linux.intel_rdt:
@@ -105,40 +136,43 @@ class Plan:
 
             self.class_of_service = intel_rdt.plan(linux.intel_rdt, request.id)
         self.confinement = Confinement(self.process, self.config)
-        self.hook_output: list[int] = []
-        self.warnings = warnings(self.config)
-        self.init = -1  # a descriptor of the program of --init
+        self.warnings = warnings(self.config) + [one for mount in self.root.mounts for one in mount.warnings]
         early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
-        self.needs_meeting = early_hooks or self.process.terminal  # both sides stop between mounts and pivot_root
+        # The runtime runs hooks, or takes the terminal, while the init waits between its mounts and pivot_root.
+        self.pauses_before_pivot = early_hooks or self.process.terminal
         self.streams = _streams(request, self.process.terminal)
 
     def give_cgroup_away(self) -> None:
-        """Let the container's user own the cgroup, which is there by now, where it can see and write it."""
+        """Make the container's user the owner of its cgroup v2, if the container can write to it. Must run on the host
+        after the cgroup is made."""
         linux = self.config.linux
         if linux.makes("cgroup") and self.root.has_writable_cgroups and self.cgroup.v2_only and os.geteuid() == 0:
             self.cgroup.own(linux.host_uid(self.process.user.uid))
 
 
 def _streams(request: Request, terminal: bool) -> "list[int]":
-    """Return the standard streams of the container, [] for the terminal, or for those that we have."""
+    """Return descriptors for the container's standard streams; [] for its terminal, or to inherit ours."""
+    if request.streams is not None:
+        return [] if terminal else request.streams
     if terminal and request.files:
         raise UsageError(f"--{next(iter(request.files))}: the container's streams are its terminal (process.terminal)")
     has_pipe = request.pipes != "keep" and any(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (0, 1, 2))
     if terminal or not (request.files or has_pipe):
         return []
-    from pyrun.launch import streams  # few callers need it
+    from pyrun.stdio import streams  # few callers need it
 
     return streams.select(request.files, request.pipes)
 
 
-def _locate(config: Config, request: Request) -> "Cgroup":
+def _locate(config: Config, request: Request) -> "Driver":
     path = config.linux.cgroups_path
     if request.cgroup_manager == "systemd":
-        from pyrun.cgroup import systemd
+        from pyrun.cgroup import systemd  # with D-Bus it is larger than the other driver
 
         return systemd.locate(path, request.id, config.annotations)
     if request.cgroup_manager == "disabled":
-        from pyrun.cgroup.group import Nowhere
-
         return Nowhere()
-    return locate(path, request.id)
+    driver = locate(path, request.id)
+    if not path and rootless():
+        driver.forget_forbidden()  # as runc does: without limits, an ordinary user's container needs no cgroup
+    return driver

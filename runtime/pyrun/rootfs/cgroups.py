@@ -1,31 +1,26 @@
 """The mount of type cgroup: the container's own part of the hierarchies, and nothing above it."""
 
-import os
-
-from pyrun.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
-from pyrun.rootfs.mounts import (
-    PlannedMount,
-    attach_to,
-    change_attributes,
-    label_option,
-    new_filesystem,
-    open_mount_point,
-)
+from foundation.linux import os
+from foundation.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_setattr, open_tree
+from pyrun.rootfs.mounts import attach_to, change_attributes, label_option, new_filesystem, open_mount_point, propagate
+from pyrun.rootfs.planned_mount import PlannedMount
 from pyrun.rootfs.tree import Tree
 
 
 def attach(tree: Tree, planned: PlannedMount, paths: "dict[str, str]") -> None:
     """Show the cgroups `paths` (controller -> directory) at the destination.
 
-    Binds of the host's directories: with a cgroup namespace they are what a mount in it would show, since that has the
-    same superblock and, as its root, the cgroup that the namespace was made in (cgroup_namespaces(7)); without one they
-    keep everything above out of sight (CVE-2023-25809).
+    The directories of the host are bound. With a cgroup namespace this shows what a mount inside it would show: the
+    same superblock, rooted at the cgroup in which the namespace was made (cgroup_namespaces(7)). Without one it keeps
+    all cgroups above out of sight (CVE-2023-25809). Must run in the container's mount namespace, before pivot_root.
     """
     target = open_mount_point(tree, planned)
     if set(paths) == {""} or planned.type == "cgroup2" and "" in paths:
         fd = attach_to(target, _bind(paths[""], planned))
     else:
         fd = _hierarchies(target, planned, paths)
+    change_attributes(fd, *planned.options.recursive, recursive=True)
+    propagate(fd, planned.options)
     os.close(fd)
 
 
@@ -36,7 +31,7 @@ def _bind(path: str, planned: PlannedMount) -> int:
 
 
 def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") -> int:
-    """A tmpfs with a directory for each cgroup v1 hierarchy, and links from its controllers' names."""
+    """Mount a tmpfs with a directory for each v1 hierarchy, and symlinks from controllers that share one."""
     set_, _ = planned.options.attributes
     data = [("mode", "755"), *label_option(planned.label)]
     fd = attach_to(target, new_filesystem("tmpfs", "tmpfs", set_ & ~MOUNT_ATTR_RDONLY, [], data))
@@ -53,6 +48,7 @@ def _hierarchies(target: int, planned: PlannedMount, paths: "dict[str, str]") ->
 
 
 def by_directory(paths: "dict[str, str]") -> "dict[str, list[str]]":
+    """Group the names of the controllers by directory: "unified" for v2, NAME for a v1 hierarchy "name=NAME"."""
     found: dict[str, list[str]] = {}
     for controller, directory in paths.items():
         name = controller.partition("=")[2] or controller or "unified"

@@ -1,25 +1,20 @@
-"""The device nodes and links of /dev, and the terminal that is /dev/console."""
+"""The device nodes and symlinks in /dev, and the terminal at /dev/console."""
 
-import os
 import stat
 
-from pyrun.errors import Error
-from pyrun.rootfs.mounts import bind_over
+from foundation.errors import Error
+from foundation.linux import os
+from foundation.linux.opened import opened
+from pyrun.rootfs.device_nodes import Node
+from pyrun.rootfs.mounts import attach_to, bind_over
 from pyrun.rootfs.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.linux import Device
+    from collections.abc import Container
 
-# config-linux.md#default-devices; all are character devices, and everybody may read and write them.
-DEFAULT_DEVICES = {
-    "/dev/null": (1, 3),
-    "/dev/zero": (1, 5),
-    "/dev/full": (1, 7),
-    "/dev/random": (1, 8),
-    "/dev/urandom": (1, 9),
-    "/dev/tty": (5, 0),
-}
+    from pyrun.rootfs.host import Host
+
 
 # config-linux.md#dev-symbolic-links
 LINKS = {
@@ -29,100 +24,67 @@ LINKS = {
     "/dev/stderr": "/proc/self/fd/2",
 }
 
-_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
+def make_devices(tree: Tree, nodes: "list[Node]", host: "Host", bind: bool) -> None:
+    """Make `nodes`. With `bind`, bind the host's devices instead: a user namespace does not allow mknod(2).
 
-class Node:
-    """A device node to be made: `mode` with the type, as mknod(2) has it."""
-
-    def __init__(self, path: str, mode: int, number: int, uid: int = 0, gid: int = 0) -> None:
-        self.path = path
-        self.mode = mode
-        self.number = number
-        self.uid = uid
-        self.gid = gid
-
-
-def nodes(devices: "list[Device]") -> "list[Node]":
-    """Return the default devices, but for those that the config has its own of, and the config's."""
-    wanted = {os.path.normpath(device.path) for device in devices}
-    found = [
-        Node(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
-        for path, (major, minor) in DEFAULT_DEVICES.items()
-        if path not in wanted
-    ]
-    for device in devices:
-        number = 0 if device.type == "p" else os.makedev(device.major, device.minor)
-        found.append(Node(device.path, _TYPES[device.type] | device.file_mode, number, device.uid, device.gid))
-    return found
-
-
-def make_devices(tree: Tree, devices: "list[Device]", bind: bool) -> None:
-    """Make the default devices and those of the config; `bind` binds the host's, where mknod(2) is not allowed.
-
-    Must run with an umask of 0.
+    Must run in the container's mount namespace, with an umask of 0. Raises Error if another file exists at a path.
     """
-    for node in nodes(devices):
-        _make(tree, node, bind)
+    for node in nodes:
+        if bind and not stat.S_ISFIFO(node.mode):
+            _bind(tree, node, host)
+        else:
+            _make(tree, node, host)
 
 
-def _make(tree: Tree, node: Node, bind: bool) -> None:
-    path = node.path
-    if bind:
-        return _bind(tree, path)
-    parent, name = tree.open_parent(path)
-    try:
+def _make(tree: Tree, node: Node, host: "Host") -> None:
+    parent, name = tree.open_parent(node.path)
+    with opened(parent):
         try:
             os.mknod(name, node.mode, node.number, dir_fd=parent)
         except FileExistsError:
             _check_same(node, os.stat(name, dir_fd=parent, follow_symlinks=False))
-            return None
-        except PermissionError:  # a user namespace, or a device cgroup around us
-            return _bind(tree, path)
+            return
+        except PermissionError:  # the device cgroup that the runtime itself is in forbids it
+            return _bind(tree, node, host)
         if node.uid or node.gid:
             os.chown(name, node.uid, node.gid, dir_fd=parent, follow_symlinks=False)
-    finally:
-        os.close(parent)
-    return None
 
 
 def _check_same(node: Node, found: os.stat_result) -> None:
     """config-linux.md#devices: "if a file already exists at path that does not match ... the runtime MUST error"."""
-    if stat.S_IFMT(found.st_mode) != stat.S_IFMT(node.mode) or (node.number and found.st_rdev != node.number):
+    if not node.is_same(found):
         raise Error(f"{node.path}: exists in the root file system and is another file than the device asked for")
 
 
-def _bind(tree: Tree, path: str) -> None:
-    host = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        target = tree.make_file(path)
-        try:
-            os.close(bind_over(host, target))
-        finally:
-            os.close(target)
-    finally:
-        os.close(host)
+def _bind(tree: Tree, node: Node, host: "Host") -> None:
+    with opened(host.device(node)) as copy:
+        attach_to(tree.make_file(node.path), copy)
 
 
-def links(own_pts: bool) -> "dict[str, str]":
-    """Return /dev/fd and its kin, and /dev/ptmx where the container has a devpts of its own."""
+def links(own_pts: bool, mounted: "Container[str]" = ()) -> "dict[str, str]":
+    """Return the symlinks of /dev (path -> target), with /dev/ptmx if the container has its own devpts.
+
+    A path in `mounted` gets no symlink: what config.json mounts there stays.
+    """
     found = dict(LINKS)
     if os.path.exists("/proc/kcore"):
         found["/dev/core"] = "/proc/kcore"
     if own_pts:
         found["/dev/ptmx"] = "pts/ptmx"
-    return found
+    return {path: target for path, target in found.items() if path not in mounted}
 
 
-def make_links(tree: Tree, own_pts: bool) -> None:
-    for path, target in links(own_pts).items():
+def make_links(tree: Tree, links: "dict[str, str]") -> None:
+    """Make the symlinks `links` (path -> target) of links(). Must run in the container's mount namespace."""
+    for path, target in links.items():
         parent, name = tree.open_parent(path)
         try:
             if path == "/dev/ptmx":
-                _remove(name, parent)  # an image's own node would be the host's devpts
+                _remove(name, parent)  # a device node of the image would lead to the host's devpts
             os.symlink(target, name, dir_fd=parent)
         except FileExistsError:
-            pass  # the image's own: runc and crun leave it too
+            pass  # the image has a file there, which runc and crun leave, too
         finally:
             os.close(parent)
 
@@ -135,9 +97,6 @@ def _remove(name: bytes, parent: int) -> None:
 
 
 def bind_console(tree: Tree, slave: int) -> None:
-    """Bind the terminal over /dev/console, which is made where it is missing."""
-    target = tree.make_file("/dev/console")
-    try:
+    """Bind the terminal over /dev/console, which is created if it is missing. The caller closes `slave`."""
+    with opened(tree.make_file("/dev/console")) as target:
         os.close(bind_over(slave, target))
-    finally:
-        os.close(target)

@@ -1,19 +1,21 @@
 """Masked and read-only paths."""
 
-import os
 import stat
 
-from pyrun.errors import Error
-from pyrun.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, move_mount
+from foundation.errors import Error, reason
+from foundation.linux import os
+from foundation.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, move_mount
 from pyrun.rootfs.mounts import bind_over, label_option, new_filesystem
 from pyrun.rootfs.tree import Tree
 
 
 def mask(tree: Tree, paths: "list[str]", label: str) -> None:
-    """Hide each of `paths` that exists: a file behind /dev/null, a directory behind an empty read-only one, which has
-    the SELinux label `label` (or "")."""
+    """Hide each of `paths` that exists: a file by the host's /dev/null, a directory by an empty read-only tmpfs.
+
+    `label` is the SELinux label of the tmpfs, or "". Must run in the container's mount namespace, before pivot_root.
+    """
     null = _host_null()
-    empty = -1  # one tmpfs for all directories
+    empty = -1  # one tmpfs is bound over all directories
     try:
         for path in dict.fromkeys(paths):
             target = _open_existing(tree, path)
@@ -28,7 +30,7 @@ def mask(tree: Tree, paths: "list[str]", label: str) -> None:
                 else:
                     os.close(bind_over(empty, target))
             except OSError as error:
-                raise Error(f"can't mask path {path}: {error.strerror}") from error
+                raise Error(f"can't mask path {path}: {reason(error)}") from error
             finally:
                 os.close(target)
     finally:
@@ -38,7 +40,7 @@ def mask(tree: Tree, paths: "list[str]", label: str) -> None:
 
 
 def make_read_only(tree: Tree, paths: "list[str]") -> None:
-    """Bind each of `paths` that exists over itself, read-only."""
+    """Bind each of `paths` that exists over itself, read-only. Must run in the container's mount namespace."""
     for path in dict.fromkeys(paths):
         target = _open_existing(tree, path)
         if target < 0:
@@ -46,7 +48,7 @@ def make_read_only(tree: Tree, paths: "list[str]") -> None:
         try:
             os.close(bind_over(target, target, read_only=True, recursive=True))
         except OSError as error:
-            raise Error(f"can't make {path} read-only: {error.strerror}") from error
+            raise Error(f"can't make {path} read-only: {reason(error)}") from error
         finally:
             os.close(target)
 
@@ -55,12 +57,12 @@ def _open_existing(tree: Tree, path: str) -> int:
     try:
         return tree.open(path)
     except (FileNotFoundError, NotADirectoryError):
-        return -1  # nothing there to protect: kernels differ in what /proc and /sys have
+        return -1  # there is nothing to protect: kernels differ in the files of /proc and /sys
 
 
 def _host_null() -> int:
-    """Open the host's /dev/null, and be sure of it: what is bound over a secret must not be another file of the
-    attacker's choice (CVE-2025-31133)."""
+    """Open the host's /dev/null and check its device number: otherwise an attacker could choose the file that is bound
+    over a masked path (CVE-2025-31133)."""
     fd = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     found = os.fstat(fd)
     if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):

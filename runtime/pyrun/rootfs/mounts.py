@@ -1,14 +1,13 @@
-"""The mounts of config.json: each is made detached, given its attributes, and then attached to a descriptor."""
+"""The mounts of config.json: each is created detached, given its attributes, then attached to a descriptor."""
 
-import os
 import stat
 from errno import ELOOP, ENOTDIR
 
-from pyrun.errors import Error
-from pyrun.linux.mount import (
+from foundation.errors import Error, reason
+from foundation.linux import os
+from foundation.linux.mount import (
     AT_EMPTY_PATH,
     AT_RECURSIVE,
-    AT_SYMLINK_NOFOLLOW,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_RDONLY,
     MS_REC,
@@ -25,178 +24,130 @@ from pyrun.linux.mount import (
     move_mount,
     open_tree,
 )
-from pyrun.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
+from foundation.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
+from foundation.linux.opened import opened
 from pyrun.rootfs.copy_up import copy_up
-from pyrun.rootfs.options import COPY_SYMLINK, OF_MOUNT_ALONE, SOURCE_NOFOLLOW, MountOptions
+from pyrun.rootfs.options import NOT_KEPT, OF_MOUNT_ALONE, MountOptions, shown
+from pyrun.rootfs.planned_mount import PlannedMount, describe
 from pyrun.rootfs.tree import Tree, descriptor_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.config import Mount
+    from pyrun.rootfs.host import Host
 
 # fsconfig(2) copies at most 256 bytes of a value, with its NUL.
 MAXIMUM_VALUE = 255
 
-# What lxcfs and its like may put over a file of procfs; anything else below /proc would let an image decide what the
-# runtime and the container's processes read there (CVE-2019-16884, CVE-2019-19921).  The list is runc's.
-PROC_FILES = (
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-)
-
-
-# The policy labels what is in procfs and sysfs; mqueue takes no option, but an attribute of its root directory.
+# SELinux policy labels the files of procfs and sysfs. mqueue has no mount option for a label; its root directory takes
+# one as an extended attribute.
 _LABELLED_BY_POLICY = ("proc", "sysfs", "mqueue")
+_LAYERS = ("lowerdir", "upperdir", "workdir")  # the options of overlayfs that name directories
 
 
-class PlannedMount:
-    """A mount of config.json with its options understood; made before anything has an effect.
+def attach(tree: Tree, planned: PlannedMount, host: "Host", writable: bool = False) -> int:
+    """Mount `planned` into the tree and return a descriptor of the mount's root, which the caller closes.
 
-    `label` is linux.mountLabel, "" where files keep the labels that they have.
-    """
+    If "copy-symlink" makes a symlink instead, the descriptor is open on that. `writable` leaves out "ro": /dev is made
+    read-only after its devices are made (make_read_only).
 
-    def __init__(self, mount: "Mount", label: str = "") -> None:
-        self.destination = os.path.normpath("/" + mount.destination.lstrip("/"))
-        self.source = mount.source
-        self.type = mount.type
-        self.options = MountOptions(mount.options)
-        self.is_bind = self.options.bind is not None or self.type == "bind"
-        self.is_procfs = not self.is_bind and self.type == "proc"
-        self.context = -1  # of fsopen(2), where another process has to open it
-        self.mappings = (mount.uid_mappings, mount.gid_mappings)
-        self.is_mapped = self.options.idmap is not None or bool(mount.uid_mappings)
-        self.opened = -1  # the source of a bind, where the runtime has to open it
-        self.is_cgroup = not self.is_bind and self.type in ("cgroup", "cgroup2")
-        self.label = label
-        if self.is_bind and self.options.data:
-            raise mount.json.error("options", f"a bind mount takes no option {_shown(self.options.data[0])}")
-        if self.options.copies_up and (self.is_bind or self.type != "tmpfs"):
-            raise mount.json.error("options", '"tmpcopyup" is for a mount of type "tmpfs"')
-        for option in {COPY_SYMLINK, SOURCE_NOFOLLOW} & set(mount.options) if not self.is_bind else ():
-            raise mount.json.error("options", f'"{option}" is for a bind mount')
-        if not self.is_bind and not self.type and not self.options.remounts:
-            raise mount.json.error("type", 'is required, unless the options say "bind" or "rbind"')
-        if self.is_bind and not self.source and not self.options.remounts:
-            raise mount.json.error("source", "is required for a bind mount")
-        if self.destination == "/proc" and self.type != "proc" and not self.is_bind:
-            raise mount.json.error("destination", '"/proc" takes a mount of type "proc" or a bind of one')
-        if self.destination.startswith("/proc/") and self.destination not in PROC_FILES:
-            raise mount.json.error("destination", f'"{self.destination}" cannot be mounted because it is inside /proc')
-
-
-def _shown(option: "tuple[str, str | None]") -> str:
-    return f'"{option[0]}"' if option[1] is None else f'"{option[0]}={option[1]}"'
-
-
-def attach(tree: Tree, planned: PlannedMount, writable: bool = False) -> int:
-    """Mount `planned` into the tree and return a descriptor of the mount's root; of the symlink, where "copy-symlink"
-    makes one instead.
-
-    `writable` leaves out "ro": for /dev, until the devices are in it (make_read_only).
-
-    Must run in the container's namespaces: procfs shows the pid namespace that who opened its context is in, sysfs the
-    network namespace, mqueue the IPC namespace.
+    Must run in the container's namespaces: procfs shows the pid namespace of the process that calls fsopen(2), sysfs
+    its network namespace, mqueue its IPC namespace.
     """
     try:
-        if planned.options.copies_symlink and os.path.islink(planned.source):
-            return _copy_symlink(tree, planned)
+        if planned.options.copies_symlink:
+            link = host.link(planned)
+            if stat.S_ISLNK(os.fstat(link).st_mode):
+                return _copy_symlink(tree, planned, link)
+            os.close(link)
         if planned.options.remounts:
             fd = _remount(tree, planned)
         else:
-            fd = _bind(tree, planned) if planned.is_bind else _new(tree, planned, writable)
+            fd = _bind(tree, planned, host) if planned.is_bind else _new(tree, planned, host, writable)
         propagate(fd, planned.options)
         return fd
     except OSError as error:
-        error.filename = None
-        raise Error(f"{describe(planned)}: {error.strerror}") from error
-
-
-def describe(planned: PlannedMount) -> str:
-    what = planned.source if planned.is_bind else planned.type
-    return f'error mounting "{what}" to rootfs at "{planned.destination}"'
+        raise Error(f"{describe(planned)}: {reason(error)}") from error
 
 
 def _remount(tree: Tree, planned: PlannedMount) -> int:
-    """Change the mount at the destination, and what it does not mention not; without "bind", its file system too."""
+    """Change only the attributes that the options name, of the mount and, without "bind", of its file system."""
     options = planned.options
     target = tree.open(planned.destination)
     fd = open_tree(b"", AT_EMPTY_PATH, dirfd=target)
     os.close(target)
-    change_attributes(fd, *options.attributes)
-    change_attributes(fd, *options.recursive, recursive=True)
+    change_all_attributes(fd, options)
     if not planned.is_bind:
         read_only = [name for name in ("ro", "rw") if name in options.names()]
-        context = fspick(fd)
-        try:
+        with opened(fspick(fd)) as context:
             _set_parameters(context, planned.type, read_only + options.words(remount=True), options.data)
             fsconfig_reconfigure(context)
-        finally:
-            os.close(context)
     return fd
 
 
-def _copy_symlink(tree: Tree, planned: PlannedMount) -> int:
+def _copy_symlink(tree: Tree, planned: PlannedMount, link: int) -> int:
+    target = os.readlink(b"", dir_fd=link)
+    os.close(link)
     parent, name = tree.open_parent(planned.destination)
-    target = os.readlink(planned.source)
-    try:
+    with opened(parent):
         try:
             os.symlink(target, name, dir_fd=parent)
         except FileExistsError:
-            pass  # compared with what is wanted below
+            pass  # the target of the existing symlink is compared below
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        if not stat.S_ISLNK(os.fstat(fd).st_mode) or os.readlink(b"", dir_fd=fd) != os.fsencode(target):
+        if not stat.S_ISLNK(os.fstat(fd).st_mode) or os.readlink(b"", dir_fd=fd) != target:
             raise Error(f"{describe(planned)}: the destination is there, and is not the same symlink")
         return fd
-    finally:
-        os.close(parent)
 
 
-def _bind(tree: Tree, planned: PlannedMount) -> int:
-    fd = planned.opened if planned.opened >= 0 else open_source(planned)
+def _bind(tree: Tree, planned: PlannedMount, host: "Host") -> int:
+    fd = host.source(planned)
     if planned.destination == "/proc" and not _is_procfs(fd):
         raise Error(f"{describe(planned)}: the source is not procfs")
-    change_attributes(fd, *planned.options.attributes)
-    change_attributes(fd, *planned.options.recursive, recursive=True)
+    change_all_attributes(fd, planned.options)
     is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
     return attach_to(open_mount_point(tree, planned, is_directory), fd)
 
 
-def open_source(planned: PlannedMount) -> int:
-    """Return a detached copy of the source of the bind `planned`."""
-    try:
-        flags = AT_RECURSIVE if planned.options.bind else 0
-        if not planned.options.follows_source:
-            flags |= AT_SYMLINK_NOFOLLOW
-        return open_tree(os.fsencode(planned.source), OPEN_TREE_CLONE | flags)
-    except OSError as error:
-        raise Error(f"{describe(planned)}: {planned.source}: {error.strerror}") from error
-
-
 def open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool = True) -> int:
-    """Open the destination, made where it is missing; it must not lie in procfs by a symlink of the image's."""
+    """Open the destination (O_PATH), creating it if it is missing; the caller closes it.
+
+    Raises Error if a symlink of the image leads from it into procfs or to "/".
+    """
     make = tree.make_directory if is_directory else tree.make_file
-    target = make(planned.destination)
+    target = -1 if planned.options.follows_destination else _open_symlink(tree, planned.destination)
+    if target < 0:
+        target = make(planned.destination)
     resolved = tree.path_of(target)
+    if resolved == "/":
+        os.close(target)
+        raise Error(f"{describe(planned)}: the destination is a symlink to the root file system itself")
     if resolved != planned.destination and (resolved + "/").startswith("/proc/"):
         os.close(target)
         raise Error(f"{describe(planned)}: the destination is a symlink, and {resolved} is inside /proc")
     return target
 
 
+def _open_symlink(tree: Tree, path: str) -> int:
+    """Open the symlink `path`; return -1 if it is not one."""
+    parent, name = tree.open_parent(path)
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except FileNotFoundError:
+        return -1
+    finally:
+        os.close(parent)
+    if stat.S_ISLNK(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return -1
+
+
 def _is_procfs(fd: int) -> bool:
-    """Tell procfs from all else by what no other file system has: the inode number of its root, fs/proc/root.c."""
+    """Return whether `fd` is the root of a procfs: its inode number is always 1 (fs/proc/root.c)."""
     return os.fstat(fd).st_ino == 1 and os.path.exists(descriptor_path(fd) + b"/self/stat")
 
 
-def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
+def _new(tree: Tree, planned: PlannedMount, host: "Host", writable: bool) -> int:
     options = planned.options
     set_ = options.attributes[0] & ~(MOUNT_ATTR_RDONLY if writable else 0)
     if planned.type in ("proc", "sysfs"):
@@ -206,11 +157,19 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     else:
         target = open_mount_point(tree, planned)
     data = options.data + label_option("" if planned.type in _LABELLED_BY_POLICY else planned.label)
-    if planned.context < 0 and _is_classic(options, data):
+    if planned.type == "overlay":
+        data = [(key, host.layers(value) if value and key in _LAYERS else value) for key, value in data]
+    context = host.contexts.get(planned, -1)
+    if context < 0 and _is_classic(options, data):
         fd = _mount_by_string(tree, target, planned, set_, data)
         os.close(target)
     else:
-        context = planned.context if planned.context >= 0 else fsopen(planned.type.encode())
+        try:
+            context = context if context >= 0 else fsopen(planned.type.encode())
+        except PermissionError:
+            if planned.type != "sysfs":
+                raise
+            return _bind_host_sysfs(target, set_)
         fd = attach_to(target, configure(context, planned.type, planned.source, set_, options.words(), data))
     if planned.type == "mqueue" and planned.label:
         os.setxattr(descriptor_path(fd), "security.selinux", planned.label.encode())
@@ -218,8 +177,26 @@ def _new(tree: Tree, planned: PlannedMount, writable: bool) -> int:
     return fd
 
 
+def _bind_host_sysfs(target: int, attributes: int) -> int:
+    """Bind the host's /sys, with `attributes` for all of it and without its cgroups (CVE-2023-25809).
+
+    Only root of the user namespace that owns the network namespace can mount sysfs. So, as with crun, a container with
+    a user namespace and the host's network gets the host's /sys, which shows the same network.
+    """
+    # Recursive, because the mounts below /sys are locked: a copy without them is refused.
+    fd = open_tree(b"/sys", OPEN_TREE_CLONE | AT_RECURSIVE)
+    change_attributes(fd, attributes, 0, recursive=True)
+    attach_to(target, fd)
+    try:
+        cgroups = openat2(fd, b"fs/cgroup", os.O_PATH | os.O_DIRECTORY, RESOLVE_NO_SYMLINKS)
+    except FileNotFoundError:
+        return fd  # a kernel without cgroups
+    os.close(attach_to(cgroups, new_filesystem("tmpfs", "tmpfs", MOUNT_ATTR_RDONLY, [], [("mode", "555")])))
+    return fd
+
+
 def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
-    """A tmpfs has the mode of the directory that it covers; where there was none, its own default, 1777."""
+    """Mount a tmpfs with the mode of the directory that it covers, or tmpfs's default, 1777, if there was none."""
     options = planned.options
     mode = _mode(tree, planned.destination)
     target = open_mount_point(tree, planned)
@@ -244,12 +221,12 @@ def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
 
 
 def label_option(label: str) -> "list[tuple[str, str | None]]":
-    """Return the option that gives all files of a file system the SELinux label `label`, or none for ""."""
+    """Return the mount option that gives all files of a file system the SELinux label `label`; no option for ""."""
     return [("context", label)] if label else []
 
 
 def _mode(tree: Tree, path: str) -> "int | None":
-    """Return the permissions of the directory `path`, None where there is none."""
+    """Return the permissions of the directory `path`, or None if it does not exist."""
     try:
         fd = tree.open(path)
     except FileNotFoundError:
@@ -262,15 +239,15 @@ def _mode(tree: Tree, path: str) -> "int | None":
 def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
     """Open the mount point of procfs or sysfs, which must not be a symlink: masks and labels go below it by name.
 
-    CVE-2019-19921, CVE-2023-27561: an image whose /proc is a symlink gets its masks somewhere else. Not looked at first
-    and opened then, since a container that has the same root file system could replace it between the two.
+    If /proc of the image is a symlink, the masks end up elsewhere (CVE-2019-19921, CVE-2023-27561). openat2(2) checks
+    and opens it in one step: another container with the same root file system could replace it between two steps.
     """
     parent, name = tree.open_parent(planned.destination)
     try:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
-            pass  # the usual case
+            pass  # images usually have it
         return openat2(parent, name, os.O_PATH | os.O_DIRECTORY, RESOLVE_NO_SYMLINKS)
     except OSError as error:
         if error.errno not in (ELOOP, ENOTDIR):
@@ -285,22 +262,26 @@ def _ordinary_directory(tree: Tree, planned: PlannedMount) -> int:
 def new_filesystem(
     type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
 ) -> int:
-    """Return a detached mount of a new file system, with MOUNT_ATTR_* and the superblock's `flags`."""
+    """Return a detached mount of a new file system, which the caller closes.
+
+    `attributes` are MOUNT_ATTR_*, `flags` the superblock's flags as words of fsconfig(2). See attach() for namespaces.
+    """
     return configure(fsopen(os.fsencode(type_)), type_, source, attributes, flags, data)
 
 
 def configure(
     fs: int, type_: str, source: str, attributes: int, flags: "list[str]", data: "list[tuple[str, str | None]]"
 ) -> int:
-    """The same from the context `fs`, which is closed."""
-    try:
+    """Configure and create the file system of the fsopen(2) context `fs`, and close `fs`; return a detached mount.
+
+    Raises Error that names the option which the file system refuses.
+    """
+    with opened(fs):
         if source:
             fsconfig_set_string(fs, b"source", os.fsencode(source))
         _set_parameters(fs, type_, flags, data)
         fsconfig_create(fs)
         return fsmount(fs, attributes)
-    finally:
-        os.close(fs)
 
 
 def _set_parameters(fs: int, type_: str, flags: "list[str]", data: "list[tuple[str, str | None]]") -> None:
@@ -313,11 +294,12 @@ def _set_parameters(fs: int, type_: str, flags: "list[str]", data: "list[tuple[s
             else:
                 fsconfig_set_string(fs, os.fsencode(key), os.fsencode(value))
         except OSError as error:
-            raise Error(f'mount option {_shown((key, value))} of "{type_}": {error.strerror}') from error
+            raise Error(f'mount option {shown((key, value))} of "{type_}": {error.strerror}') from error
 
 
 def _is_classic(options: MountOptions, data: "list[tuple[str, str | None]]") -> bool:
-    """Tell whether only mount(2) can make it: overlay's lowerdir is long, and two flags have no word."""
+    """Return whether only mount(2) can make it: an option (often overlayfs's lowerdir) is too long for fsconfig(2), or
+    one of the two flags is set that fsconfig(2) does not know."""
     long = any(value is not None and len(os.fsencode(value)) > MAXIMUM_VALUE for _, value in data)
     return long or bool(options.superblock_flags & OF_MOUNT_ALONE)
 
@@ -325,14 +307,14 @@ def _is_classic(options: MountOptions, data: "list[tuple[str, str | None]]") -> 
 def _mount_by_string(
     tree: Tree, target: int, planned: PlannedMount, attributes: int, data: "list[tuple[str, str | None]]"
 ) -> int:
-    """Mount on `target` by the classic call, whose data may be as long as a page; return the mount's descriptor."""
-    # Quotes are for SELinux, which takes them off: a label with categories has commas in it.
+    """Mount on `target` by mount(2), whose data may be as long as a page; return a descriptor of the mount's root."""
+    # SELinux removes the quotes. They are needed because a label with categories contains commas.
     pairs = [(key, f'"{value}"' if key == "context" else value) for key, value in data]
     text = ",".join(key if value is None else f"{key}={value}" for key, value in pairs)
     source, type_ = os.fsencode(planned.source), planned.type.encode()
     mount(source, descriptor_path(target), type_, planned.options.superblock_flags, os.fsencode(text))
-    # The call returns no descriptor, and `target` is what the mount lies on: only by its path is it found, which must
-    # lead there still, whoever else writes to the root file system.
+    # mount(2) returns no descriptor, and `target` is below the new mount: only the path leads to it. Another container
+    # that writes to the root file system may have changed that, so check that the path still leads to the same place.
     fd = tree.open(planned.destination)
     if os.readlink(descriptor_path(fd)) != os.readlink(descriptor_path(target)):
         raise Error(f"{planned.destination} was moved while it was mounted on")
@@ -341,34 +323,65 @@ def _mount_by_string(
 
 
 def attach_to(target: int, fd: int) -> int:
-    """Attach the detached mount `fd` to `target`, which is closed, and return `fd`."""
-    try:
+    """Attach the detached mount `fd` to `target`; close `target`, also on failure, and return `fd`."""
+    with opened(target):
         move_mount(fd, target)
-    finally:
-        os.close(target)
     return fd
 
 
 def change_attributes(fd: int, set_: int, clear: int, recursive: bool = False) -> None:
+    """Set and clear MOUNT_ATTR_* of a mount, with `recursive` of all mounts below it, too. Needs Linux 5.12."""
     if set_ or clear:
-        # A value of the clock field is only accepted together with a clear of the whole field (mount_setattr(2)).
+        # The access-time attributes share one field: setting one of them requires MOUNT_ATTR__ATIME to be cleared.
         clock = MOUNT_ATTR__ATIME if (set_ | clear) & MOUNT_ATTR__ATIME else 0
         mount_setattr(fd, set_, clear & ~set_ & ~MOUNT_ATTR__ATIME | clock, recursive=recursive)
 
 
+def change_all_attributes(fd: int, options: MountOptions) -> None:
+    """Give the mount of a bind or a remount the attributes that `options` name.
+
+    As with runc, if none is named, all are kept; if any is named, the others are cleared, except the access-time mode.
+    The recursive ones come last, so that "rro" holds beside "nosuid", which clears "ro".
+    """
+    try:
+        change_attributes(fd, *options.attributes)
+        if options.names_attributes:
+            _clear_others(fd, options)
+        change_attributes(fd, *options.recursive, recursive=True)
+    except PermissionError as error:
+        names = ", ".join(options.names())
+        raise OSError(
+            error.errno, f"{error.strerror}: a user namespace locks what the host has mounted", names
+        ) from None
+
+
+def _clear_others(fd: int, options: MountOptions) -> None:
+    for attribute in NOT_KEPT:
+        if not attribute & (options.attributes[0] | options.attributes[1]):
+            try:
+                mount_setattr(fd, clear=attribute)
+            except PermissionError:
+                pass  # the attribute is locked (mount_namespaces(7)), and the config did not ask to clear it
+
+
 def propagate(fd: int, options: MountOptions) -> None:
+    """Apply the propagation options, in order, to the attached mount `fd`; with MS_REC to all mounts below, too."""
     for propagation in options.propagations:
         mount_setattr(fd, propagation=propagation & ~MS_REC, recursive=bool(propagation & MS_REC))
 
 
 def make_read_only(tree: Tree, path: str) -> None:
+    """Make the mount at `path` read-only. Must run before pivot_root."""
     fd = tree.open(path)
     mount_setattr(fd, MOUNT_ATTR_RDONLY)
     os.close(fd)
 
 
 def bind_over(source_fd: int, target_fd: int, read_only: bool = False, recursive: bool = False) -> int:
-    """Bind what `source_fd` is open on over what `target_fd` is open on; return the new mount's descriptor."""
+    """Bind the file of `source_fd` over the file of `target_fd`; return a descriptor of the new mount.
+
+    The caller closes all three.
+    """
     fd = open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0), dirfd=source_fd)
     if read_only:
         mount_setattr(fd, MOUNT_ATTR_RDONLY, recursive=recursive)

@@ -1,9 +1,9 @@
 """The options of a mount in config.json, and what each means to the kernel.
 
-Source: runtime-spec 1.3, config.md#linux-mount-options.  An option that is in no table is the file system's own.
+Source: runtime-spec 1.3, config.md#linux-mount-options.  An option that is in no table is passed to the file system.
 """
 
-from pyrun.linux.mount import (
+from foundation.linux.mount import (
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,
@@ -27,7 +27,7 @@ from pyrun.linux.mount import (
     MS_UNBINDABLE,
 )
 
-# option: (attributes to set, attributes to clear); a clock option first clears the whole field (mount_setattr(2))
+# option: (attributes to set, attributes to clear); an access-time option clears the whole field (mount_setattr(2))
 ATTRIBUTES = {
     "ro": (MOUNT_ATTR_RDONLY, 0),
     "rw": (0, MOUNT_ATTR_RDONLY),
@@ -44,13 +44,13 @@ ATTRIBUTES = {
     "noatime": (MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
     "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
     "relatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
-    # Their opposites go back to the kernel's default, which is relatime.
+    # The opposites restore the kernel's default, relatime; "norelatime" names no other mode, so it changes nothing.
     "atime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
-    "norelatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "norelatime": (0, 0),
     "nostrictatime": (MOUNT_ATTR_RELATIME, MOUNT_ATTR__ATIME),
 }
 
-# "rro" is "ro" for the mount and all below it (Linux 5.12).
+# "rro" is "ro" for the mount and all mounts below it (Linux 5.12).
 RECURSIVE_ATTRIBUTES = {f"r{name}": change for name, change in ATTRIBUTES.items()}
 
 PROPAGATION = {
@@ -64,7 +64,7 @@ PROPAGATION = {
     "runbindable": MS_UNBINDABLE | MS_REC,
 }
 
-# Flags of the file system's superblock: what mount(2) has for each, and whether the option sets it or takes it back.
+# Flags of the superblock: the flag of mount(2), and whether the option sets or clears it.
 SUPERBLOCK = {
     "sync": (MS_SYNCHRONOUS, True),
     "async": (MS_SYNCHRONOUS, False),
@@ -78,17 +78,22 @@ SUPERBLOCK = {
     "silent": (MS_SILENT, True),
     "loud": (MS_SILENT, False),
 }
-# Those that fsconfig(2) has no word for (fs/fs_context.c), and those that a remount may change (MS_RMT_MASK).
+# Flags that fsconfig(2) has no word for (fs/fs_context.c), and flags that a remount may change (MS_RMT_MASK).
 OF_MOUNT_ALONE = MS_I_VERSION | MS_SILENT
 _OF_REMOUNT = MS_SYNCHRONOUS | MS_MANDLOCK | MS_LAZYTIME
 
-BIND = {"bind": False, "rbind": True}  # option: is it recursive
+# If a bind mount names any attribute, these attributes of its source are cleared unless it names them, too.
+NOT_KEPT = (MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSYMFOLLOW)
+
+BIND = {"bind": False, "rbind": True}  # option: whether it is recursive
 IDMAP = {"idmap": False, "ridmap": True}
 COPY_UP = "tmpcopyup"
 REMOUNT = "remount"
-# Of crun, for a bind whose source is a symlink: make the same symlink; bind the symlink, and not what it leads to.
+# Options of crun. If the source of a bind is a symlink: create the same symlink in the container, or bind the symlink
+# itself instead of its target. If the destination is a symlink: mount on the symlink itself.
 COPY_SYMLINK = "copy-symlink"
 SOURCE_NOFOLLOW = "src-nofollow"
+DESTINATION_NOFOLLOW = "dest-nofollow"
 
 MOUNT_OPTIONS = sorted(
     {
@@ -102,26 +107,30 @@ MOUNT_OPTIONS = sorted(
         REMOUNT,
         COPY_SYMLINK,
         SOURCE_NOFOLLOW,
+        DESTINATION_NOFOLLOW,
         "defaults",
     }
 )
 
 
 class MountOptions:
-    """The options of one mount, sorted by who acts on them.
+    """The options of one mount, sorted by the system call that they are for.
 
     attributes, recursive   (set, clear) of MOUNT_ATTR_*
-    propagations            MS_SHARED and its kin, with MS_REC, in order
+    propagations            MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE, with MS_REC, in order
     superblock              names of SUPERBLOCK, in order
-    data                    (key, value) of the file system's own options; value None for a bare word
+    data                    (key, value) of the options for the file system; value None for a bare word
     bind, idmap             None, or whether it is recursive
-    copies_up               whether a tmpfs begins with what is at its place
-    remounts                whether it changes the mount that is at its place
-    copies_symlink, follows_source   what becomes of a bind's source that is a symlink
+    copies_up               whether a tmpfs starts with a copy of the directory that it covers
+    remounts                whether it changes the mount at the destination
+    copies_symlink, follows_source   what to do if the source of a bind is a symlink
+    follows_destination     whether a symlink at the destination is followed
+    ranges                  "uids" and "gids" of crun's idmap=uids=...;gids=..., as they are written there
     """
 
     def __init__(self, options: "list[str]") -> None:
         self.attributes = (0, 0)
+        self.names_attributes = not ATTRIBUTES.keys().isdisjoint(options)
         self.recursive = (0, 0)
         self.propagations: list[int] = []
         self.superblock: list[str] = []
@@ -132,12 +141,14 @@ class MountOptions:
         self.remounts = REMOUNT in options
         self.copies_symlink = COPY_SYMLINK in options
         self.follows_source = SOURCE_NOFOLLOW not in options
+        self.follows_destination = DESTINATION_NOFOLLOW not in options
+        self.ranges: dict[str, str] = {}
         for option in options:
             self._add(option)
 
     def names(self) -> "list[str]":
-        """Return the options in force, by their names: those that, given once more, would change nothing."""
-        by_change = {change: name for name, change in reversed(ATTRIBUTES.items())}
+        """Return the names of the options in force: the options that would change nothing if they were given again."""
+        by_change = {change: name for name, change in reversed(ATTRIBUTES.items()) if change != (0, 0)}
         attributes = [name for change, name in by_change.items() if _later(self.attributes, change) == self.attributes]
         recursive = [
             f"r{name}" for change, name in by_change.items() if _later(self.recursive, change) == self.recursive
@@ -156,12 +167,13 @@ class MountOptions:
         return flags
 
     def words(self, remount: bool = False) -> "list[str]":
-        """Return the flags of `superblock` for fsconfig(2), in order; for a remount those that it can change."""
+        """Return the words of `superblock` for fsconfig(2), in order; with `remount` only those that it can change."""
         known = _OF_REMOUNT if remount else ~OF_MOUNT_ALONE
         return [name for name in self.superblock if SUPERBLOCK[name][0] & known]
 
     @property
     def is_read_only(self) -> bool:
+        """Whether "ro" is in force."""
         return bool(self.attributes[0] & MOUNT_ATTR_RDONLY)
 
     def _add(self, option: str) -> None:
@@ -175,14 +187,31 @@ class MountOptions:
             self.superblock.append(option)
         elif option in BIND:
             self.bind = bool(self.bind) or BIND[option]
-        elif option in IDMAP:
-            self.idmap = bool(self.idmap) or IDMAP[option]
-        elif option not in ("defaults", COPY_UP, REMOUNT, COPY_SYMLINK, SOURCE_NOFOLLOW):
+        elif option.partition("=")[0] in IDMAP:
+            name, _, ranges = option.partition("=")
+            self.idmap = bool(self.idmap) or IDMAP[name]
+            self.ranges.update(
+                (kind, text) for kind, _, text in (one.partition("=") for one in ranges.split(";")) if kind
+            )
+        elif option not in ("defaults", COPY_UP, REMOUNT, COPY_SYMLINK, SOURCE_NOFOLLOW, DESTINATION_NOFOLLOW):
             key, equals, value = option.partition("=")
             self.data.append((key, value if equals else None))
 
 
 def _later(changes: "tuple[int, int]", change: "tuple[int, int]") -> "tuple[int, int]":
-    """Add `change` to `changes`; what comes later in the list of options wins."""
+    """Add `change` to `changes`; the later option wins."""
     set_, clear = change
     return (changes[0] & ~clear | set_, changes[1] & ~set_ | clear)
+
+
+def are_ranges(ranges: "dict[str, str]") -> bool:
+    """Return whether crun's "uids" and "gids" are both absent, or both given as "@FIRST-ON-DISK-SEEN-SIZE#..."."""
+    if ranges and ranges.keys() != {"uids", "gids"}:
+        return False
+    numbers = [one.removeprefix("@").split("-") for text in ranges.values() for one in text.split("#")]
+    return all(len(three) == 3 and all(part.isascii() and part.isdigit() for part in three) for three in numbers)
+
+
+def shown(option: "tuple[str, str | None]") -> str:
+    """Return an option (key, value) as messages name it."""
+    return f'"{option[0]}"' if option[1] is None else f'"{option[0]}={option[1]}"'

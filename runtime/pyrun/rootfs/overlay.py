@@ -1,40 +1,47 @@
-"""A writable layer over the root file system (overlayfs), which itself stays as it is: `run --overlay`.
+"""A writable layer (overlayfs) over the root file system, which itself does not change: `run --overlay`.
 
-It is mounted in the container's own mount namespace only, and goes with that: there is nothing to clean, whoever was
-killed when. Where it is to be kept it is in `upper` of a directory, for which the kernel wants a `work` beside it.
+It is mounted only in the container's mount namespace and disappears with that, so nothing has to be cleaned up after a
+crash. A layer that is to be kept is in `upper` of a directory; the kernel requires a `work` directory beside it.
 """
 
-import os
 import stat
 from errno import EINVAL
 
-from pyrun.errors import Error
-from pyrun.linux.mount import move_mount
+from foundation.errors import Error, reason
+from foundation.linux import os
+from foundation.linux.mount import move_mount
+from foundation.linux.opened import opened
 from pyrun.rootfs.mounts import label_option, new_filesystem
 from pyrun.rootfs.tree import descriptor_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.linux import Linux
+    from pyrun.config.linux import Linux
+    from pyrun.rootfs.host import Host
 
 _LAYERS = ("upper", "work")
+_LONGEST_NAMES = 255  # bytes that fsconfig(2) takes
 
 
 class Overlay:
-    """A layer in the memory of the container, or with a `directory` there."""
+    """A layer in memory (tmpfs), or in `directory` if that is not "". Raises Error if it overlaps `rootfs`.
 
-    def __init__(self, directory: str, rootfs: str, linux: "Linux") -> None:
+    It covers the directories `layers`, the lowest first, or `rootfs` if there are none.
+    """
+
+    def __init__(self, directory: str, rootfs: str, linux: "Linux", layers: "list[str]") -> None:
         real = os.path.realpath(directory) if directory else ""
         if real and (f"{real}/".startswith(f"{rootfs}/") or f"{rootfs}/".startswith(f"{real}/")):
             raise Error(f"--overlay={directory}: neither may be in the other: the root file system is {rootfs}")
         self.directory = directory
-        self._owner = linux.host_uid(0)
+        self._layers = layers
+        self._owner = linux.host_uid(0), linux.host_gid(0)
         self._in_user_namespace = linux.namespace("user") is not None
         self._label = label_option(linux.mount_label)
         self._made: list[str] = []
 
     def make(self) -> None:
-        """Make the directories that are kept, for the root of the container. Called by the runtime, on the host."""
+        """Make the directories that are kept, owned by the container's root. The runtime calls it, on the host."""
         if not self.directory:
             return
         missing = self.directory
@@ -42,66 +49,102 @@ class Overlay:
             self._made.insert(0, missing)
             missing = os.path.dirname(missing)
         for path in [*self._made, *(f"{self.directory}/{name}" for name in _LAYERS)]:
+            private = path.startswith(self.directory)
             try:
-                os.mkdir(path, 0o755)
+                os.mkdir(path, 0o700 if private else 0o755)
             except FileExistsError:
-                continue  # kept from another time, or made by another runtime
+                continue  # it is left from an earlier run, or another runtime has just made it
             if path not in self._made:
                 self._made.append(path)
-            if self._owner > 0:
-                os.chown(path, self._owner, -1)
+            if private and self._in_user_namespace:
+                os.chown(path, *self._owner)
+        self._hide()
+
+    def _hide(self) -> None:
+        """Keep the host's users out of the directory: the container's root can put set-user-ID root programs there.
+
+        A directory with other files in it may belong to somebody else, so its mode is not changed: raise Error.
+        """
+        if not os.stat(self.directory).st_mode & 0o077:
+            return
+        if not set(os.listdir(self.directory)) <= set(_LAYERS):
+            raise Error(
+                f"--overlay={self.directory}: others may enter it, and could run set-user-ID files of the container "
+                f"there: chmod 700 {self.directory}, or name another directory"
+            )
+        os.chmod(self.directory, 0o700)
 
     def undo(self) -> None:
+        """Remove the directories that make() made."""
         for path in reversed(self._made):
             os.rmdir(path)
 
-    def mount(self, path: str) -> int:
-        """Return a detached mount of the layer over what is at `path`, which a tmpfs covers from now on.
+    def mount(self, path: str, host: "Host") -> int:
+        """Return a detached mount of the layer over the directory `path`, and cover `path` with a tmpfs.
 
-        Paths of the layers are those of descriptors: no name of the host is to be read in the container's mountinfo,
-        and what is covered can still be named.
+        The layers are named by /proc/self/fd paths: so the container's mountinfo shows no path of the host, and the
+        covered directory can still be named. Must run in the container's mount namespace; the caller closes the result.
         """
-        lower = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lower = host.directory(path)
         cover = new_filesystem("tmpfs", "tmpfs", 0, [], [("mode", "700"), *self._label])
-        target = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        layers = self._open(path) if self.directory else cover
-        move_mount(cover, target)
-        os.close(target)
-        if not self.directory:
-            for name in _LAYERS:
-                os.mkdir(name, 0o700, dir_fd=cover)
+        opened = [lower, cover]
         try:
-            _take_attributes(lower, layers)
-            return self._new(path, lower, layers)
+            opened += [host.directory(layer) for layer in reversed(self._layers)]
+            layers = opened[2:] or [lower]
+            opened += self._open(host) if self.directory else _make_in(cover)
+            move_mount(cover, lower)
+            _take_attributes(layers[0], opened[-2])
+            return self._new(path, layers, *opened[-2:])
         finally:
-            for fd in {lower, cover, layers}:
+            for fd in opened:
                 os.close(fd)
 
-    def _open(self, path: str) -> int:
+    def _open(self, host: "Host") -> "list[int]":
         try:
-            return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            return [host.directory(f"{self.directory}/{name}") for name in _LAYERS]
         except OSError as error:
             raise Error(f"--overlay={self.directory}: {error.strerror}: the container's root must reach it") from error
 
-    def _new(self, path: str, lower: int, layers: int) -> int:
-        upper, work = (descriptor_path(layers) + b"/" + name.encode() for name in _LAYERS)
-        data: list[tuple[str, str | None]] = [("lowerdir", os.fsdecode(descriptor_path(lower)))]
-        data += [("upperdir", os.fsdecode(upper)), ("workdir", os.fsdecode(work))]
+    def _new(self, path: str, layers: "list[int]", upper: int, work: int) -> int:
+        """Return the mount. `layers` begins with the highest one."""
+        data: list[tuple[str, str | None]] = [
+            (key, os.fsdecode(descriptor_path(fd))) for key, fd in (("upperdir", upper), ("workdir", work))
+        ]
+        if self._layers:
+            return self._stack(path, layers, data)
+        return self._create(path, [("lowerdir", os.fsdecode(descriptor_path(layers[0]))), *data])
+
+    def _stack(self, path: str, layers: "list[int]", data: "list[tuple[str, str | None]]") -> int:
+        names = ":".join(map(str, layers))
+        if len(names) > _LONGEST_NAMES:
+            raise Error(f"--overlay: {len(layers)} layers are more than fsconfig(2) takes: about 80")
+        here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.chdir("/proc/self/fd")  # short names: the kernel follows them before the mount is made
+            return self._create(path, [("lowerdir", names), *data])
+        finally:
+            os.fchdir(here)
+            os.close(here)
+
+    def _create(self, path: str, data: "list[tuple[str, str | None]]") -> int:
         if self._in_user_namespace:
-            data.append(("userxattr", None))  # trusted.* is for the host's root only (Linux 5.11)
+            data.append(("userxattr", None))  # only the host's root may use trusted.* (Linux 5.11)
         try:
             return new_filesystem("overlay", "overlay", 0, [], data + self._label)
         except OSError as error:
             cause = ": its layer cannot be on another overlay: --overlay=DIR elsewhere" if error.errno == EINVAL else ""
-            raise Error(f"--overlay: cannot mount a layer over {path}: {error.strerror}{cause}") from error
+            raise Error(f"--overlay: cannot mount a layer over {path}: {reason(error)}{cause}") from error
 
 
-def _take_attributes(lower: int, layers: int) -> None:
-    """Give the layer's root the owner and the mode of what it covers: the merged root shows the layer's own."""
+def _make_in(cover: int) -> "list[int]":
+    for name in _LAYERS:
+        os.mkdir(name, 0o700, dir_fd=cover)
+    return [os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=cover) for name in _LAYERS]
+
+
+def _take_attributes(lower: int, layer: int) -> None:
+    """Give the layer's root the owner and mode of the root below: the merged directory shows the upper layer's."""
     found = os.stat(lower)
-    upper = os.open("upper", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=layers)
-    try:
+    with opened(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=layer)) as upper:
         os.fchown(upper, found.st_uid, found.st_gid)
         os.fchmod(upper, stat.S_IMODE(found.st_mode))
-    finally:
-        os.close(upper)

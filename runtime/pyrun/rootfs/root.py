@@ -1,13 +1,11 @@
-"""The root file system itself: prepared before the mounts, entered after them."""
+"""The root of the file system: the mount that becomes it, before a process enters it (pivot_root.py) and after."""
 
-import os
-
-from pyrun.errors import Error
-from pyrun.linux.mount import (
+from foundation.errors import Error
+from foundation.linux import os
+from foundation.linux.mount import (
+    AT_EMPTY_PATH,
     AT_RECURSIVE,
-    MNT_DETACH,
     MOUNT_ATTR_RDONLY,
-    MS_MOVE,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -18,30 +16,32 @@ from pyrun.linux.mount import (
     mount_setattr,
     move_mount,
     open_tree,
-    pivot_root,
-    umount2,
 )
 from pyrun.rootfs.options import PROPAGATION
 from pyrun.rootfs.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.rootfs.host import Host
     from pyrun.rootfs.overlay import Overlay
 
-_FOLLOWS_THE_HOST = ("", "slave", "rslave")  # as in runc, what is mounted there later arrives, unless told otherwise
+_FOLLOWS_THE_HOST = ("", "slave", "rslave")  # as in runc, later mounts of the host propagate into the container
 
 
-def prepare(path: str, propagation: str, overlay: "Overlay | None" = None) -> Tree:
-    """Make the root file system at `path` (absolute, without symlinks) a mount of its own and return it as a Tree,
-    below the writable layer `overlay` if there is to be one.
+def prepare(path: str, propagation: str, host: "Host", overlay: "Overlay | None" = None) -> Tree:
+    """Make the root file system at `path` (absolute, without symlinks) a mount and return it as a Tree.
 
-    Must run in the new mount namespace. Nothing that is mounted from here on reaches the host's namespace; and
-    pivot_root(2) refuses a new root whose parent mount is shared.
+    If there is an `overlay`, its writable layer is mounted over it. Must run in the new mount namespace. "/" becomes a
+    slave first, so that no later mount propagates to the host; and pivot_root(2) refuses a new root whose parent mount
+    is shared.
     """
     mount(None, b"/", None, MS_SLAVE | MS_REC)
     try:
-        fd = overlay.mount(path) if overlay else open_tree(os.fsencode(path), OPEN_TREE_CLONE | AT_RECURSIVE)
-        target = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC)
+        target = host.directory(path)
+        if overlay:
+            fd = overlay.mount(path, host)
+        else:
+            fd = open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE | AT_RECURSIVE, dirfd=target)
     except OSError as error:
         raise Error(f"invalid rootfs: {path}: {error.strerror}") from error
     if propagation not in _FOLLOWS_THE_HOST:
@@ -52,33 +52,13 @@ def prepare(path: str, propagation: str, overlay: "Overlay | None" = None) -> Tr
 
 
 def make_read_only(tree: Tree) -> None:
+    """Make the root mount read-only, but not the mounts below it (root.readonly)."""
     mount_setattr(tree.fd, MOUNT_ATTR_RDONLY)
 
 
-def enter(tree: Tree, pivot: bool = True) -> None:
-    """Make the tree this process's root, and leave no way to the old one.
-
-    After this, "/" is the container's: nothing may be imported, and no path of the host means anything.
-    """
-    old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    os.fchdir(tree.fd)
-    if pivot:
-        # pivot_root(2), NOTES: with "." twice the old root comes to lie over the new one, and needs no directory.
-        pivot_root(b".", b".")
-        # Slave, so that the unmount below does not propagate back to the host.
-        os.fchdir(old_root)
-        mount(None, b".", None, MS_SLAVE | MS_REC)
-        # Detach, because the old root is busy: it holds the interpreter that runs this.
-        umount2(b".", MNT_DETACH)
-    else:
-        mount(b".", b"/", None, MS_MOVE)
-        os.chroot(".")
-    os.close(old_root)
-    os.chdir("/")
-
-
 def set_propagation(propagation: str) -> None:
-    """Give "/" the propagation that would have let the container's mounts out, or kept them from being bound."""
+    """Apply shared or unbindable to "/". This comes last: earlier, the container's mounts would have propagated to the
+    host, or could not have been bound."""
     flags = PROPAGATION[propagation] if propagation else 0
     if flags & (MS_SHARED | MS_UNBINDABLE):
         mount(None, b"/", None, flags)

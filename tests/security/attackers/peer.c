@@ -3,6 +3,8 @@
  *   peer HOST-FILE
  *
  * prints, each once:
+ *   cmdline WORDS   the command line of another process
+ *   environ WORDS   its environment, the first part
  *   exe PATH        what /proc/PID/exe of another process is
  *   writable PATH   ... and that it could be opened for writing (CVE-2019-5736); nothing is written
  *   fd PATH         what a descriptor of another process is open on (CVE-2016-9962)
@@ -30,6 +32,22 @@ static void tell(const char *what, const char *path)
         strcpy(seen[count++], line);
     puts(line);
     fflush(stdout);
+}
+
+static void look_at_words(int pid, const char *name)
+{
+    char path[64], text[100];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    int fd = open(path, O_RDONLY);
+    ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    close(fd);
+    if (size <= 0)
+        return;
+    for (ssize_t i = 0; i < size; i++)
+        if (text[i] < ' ')
+            text[i] = ' ';
+    text[size] = 0;
+    tell(name, text);
 }
 
 static void look_at_exe(int pid)
@@ -103,6 +121,8 @@ int main(int argc, char **argv)
             int pid = atoi(entry->d_name);
             if (pid <= 1 || pid == self)
                 continue;
+            look_at_words(pid, "cmdline");
+            look_at_words(pid, "environ");
             look_at_exe(pid);
             look_at_descriptors(pid, argv[1]);
         }

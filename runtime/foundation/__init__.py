@@ -1,0 +1,1 @@
+"""What all programs of this repository stand on: system calls, strict JSON, and the words of errors."""

@@ -1,0 +1,26 @@
+"""How help shows a table of options, and paragraphs."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # short name or "", value ("" for none, "X..." if the option can be repeated, "[=X]" if it is optional), summary
+    Option = tuple[str, str, str]
+
+
+def described(options: "dict[str, Option]") -> "list[str]":
+    """Return a line for each option."""
+    lines = []
+    for name, (short, takes, summary) in options.items():
+        names = f"-{short}, --{name}" if short else f"    --{name}"
+        value = takes if takes.startswith("[=") else f" {takes.rstrip('.')}"
+        lines.append(f"  {names}{value}".ljust(36) + f" {summary}")
+    return lines
+
+
+def wrapped(paragraph: str, width: int = 80) -> "list[str]":
+    """Return the paragraph as lines."""
+    lines = [""]
+    for word in paragraph.split():
+        if len(lines[-1]) + len(word) > width:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines

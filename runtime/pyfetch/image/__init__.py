@@ -1,0 +1,1 @@
+"""What an image is: its name, digests, manifests, platforms, and the store that keeps it."""

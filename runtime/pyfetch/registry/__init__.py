@@ -1,0 +1,1 @@
+"""How a registry is reached and asked: connections, TLS, proxies, mirrors, credentials."""

@@ -1,0 +1,1 @@
+"""How layers become files: decompression, tar, whiteouts, limits."""

@@ -1,0 +1,1 @@
+"""The standard streams of a container and of the runtime: terminals, pipes, forwarded signals, descriptors."""

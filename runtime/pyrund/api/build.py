@@ -1,0 +1,262 @@
+"""Builds. A worker does the work and answers the request; the containers that it needs are made and run here.
+
+worker                              daemon
+read the context, the Dockerfile
+{"run"} ──────────────────────────▶ make a container, start it
+                                  ◀ {"id"} with a connection that shows its output
+                                  ◀ {"exit"}, or {"error"}
+make a layer of what it has written
+{"remove"} ───────────────────────▶ remove the container, while the next step is done
+{"image", "names"} ───────────────▶ tell that there is an image; "" if the build has failed
+                                  ◀ {}, when all containers are removed
+{}
+"""
+
+import _socket
+import base64
+import json
+import sys
+
+from foundation.errors import reason
+from pyrund import lifecycle
+from pyrund.api.containers import ContainersApi
+from pyrund.errors import ApiError, missing
+from pyrund.http.connection import Gone
+from pyrund.http.response import RAW
+from pyrund.launch.launcher import WorkerLost, checked
+from pyrund.loop import first
+from pyrund.messages import receive
+from pyrund.model import names
+from pyrund.model.images import new_name
+from pyrund.spec import host_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyfetch.image.store import Store
+    from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.loop import Task
+    from pyrund.messages import Port
+    from pyrund.model.container import Container
+
+    Json = dict[str, Any]
+
+_NUMBERS = {
+    "memory": "Memory",
+    "memswap": "MemorySwap",
+    "cpushares": "CpuShares",
+    "cpuperiod": "CpuPeriod",
+    "cpuquota": "CpuQuota",
+    "shmsize": "ShmSize",
+}
+_TEXTS = {"cpusetcpus": "CpusetCpus", "cpusetmems": "CpusetMems", "cgroupparent": "CgroupParent"}
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    router.add("POST", "/build", BuildApi(engine).build, streams_body=True)
+
+
+class BuildApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def build(self, request: "Exchange") -> None:
+        engine = self._engine
+        _refuse(request)
+        id_ = names.new_id()
+        message = {"do": "build", "id": id_, **_options(request)}
+        host_config.checked(dict(message["host"]))  # before anything is read
+        message["body"] = await request.connection.stream_body(request)
+        build = _Build(engine, id_, message["host"])
+        port = await engine.launcher.ask(engine.loop, message, (request.connection.fd,))
+        try:
+            await build.serve(port)
+        except (WorkerLost, OSError):
+            await build.undo()
+            raise Gone from None  # the client has gone, or has a half of the response
+        finally:
+            engine.loop.close(port.detach())
+            request.connection.take_back()
+
+
+class _Build:
+    """The daemon's side of one build."""
+
+    def __init__(self, engine: "Engine", id_: str, host: "Json") -> None:
+        self._engine = engine
+        self._id = id_
+        self._host = host
+        self._removals: list[Task[None]] = []
+        self._is_over = False  # whether only the answer is left to be written
+
+    async def serve(self, port: "Port") -> None:
+        """Do what the worker asks for, until it has ended. Raises ApiError, and WorkerLost if it was killed."""
+        while True:
+            answer = checked((await receive(self._engine.loop, port))[0])
+            if "run" in answer:
+                await self._run(port, answer["run"])
+            elif "remove" in answer:
+                self._removals.append(self._engine.loop.spawn(self._remove(answer["remove"])))
+            elif "image" in answer:
+                for name in answer["names"]:
+                    self._engine.events.tell("image", "tag", answer["image"], {"name": name})
+                for removal in self._removals:
+                    await removal
+                self._is_over = True
+                port.send({})
+            else:
+                return
+
+    async def _run(self, port: "Port", wanted: "Json") -> None:
+        try:
+            container = await self._make(wanted)
+        except ApiError as error:
+            port.send({"error": str(error)})
+            return
+        await self._attach(port, container)
+        ended = container.next_exit
+        try:
+            await lifecycle.start(self._engine, container)
+        except ApiError as error:
+            port.send({"error": str(error)})
+            return
+        await first(ended, self._engine.loop.readable(port.fileno()))
+        if ended.is_done:
+            port.send({"exit": ended.result()})
+
+    async def _make(self, wanted: "Json") -> "Container":
+        given = {**wanted["config"], "Image": wanted["image"], "HostConfig": dict(self._host)}
+        step = _Step(wanted["image"], wanted["layers"])
+        container, _ = await ContainersApi(self._engine).make("", given, lambda: step, self._id)
+        return container
+
+    async def _attach(self, port: "Port", container: "Container") -> None:
+        """Let the worker have a connection that shows the container's output, as a client that attaches has it."""
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        message = {
+            "do": "attach",
+            "id": container.id,
+            "wanted": ["stdout", "stderr"],
+            "stdin": False,
+            "closes_stdin": False,
+            "keys": "",
+            "stream": True,
+            "history": "",
+            "framed": True,
+            "upgrades": False,
+            "type": RAW,
+            "ahead": base64.b64encode(b"").decode(),
+        }
+        try:
+            await self._engine.streams.send(message, (ours.fileno(),))
+            port.send({"id": container.id}, (theirs.fileno(),))
+        finally:
+            ours.close()
+            theirs.close()
+
+    async def _remove(self, id_: str) -> None:
+        container = self._engine.containers.get(id_)
+        try:
+            if container:
+                await lifecycle.remove(self._engine, container, force=True, with_volumes=True)
+        except ApiError as error:
+            print(f"pyrund: {id_}: {error}", file=sys.stderr)  # another client removes it, or can do so
+
+    async def undo(self) -> None:
+        """Remove what is left of the build, whose worker has ended early: the client may go when it has its answer."""
+        if self._is_over:
+            await self._engine.launcher.do(self._engine.loop, {"do": "clear_build", "id": self._id})
+        else:
+            await undo(self._engine, self._id)
+
+
+async def undo(engine: "Engine", id_: str) -> None:
+    """Remove the containers and the folder of the build `id_`, whose worker was killed, or whose client has gone."""
+    try:
+        for container in [one for one in engine.containers if one.document.get("Build") == id_]:
+            if not container.is_removing:
+                await lifecycle.remove(engine, container, force=True, with_volumes=True)
+        await engine.launcher.do(engine.loop, {"do": "clear_build", "id": id_})
+    except (ApiError, OSError) as error:
+        print(f"pyrund: build {id_}: {reason(error)}", file=sys.stderr)  # an engine that begins tries again
+
+
+class _Step:
+    """What a step of a build begins with: an image that has no name yet. All its wishes are the container's."""
+
+    def __init__(self, id_: str, layers: "list[str]") -> None:
+        self.id = id_
+        self._layers = layers
+
+    def wishes(self) -> "Json":
+        return {name: {} for name in ("ExposedPorts", "Volumes", "Labels")}
+
+    def layers(self, store: "Store") -> "list[str]":
+        return self._layers
+
+    def record(self) -> "Json":
+        return {"name": self.id, "digest": self.id, "manifest": self.id, "platform": ""}
+
+
+def _refuse(request: "Request") -> None:
+    """Raise ApiError for what only BuildKit can do, or this engine cannot yet."""
+    query = request.query
+    if query.get("version", "1") not in ("", "1") or query.get("session"):
+        raise missing("BuildKit (set DOCKER_BUILDKIT=0)")
+    if request.flag("squash"):
+        raise missing("--squash of a build")
+    if query.get("remote"):
+        raise missing("a build of a remote context (send the files instead)")
+    if query.get("outputs") not in (None, "", "[]", "null"):
+        raise missing("--output of a build")
+    if query.get("securityopt") not in (None, "", "[]", "null"):
+        raise missing("--security-opt of a build")
+
+
+def _options(request: "Request") -> "Json":
+    query = request.query
+    host: Json = {"LogConfig": {"Type": "none"}, "NetworkMode": query.get("networkmode") or "default"}
+    for name, field in _NUMBERS.items():
+        if number := request.number(name, 0):
+            host[field] = number
+    host.update({field: query[name] for name, field in _TEXTS.items() if query.get(name)})
+    if ulimits := _json(request, "ulimits", list):
+        host["Ulimits"] = ulimits
+    if hosts := [one for one in request.values_of("extrahosts") if one]:
+        host["ExtraHosts"] = hosts
+    return {
+        "host": host,
+        "names": [str(new_name(name)) for name in request.values_of("t") if name],
+        "dockerfile": query.get("dockerfile") or "Dockerfile",
+        "arguments": _json(request, "buildargs", dict),
+        "labels": _json(request, "labels", dict),
+        "target": query.get("target", ""),
+        "platform": query.get("platform", ""),
+        "uses_cache": not request.flag("nocache"),
+        "pulls": request.flag("pull"),
+        "is_quiet": request.flag("q"),
+        "removes": "rm" not in query or request.flag("rm"),
+        "removes_failed": request.flag("forcerm"),
+        "logins": request.headers.get("x-registry-config", ""),
+    }
+
+
+def _json(request: "Request", name: str, kind: type) -> "Any":
+    text = request.query.get(name) or "null"
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ApiError(400, f"invalid {name}: expected JSON")
+    if isinstance(value, dict) and not all(one is None or isinstance(one, str) for one in value.values()):
+        raise ApiError(400, f"invalid {name}: expected strings")
+    if isinstance(value, dict) and any("\0" in one for item in value.items() for one in item if one):
+        raise ApiError(400, f"invalid {name}: a text cannot hold a zero byte")
+    return value

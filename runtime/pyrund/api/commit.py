@@ -1,0 +1,85 @@
+"""Images made of containers and of archives."""
+
+from pyrund.api.answer import let_answer
+from pyrund.errors import ApiError, missing
+from pyrund.http.response import Response
+from pyrund.model.images import new_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.model.container import Container
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    router.add("POST", "/commit", CommitApi(engine).commit)
+
+
+class CommitApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def commit(self, request: "Request") -> Response:
+        engine = self._engine
+        container = engine.containers.find(request.query.get("container", ""))
+        names = names_of(request)
+        async with container.turns:
+            if container.is_removing or container.removed.is_done:
+                raise ApiError(409, f"container {container.name} is being removed")
+            message = {
+                "do": "commit",
+                "id": container.id,
+                "image": engine.images.find(container.document["Image"]).entries[0],
+                "names": names,
+                "author": request.query.get("author", ""),
+                "comment": request.query.get("comment", ""),
+                "changes": request.values_of("changes"),
+                "config": request.json() if request.body.strip() not in (b"", b"null") else {},
+            }
+            pauses = container.is_running and not container.is_paused and _pauses(request)
+            if pauses:
+                await self._freeze(container, True)
+            try:
+                id_ = (await engine.launcher.do(engine.loop, message))["image"]
+            finally:
+                if pauses and container.is_running:
+                    await self._freeze(container, False)
+        more = {"imageRef": request.query["repo"]} if names else {}
+        engine.events.of_container(container, "commit", comment=request.query.get("comment", ""), imageID=id_, **more)
+        return Response(201, {"Id": id_})
+
+    async def _freeze(self, container: "Container", freezes: bool) -> None:
+        await self._engine.launcher.do(self._engine.loop, {"do": "freeze", "id": container.id, "thaw": not freezes})
+
+
+def _pauses(request: "Request") -> bool:
+    return "pause" not in request.query or request.flag("pause")
+
+
+def names_of(request: "Request") -> "list[str]":
+    """Return the full name of the image that the client wants to make, [] for none. Raises ApiError."""
+    repository, tag = request.query.get("repo", ""), request.query.get("tag", "")
+    if not repository:
+        return []
+    return [str(new_name(repository + (f":{tag}" if tag else "")))]
+
+
+async def bring(engine: "Engine", request: "Exchange") -> None:
+    """Make an image of the archive that the client sends: a worker answers the request."""
+    source = request.query["fromSrc"]
+    if source != "-":
+        raise missing("import from a URL")
+    body = await request.connection.stream_body(request)
+    message = {
+        "do": "bring",
+        "body": body,
+        "names": names_of(request),
+        "comment": request.query.get("message") or "Imported from -",
+        "changes": request.values_of("changes"),
+        "platform": request.query.get("platform", ""),
+    }
+    answer = await let_answer(engine, request, message)
+    engine.events.tell("image", "import", answer["image"], {"name": answer["image"]})

@@ -1,0 +1,129 @@
+"""Execs: create, start, inspect, resize."""
+
+from pyrund import executions
+from pyrund.api.attach import give
+from pyrund.api.running import sized
+from pyrund.errors import ApiError
+from pyrund.http.response import Response
+from pyrund.streams import keys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.model.exec import Exec
+
+    Json = dict[str, Any]
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    execs = ExecsApi(engine)
+    router.add("POST", "/containers/{}/exec", execs.create)
+    router.add("POST", "/exec/{}/start", execs.start)
+    router.add("GET", "/exec/{}/json", execs.inspect)
+    router.add("POST", "/exec/{}/resize", execs.resize)
+
+
+class ExecsApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def create(self, request: "Request") -> Response:
+        engine = self._engine
+        container = engine.containers.find(request.values[0])
+        config = _config(request.json())
+        await container.settled()
+        executions.refuse_unless_running(container)
+        return Response(201, {"Id": executions.create(engine, container, config).id})
+
+    async def start(self, request: "Exchange") -> "Response | None":
+        engine = self._engine
+        exec_ = engine.exec(request.values[0])
+        given = request.json()
+        container = engine.containers.find(exec_.container_id)
+        if exec_.has_begun:
+            raise ApiError(
+                409, f"exec {exec_.id} has already {'run' if exec_.exit_code is not None else 'been started'}"
+            )
+        executions.refuse_unless_running(container)
+        if bool(given.get("Tty")) != exec_.config["Tty"] and not given.get("Detach"):
+            exec_.config["Tty"] = bool(given.get("Tty"))
+        exec_.config["ConsoleSize"] = _console_size(given) or exec_.config["ConsoleSize"]
+        exec_.has_begun = True
+        if given.get("Detach"):
+            exec_.config["AttachStdin"] = False
+            await executions.start(engine, exec_)
+            return Response(200)
+        await self._attach(request, exec_)
+        try:
+            await executions.start(engine, exec_)
+        except ApiError as error:
+            await engine.streams.send({"do": "fail", "id": exec_.id, "text": f"{error}\r\n"})
+        return None
+
+    async def _attach(self, request: "Exchange", exec_: "Exec") -> None:
+        config = exec_.config
+        message = {
+            "do": "attach",
+            "id": exec_.id,
+            "wanted": [name for name in ("stdout", "stderr") if config[f"Attach{name.capitalize()}"]],
+            "stdin": config["AttachStdin"],
+            "closes_stdin": True,
+            "keys": config["DetachKeys"],
+            "stream": True,
+            "history": "",
+        }
+        await give(self._engine, request, message, config["Tty"])
+
+    async def inspect(self, request: "Request") -> Response:
+        return Response(200, self._engine.exec(request.values[0]).described())
+
+    async def resize(self, request: "Request") -> Response:
+        exec_ = self._engine.exec(request.values[0])
+        message = sized(exec_.id, request.number("h", 0), request.number("w", 0))
+        if not exec_.is_running:
+            raise ApiError(409, f"exec {exec_.id} is not running")
+        await self._engine.streams.send(message)
+        return Response(200)
+
+
+def _config(given: "Json") -> "Json":
+    """Return ExecConfig with all fields. Raises ApiError."""
+    command = given.get("Cmd")
+    command = [command] if isinstance(command, str) else command
+    if not command:
+        raise ApiError(400, "No exec command specified")
+    env = given.get("Env") or []
+    texts = {name: given.get(name) or "" for name in ("User", "WorkingDir", "DetachKeys")}
+    for one in (command, env):
+        if not isinstance(one, list) or not all(isinstance(word, str) and "\0" not in word for word in one):
+            raise ApiError(400, "invalid JSON: Cmd and Env: expected strings")
+    if not all(isinstance(text, str) and "\0" not in text for text in texts.values()):
+        raise ApiError(400, "invalid JSON: User, WorkingDir and DetachKeys: expected strings")
+    has_terminal = bool(given.get("Tty"))
+    detach = keys.parse(texts["DetachKeys"]) or (keys.DEFAULT if has_terminal else b"")
+    return {
+        "Cmd": command,
+        "Env": env,
+        "Tty": has_terminal,
+        "User": texts["User"],
+        "WorkingDir": texts["WorkingDir"],
+        "DetachKeys": detach.decode("latin-1"),
+        "ConsoleSize": _console_size(given),
+        **{name: bool(given.get(name)) for name in ("AttachStdin", "AttachStdout", "AttachStderr", "Privileged")},
+    }
+
+
+def _console_size(given: "Json") -> "list[int] | None":
+    size = given.get("ConsoleSize")
+    if not size or size == [0, 0]:
+        return None
+    if not (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) and 0 <= one < 1 << 16 for one in size)
+    ):
+        raise ApiError(400, "invalid JSON: ConsoleSize: expected [height, width]")
+    return size

@@ -1,0 +1,206 @@
+"""Images: pull, list, inspect, history, tag, remove."""
+
+from foundation.errors import Error
+from pyfetch.image.reference import parse_reference
+from pyrund.api.answer import let_answer
+from pyrund.api.commit import bring
+from pyrund.api.filters import has_labels, is_yes
+from pyrund.errors import ApiError, missing
+from pyrund.http.response import Response
+from pyrund.model.containers import short
+from pyrund.model.images import new_name, reference_of, without_version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyfetch.image.reference import Reference
+    from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.model.images import Image
+
+WITHOUT_VIRTUAL_SIZE = (1, 44)
+_FILTERS = frozenset("before dangling label reference since until".split())
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    images = ImagesApi(engine)
+    router.add("POST", "/images/create", images.create, streams_body=True)
+    router.add("GET", "/images/json", images.list_all)
+    router.add("GET", "/images/{}/json", images.inspect)
+    router.add("GET", "/images/{}/history", images.history)
+    router.add("POST", "/images/{}/tag", images.tag)
+    router.add("DELETE", "/images/{}", images.remove)
+    router.add("GET", "/images/get", images.save)
+    router.add("GET", "/images/{}/get", images.save)
+    router.add("POST", "/images/load", images.load, streams_body=True)
+
+
+class ImagesApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def create(self, request: "Exchange") -> None:
+        """Fetch an image, or make one of an archive: a worker answers the request."""
+        engine = self._engine
+        if request.query.get("fromSrc"):
+            return await bring(engine, request)
+        request.body = await request.connection.receive_body(request)
+        name = request.query.get("fromImage", "")
+        tag = request.query.get("tag", "")
+        if tag:
+            name += f"@{tag}" if ":" in tag else f":{tag}"
+        reference = reference_of(name)
+        message = {
+            "do": "pull",
+            "name": str(reference),
+            "login": request.headers.get("x-registry-auth", ""),
+            "platform": request.query.get("platform", ""),
+        }
+        answer = await let_answer(engine, request, message)
+        if answer["is_pulled"]:
+            engine.events.tell("image", "pull", reference.familiar(), {"name": without_version(reference)})
+
+    async def list_all(self, request: "Request") -> Response:
+        filters = request.filters(_FILTERS)
+        for name in filters:
+            if name not in ("dangling", "reference", "label"):
+                raise missing(f"the filter {name}")
+        images = [image for image in self._engine.images.all() if _is_wanted(image, filters)]
+        return Response(
+            200, [self._engine.images.summary(image, request.version < WITHOUT_VIRTUAL_SIZE) for image in images]
+        )
+
+    async def inspect(self, request: "Request") -> Response:
+        image = self._engine.images.find(request.values[0])
+        return Response(200, self._engine.images.details(image, request.version < WITHOUT_VIRTUAL_SIZE))
+
+    async def history(self, request: "Request") -> Response:
+        image = self._engine.images.find(request.values[0])
+        return Response(200, self._engine.images.history(image))
+
+    async def tag(self, request: "Request") -> Response:
+        engine = self._engine
+        image = engine.images.find(request.values[0])
+        tag = request.query.get("tag", "")
+        reference = new_name(request.query.get("repo", "") + (f":{tag}" if tag else ""))
+        message = {"do": "tag", "name": str(reference), "from": image.entries[0]}
+        await engine.launcher.do(engine.loop, message)
+        engine.events.tell("image", "tag", image.id, {"name": reference.familiar()})
+        return Response(201)
+
+    async def remove(self, request: "Request") -> Response:
+        engine, text, force = self._engine, request.values[0], request.flag("force")
+        image = engine.images.find(text)
+        names = self._names_to_remove(image, text, force)
+        if len(names) == len(image.names):
+            self._refuse_used(image, text, force)
+        return Response(200, await forget(engine, image, names))
+
+    async def save(self, request: "Exchange") -> None:
+        """Give the client images: a worker answers."""
+        texts = request.values or [one for text in request.values_of("names") for one in text.split(",")]
+        if not any(texts):
+            raise ApiError(400, "no image is named")
+        chosen: dict[str, tuple[Image, list[str]]] = {}
+        for text in texts:
+            for image, names in self._to_save(text):
+                known = chosen.setdefault(image.id, (image, []))[1]
+                known += [name for name in names if name not in known]
+        images = [(image.entries[0], names) for image, names in chosen.values()]
+        await let_answer(self._engine, request, {"do": "save", "images": images})
+        for image, _ in chosen.values():
+            self._engine.events.tell("image", "save", image.id, {"name": image.id})
+
+    def _to_save(self, text: str) -> "list[tuple[Image, list[str]]]":
+        """Return the images that `text` means, each with its names to save: none if it is an id, and all of the
+        repository if it is a name without a tag."""
+        images = self._engine.images
+        try:
+            reference = parse_reference(text)
+        except Error:
+            return [(images.find(text), [])]
+        is_bare = text in (without_version(reference), str(reference).partition(":")[0])
+        if is_bare:
+            known = [(image, [one for one in image.names if _is_in(one, reference)]) for image in images.all()]
+            if found := [(image, names) for image, names in known if names]:
+                return found
+        image = images.find(text)
+        return [(image, [str(reference)] if str(reference) in image.names else [])]
+
+    async def load(self, request: "Exchange") -> None:
+        """Take images from the client: a worker answers."""
+        body = await request.connection.stream_body(request)
+        answer = await let_answer(self._engine, request, {"do": "load", "body": body})
+        for name in answer["loaded"]:
+            image = self._engine.images.find(name)
+            shown = name if name == image.id else parse_reference(name).familiar()
+            self._engine.events.tell("image", "load", image.id, {"name": shown})
+
+    def _names_to_remove(self, image: "Image", text: str, force: bool) -> "list[str]":
+        """Return the names of the image that `text` means: one, or all if it is an id."""
+        try:
+            name = str(parse_reference(text))
+        except Error:
+            name = ""
+        if name in image.names:
+            return [name]
+        if len(image.names) > 1 and not force:
+            raise ApiError(
+                409,
+                f"conflict: unable to delete {short(image.id[7:])} (must be forced) - "
+                "image is referenced in multiple repositories",
+            )
+        return image.names
+
+    def _refuse_used(self, image: "Image", text: str, force: bool) -> None:
+        for container in self._engine.containers:
+            if container.document["Image"] != image.id:
+                continue
+            id_ = short(image.id[7:])
+            if container.is_active:
+                raise ApiError(
+                    409,
+                    f"conflict: unable to delete {id_} (cannot be forced) - "
+                    f"image is being used by running container {short(container.id)}",
+                )
+            if not force:
+                raise ApiError(
+                    409,
+                    f'conflict: unable to remove repository reference "{text}" (must force) - '
+                    f"container {short(container.id)} is using its referenced image {id_}",
+                )
+
+
+async def forget(engine: "Engine", image: "Image", names: "list[str]") -> "list[dict[str, str]]":
+    """Remove `names` of the image, and with the last one the image itself; return what docker's API says of that."""
+    is_last = len(names) == len(image.names)
+    await engine.launcher.do(engine.loop, {"do": "untag", "names": image.entries if is_last else names})
+    answers = []
+    for name in names:
+        answers.append({"Untagged": parse_reference(name).familiar()})
+        engine.events.tell("image", "untag", image.id, {"name": image.id})
+    if is_last:
+        answers += [{"Untagged": digest} for digest in image.digests]
+        answers.append({"Deleted": image.id})
+        engine.events.tell("image", "delete", image.id, {"name": image.id})
+    return answers
+
+
+def _is_in(name: str, reference: "Reference") -> bool:
+    other = parse_reference(name)
+    return not other.digest and without_version(other) == without_version(reference)
+
+
+def _is_wanted(image: "Image", filters: "dict[str, list[str]]") -> bool:
+    if any(is_yes(text) == bool(image.names) for text in filters.get("dangling", [])):
+        return False
+    if not has_labels(image.wishes()["Labels"], filters):
+        return False
+    references = filters.get("reference")
+    if references is None:
+        return True
+    from fnmatch import fnmatchcase  # few lists are filtered
+
+    known = [*image.tags, *(tag.rpartition(":")[0] for tag in image.tags)]
+    return any(fnmatchcase(name, pattern) for name in known for pattern in references)

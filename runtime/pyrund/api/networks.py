@@ -1,0 +1,160 @@
+"""Networks, and what else there is none of: a list of what there is, and docker's error for all others."""
+
+from pyrund import networking, networks
+from pyrund.api.filters import has_labels
+from pyrund.errors import ApiError, missing
+from pyrund.http.response import Response
+from pyrund.model import names
+from pyrund.model.network import PREDEFINED
+from pyrund.spec import network as spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.engine import Engine
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.model.container import Container
+    from pyrund.model.network import Network
+
+    Json = dict[str, Any]
+
+_SHOWN = ("Name", "Id", "Created", "Driver", "Internal", "Attachable", "EnableIPv6")
+_FILTERS = frozenset("dangling driver id label name scope type".split())
+_PRUNE_FILTERS = frozenset(("label", "label!", "until"))
+_NO_SWARM = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+    "and try again."
+)
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    api = NetworksApi(engine)
+    router.add("GET", "/networks", api.list_all)
+    router.add("POST", "/networks/create", api.create)
+    router.add("POST", "/networks/prune", api.prune)
+    router.add("GET", "/networks/{}", api.inspect)
+    router.add("DELETE", "/networks/{}", api.remove)
+    router.add("POST", "/networks/{}/connect", api.connect)
+    router.add("POST", "/networks/{}/disconnect", api.disconnect)
+    router.add("GET", "/plugins", api.plugins)
+    router.add("GET", "/plugins/{}/json", api.plugin)
+    for name in ("nodes", "services", "tasks", "secrets", "configs", "swarm"):
+        router.add("GET", f"/{name}", api.swarm)
+        router.add("GET", f"/{name}/{{}}", api.swarm)
+
+
+class NetworksApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def create(self, request: "Request") -> Response:
+        wanted = spec.requested(request.json(), names.new_id())
+        await networks.create(self._engine, wanted)
+        return Response(201, {"Id": wanted.id, "Warning": ""})
+
+    async def list_all(self, request: "Request") -> Response:
+        filters = request.filters(_FILTERS)
+        return Response(200, [self._described(one) for one in self._engine.networks if self._matches(one, filters)])
+
+    def _matches(self, one: "Network", filters: "dict[str, list[str]]") -> bool:
+        document = one.document
+        is_dangling = not one.is_predefined and not networks.members(self._engine, one)
+        return (
+            any(text in one.name for text in filters.get("name", [one.name]))
+            and any(one.id.startswith(text) for text in filters.get("id", [one.id]))
+            and document["Driver"] in filters.get("driver", [document["Driver"]])
+            and "local" in filters.get("scope", ["local"])
+            and _is_of_type(one, filters.get("type", []))
+            and all(is_dangling == (text in ("1", "true")) for text in filters.get("dangling", []))
+            and has_labels(document["Labels"], filters)
+        )
+
+    async def inspect(self, request: "Request") -> Response:
+        return Response(200, self._described(self._engine.networks.find(request.values[0])))
+
+    async def remove(self, request: "Request") -> Response:
+        await networks.remove(self._engine, self._engine.networks.find(request.values[0]))
+        return Response(204)
+
+    async def prune(self, request: "Request") -> Response:
+        filters = request.filters(_PRUNE_FILTERS)
+        if "until" in filters:
+            raise missing("the filter until")
+        removed = []
+        for one in list(self._engine.networks):
+            is_unused = not one.is_predefined and not networks.members(self._engine, one)
+            if is_unused and has_labels(one.document["Labels"], filters):
+                await networks.remove(self._engine, one)
+                removed.append(one.name)
+        self._engine.events.tell("network", "prune", "", {"reclaimed": "0"})
+        return Response(200, {"NetworksDeleted": removed or None})
+
+    async def connect(self, request: "Request") -> Response:
+        given = request.json()
+        settings = given.get("EndpointConfig") or {}
+        if not isinstance(settings, dict):
+            raise ApiError(400, "invalid JSON: EndpointConfig: expected an object")
+        network = self._engine.networks.find(request.values[0])
+        container = self._engine.containers.find(str(given.get("Container") or ""))
+        await networking.connect(self._engine, container, network, spec.endpoint_settings(settings))
+        return Response(200)
+
+    async def disconnect(self, request: "Request") -> Response:
+        given = request.json()
+        network = self._engine.networks.find(request.values[0])
+        container = self._engine.containers.find(str(given.get("Container") or ""))
+        await networking.disconnect(self._engine, container, network)
+        return Response(200)
+
+    def _described(self, network: "Network") -> "Json":
+        document = network.document
+        return {
+            **{name: document[name] for name in _SHOWN},
+            "Scope": "local",
+            "EnableIPv4": True,
+            "IPAM": {**document["IPAM"], "Config": document["IPAM"]["Config"] or _chosen(network)},
+            "Ingress": False,
+            "ConfigFrom": {"Network": ""},
+            "ConfigOnly": False,
+            "Containers": {one.id: _member(network, one) for one in networks.members(self._engine, network)},
+            "Options": document["Options"],
+            "Labels": document["Labels"],
+        }
+
+    async def plugins(self, request: "Request") -> Response:
+        return Response(200, [])
+
+    async def plugin(self, request: "Request") -> Response:
+        raise ApiError(404, f'plugin "{request.values[0][:80]}" not found')
+
+    async def swarm(self, request: "Request") -> Response:
+        raise ApiError(503, _NO_SWARM)
+
+
+def _member(network: "Network", container: "Container") -> "Json":
+    endpoint = container.endpoints[network.name]
+    return {
+        "Name": container.name,
+        "EndpointID": endpoint.id,
+        "MacAddress": endpoint.mac,
+        "IPv4Address": f"{endpoint.address}/{network.subnet.prefix}" if endpoint.address else "",
+        "IPv6Address": f"{endpoint.address6}/{network.subnet6.prefix}" if endpoint.address6 and network.subnet6 else "",
+    }
+
+
+def _chosen(network: "Network") -> "list[Json]":
+    if not network.document["Subnet"]:
+        return []
+    found = [{"Subnet": network.document["Subnet"], "Gateway": network.gateway}]
+    if network.subnet6:
+        found.append({"Subnet": network.document["Subnet6"], "Gateway": network.gateway6})
+    return found
+
+
+def _is_of_type(one: "Network", wanted: "list[str]") -> bool:
+    for text in wanted:
+        if text not in ("builtin", "custom"):
+            raise ApiError(400, f"invalid filter: 'type'='{text[:80]}'")
+    return not wanted or ("builtin" if one.name in PREDEFINED else "custom") in wanted

@@ -1,0 +1,82 @@
+"""All routes of the API, and those that this engine does not have yet."""
+
+from foundation.errors import Error, reason
+from pyrund.api import (
+    archive,
+    attach,
+    build,
+    commit,
+    containers,
+    disk,
+    execs,
+    images,
+    networks,
+    prune,
+    running,
+    system,
+    update,
+    volumes,
+)
+from pyrund.errors import ApiError
+from pyrund.http.router import Router
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange, Handler
+    from pyrund.http.response import Response
+
+_MISSING = {
+    "GET /containers/{}/attach/ws": "attach by a WebSocket",
+    "POST /session": "BuildKit (set DOCKER_BUILDKIT=0)",
+    "POST /grpc": "BuildKit (set DOCKER_BUILDKIT=0)",
+    "POST /images/{}/push": "push of images",
+    "GET /images/search": "search for images",
+    "GET /distribution/{}/json": "inspection of images in a registry",
+    "POST /auth": "login",
+    "POST /swarm/init": "swarm mode",
+    "POST /swarm/join": "swarm mode",
+    "POST /plugins/pull": "managed plugins",
+}
+
+
+def handler(engine: "Engine") -> "Handler":
+    """Return the function that answers all requests."""
+    router = _router(engine)
+
+    async def handle(request: "Exchange") -> "Response | None":
+        try:
+            return await router.handle(request)
+        except Error as error:  # an image with a strange config, a state that cannot be read
+            raise ApiError(500, reason(error)) from error
+        except OSError as error:
+            if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+                raise  # the client has gone
+            raise ApiError(500, reason(error)) from error
+
+    return handle
+
+
+def _router(engine: "Engine") -> Router:
+    made = Router()
+    for module in (
+        system,
+        containers,
+        commit,
+        running,
+        attach,
+        execs,
+        images,
+        build,
+        networks,
+        volumes,
+        update,
+        archive,
+        disk,
+        prune,
+    ):
+        module.add_routes(made, engine)
+    for route, what in _MISSING.items():
+        method, _, pattern = route.partition(" ")
+        made.add_missing(method, pattern, what)
+    return made

@@ -1,0 +1,91 @@
+"""Volumes: create, list, inspect, remove, prune."""
+
+from pyrund import volumes
+from pyrund.api.disk import volume_sizes
+from pyrund.api.filters import has_labels, is_yes
+from pyrund.errors import ApiError, missing
+from pyrund.http.response import Response
+from pyrund.model.volume import check_name, check_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.engine import Engine
+    from pyrund.http.request import Request
+    from pyrund.http.router import Router
+    from pyrund.model.volume import Volume
+
+_FILTERS = frozenset(("dangling", "driver", "label", "name"))
+_PRUNE_FILTERS = frozenset(("all", "label", "label!"))
+_SINCE_NAMED_ARE_KEPT = (1, 42)
+
+
+def add_routes(router: "Router", engine: "Engine") -> None:
+    api = VolumesApi(engine)
+    router.add("POST", "/volumes/create", api.create)
+    router.add("GET", "/volumes", api.list_all)
+    router.add("GET", "/volumes/{}", api.inspect)
+    router.add("DELETE", "/volumes/{}", api.remove)
+    router.add("POST", "/volumes/prune", api.prune)
+
+
+class VolumesApi:
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+
+    async def create(self, request: "Request") -> Response:
+        given = request.json()
+        name, driver = given.get("Name") or "", given.get("Driver") or "local"
+        labels, options = given.get("Labels"), given.get("DriverOpts") or {}
+        if not isinstance(name, str) or not all(isinstance(one, dict) for one in (labels or {}, options)):
+            raise ApiError(400, "invalid JSON: expected Name, Labels and DriverOpts of a volume")
+        if driver != "local":
+            raise missing(f"volume driver {str(driver)[:80]}")
+        if name:
+            check_name(name)
+        volume = volumes.make(self._engine, name, labels, check_options(name, options))
+        return Response(201, volume.described())
+
+    async def list_all(self, request: "Request") -> Response:
+        filters = request.filters(_FILTERS)
+        dangling = list(map(is_yes, filters.get("dangling", [])))
+        users = volumes.users_of_all(self._engine)
+        found = [
+            one.described()
+            for one in self._engine.volumes
+            if ("name" not in filters or any(text in one.name for text in filters["name"]))
+            and ("driver" not in filters or "local" in filters["driver"])
+            and has_labels(one.labels, filters)
+            and all(wanted != bool(users[one.name]) for wanted in dangling)
+        ]
+        return Response(200, {"Volumes": found, "Warnings": None})
+
+    async def inspect(self, request: "Request") -> Response:
+        return Response(200, self._engine.volumes.find(request.values[0]).described())
+
+    async def remove(self, request: "Request") -> Response:
+        try:
+            await volumes.remove(self._engine, self._engine.volumes.find(request.values[0]))
+        except ApiError as error:
+            if error.status != 404 or not request.flag("force"):
+                raise
+        return Response(204)
+
+    async def prune(self, request: "Request") -> Response:
+        engine, filters = self._engine, request.filters(_PRUNE_FILTERS)
+        named_too = request.version < _SINCE_NAMED_ARE_KEPT or any(map(is_yes, filters.get("all", [])))
+        removed, size = [], 0
+        for volume in list(engine.volumes):
+            if not self._is_pruned(volume, named_too, filters):
+                continue
+            own = (await volume_sizes(engine, [volume]))[0]
+            if self._is_pruned(volume, named_too, filters):  # it may have been taken meanwhile
+                await volumes.remove(engine, volume)
+                removed.append(volume.name)
+                size += own
+        engine.events.tell("volume", "prune", "", {"reclaimed": str(size)})
+        return Response(200, {"VolumesDeleted": removed, "SpaceReclaimed": size})
+
+    def _is_pruned(self, volume: "Volume", named_too: bool, filters: "dict[str, list[str]]") -> bool:
+        engine = self._engine
+        is_free = engine.volumes.get(volume.name) is volume and not volumes.users(engine, volume)
+        return is_free and (named_too or volume.is_anonymous) and has_labels(volume.labels, filters)

@@ -1,0 +1,173 @@
+"""A tar archive into a tree that others may change meanwhile: nothing outside of the root is reached.
+
+The directory of an entry is resolved by the kernel below the root, as a process chrooted there would do it
+(openat2(2), RESOLVE_IN_ROOT), and then used as a descriptor (CVE-2018-15664). What is made in it is made anew, and
+gets its attributes by its descriptor. No name is looked up in files of the root (CVE-2019-14271).
+"""
+
+import stat
+
+from foundation.linux import os
+from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from foundation.linux.opened import opened
+from pyfetch.unpack import tar
+from pyfetch.unpack.layer import clean, is_kept, write_content
+from pyfetch.unpack.tree import join, remove
+from pyrund.errors import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Extraction:
+    """Puts archives into the directory `top` below `root`, a descriptor; the process's umask must be 0.
+
+    owner             (uid, gid) of all that is made, instead of those in the archive
+    mode              its permissions, likewise
+    keeps_directories whether a directory may not be replaced by something else, nor something else by a directory
+    rename            (old, new): the first name of all paths; an old one that is empty stands for the archive's root
+    """
+
+    def __init__(
+        self,
+        root: int,
+        top: bytes,
+        owner: "tuple[int, int] | None" = None,
+        keeps_directories: bool = False,
+        rename: "tuple[bytes, bytes]" = (b"", b""),
+        mode: "int | None" = None,
+    ) -> None:
+        self._root = root
+        self._top = top
+        self._owner = owner
+        self._mode = mode
+        self._keeps_directories = keeps_directories
+        self._rename = rename
+        self._times: dict[bytes, int] = {}  # of directories: filling them would change these
+
+    def extract(self, chunks: "Iterator[bytes]") -> None:
+        """Make all that is in the archive. Raises VerificationError, ApiError or OSError."""
+        stream = tar.Stream(chunks)
+        archive = tar.Archive(stream)
+        for entry in archive:
+            path = self._renamed(clean(entry))
+            above, _, name = path.rpartition(b"/")
+            with opened(self._directory(above)) as directory:
+                self._make(entry, archive, directory, name, path)
+        stream.drain()
+        for path, time in self._times.items():
+            try:
+                with opened(self._open(path)) as directory:
+                    os.utime(b"/proc/self/fd/%d" % directory, ns=(time, time))
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # the container has removed it
+
+    def _renamed(self, path: bytes) -> bytes:
+        old, new = self._rename
+        if not old:
+            return join(new, path) if path else new
+        first, slash, rest = path.partition(b"/")
+        return new + slash + rest if first == old else path
+
+    def make_directory(self, path: bytes) -> None:
+        """Make the directory `path`, and those above it, if it is missing."""
+        os.close(self._directory(path))
+
+    def _open(self, path: bytes) -> int:
+        return openat2(self._root, join(self._top, path) or b".", os.O_PATH | os.O_DIRECTORY, _INSIDE)
+
+    def _directory(self, path: bytes) -> int:
+        """Return a descriptor of the directory `path` below `top`, which is made if it is missing."""
+        try:
+            return self._open(path)
+        except FileNotFoundError:
+            if not path:
+                raise
+        above, _, name = path.rpartition(b"/")
+        with opened(self._directory(above)) as directory:
+            try:
+                os.mkdir(name, 0o755, dir_fd=directory)
+                if self._owner:
+                    os.chown(name, *self._owner, dir_fd=directory, follow_symlinks=False)
+            except FileExistsError:
+                pass  # made by the container, or a dangling link, which the next call says
+        return self._open(path)
+
+    def _make(self, entry: tar.Entry, archive: tar.Archive, above: int, name: bytes, path: bytes) -> None:
+        uid, gid = self._owner or (entry.uid, entry.gid)
+        if entry.kind == tar.DIRECTORY:
+            with opened(self._make_directory(above, name, path)) as file:
+                self._attributes(file, entry, uid, gid)
+            self._times[path] = entry.mtime
+            return
+        if not name:
+            raise ApiError(400, "the archive's root is not a directory")
+        if entry.kind == tar.HARDLINK:
+            self._link(entry, above, name)
+            return
+        self._make_room(above, name)
+        if entry.kind == tar.REGULAR:
+            with opened(os.open(name, _CREATE, 0o600, dir_fd=above)) as file:
+                write_content(file, entry, archive.body())
+                self._attributes(file, entry, uid, gid)
+                os.utime(file, ns=(entry.mtime, entry.mtime))
+            return
+        if entry.kind == tar.SYMLINK:
+            os.symlink(entry.target, name, dir_fd=above)
+        else:
+            os.mknod(name, _TYPES[entry.kind] | entry.mode, os.makedev(entry.major, entry.minor), dir_fd=above)
+        os.chown(name, uid, gid, dir_fd=above, follow_symlinks=False)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=above, follow_symlinks=False)
+
+    def _make_directory(self, above: int, name: bytes, path: bytes) -> int:
+        if not name:
+            return os.open(b"/proc/self/fd/%d" % above, _DIRECTORY & ~os.O_NOFOLLOW)
+        try:
+            os.mkdir(name, 0o700, dir_fd=above)
+        except FileExistsError:
+            if not _is_directory(above, name):
+                if self._keeps_directories:
+                    raise ApiError(
+                        400, f'cannot overwrite non-directory "/{os.fsdecode(path)}" with directory'
+                    ) from None
+                remove(name, above)
+                os.mkdir(name, 0o700, dir_fd=above)
+        return os.open(name, _DIRECTORY, dir_fd=above)
+
+    def _make_room(self, above: int, name: bytes) -> None:
+        if self._keeps_directories and _is_directory(above, name):
+            raise ApiError(400, f'cannot overwrite directory "/{os.fsdecode(name)}" with non-directory')
+        remove(name, above)
+
+    def _link(self, entry: tar.Entry, above: int, name: bytes) -> None:
+        folder, _, target = self._renamed(clean(entry, entry.target)).rpartition(b"/")
+        with opened(self._open(folder)) as source:
+            if target == name and os.path.samestat(os.fstat(source), os.fstat(above)):
+                return
+            self._make_room(above, name)
+            os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+
+    def _attributes(self, file: int, entry: tar.Entry, uid: int, gid: int) -> None:
+        os.fchown(file, uid, gid)  # before the mode and the attributes, which it may clear
+        os.fchmod(file, entry.mode if self._mode is None else self._mode)
+        for name, value in (entry.xattrs or {}).items():
+            if is_kept(name):
+                try:
+                    os.setxattr(file, name, value)
+                except OSError:
+                    pass  # the file system has none, or not this one: docker goes on too
+
+
+_TYPES = {tar.CHARACTER: stat.S_IFCHR, tar.BLOCK_DEVICE: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
+
+
+def _is_directory(above: int, name: bytes) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False

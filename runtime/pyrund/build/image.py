@@ -1,0 +1,132 @@
+"""An image under construction: its config and its layers. Each step makes a new one of it."""
+
+import json
+
+from foundation.linux import os
+from pyfetch.image.digest import digest_of
+from pyfetch.image.image import chain_ids, stored_image
+from pyfetch.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
+from pyfetch.image.platforms import host_platform
+from pyrund.model.images import nameless
+from pyrund.model.times import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyfetch.image.image import Image as Stored
+    from pyfetch.image.platforms import Platform
+    from pyfetch.image.store import Store
+
+    Json = dict[str, Any]
+
+
+class Draft:
+    """`document` is the config of the image (image-spec, config.md), `layers` are its descriptors as JSON.
+
+    `known` is the descriptor by which the store has this very image, or None.
+    """
+
+    def __init__(
+        self, document: "Json", layers: "list[Json]", known: "Descriptor | None" = None, id_: str = ""
+    ) -> None:
+        self.document = document
+        self.layers = layers
+        self.known = known
+        self.id = id_ or digest_of(_encoded(document))
+
+    @staticmethod
+    def of(image: "Stored") -> "Draft":
+        """Return the draft that is this image."""
+        layers = [layer.as_json() for layer in image.manifest.layers]
+        return Draft(dict(image.config.document.properties), layers, image.top, image.manifest.config.digest)
+
+    @staticmethod
+    def empty(platform: "Platform | None" = None) -> "Draft":
+        """Return the draft without anything, as of FROM scratch."""
+        platform = platform or host_platform()
+        variant = {"variant": platform.variant} if platform.variant else {}
+        document: Json = {"architecture": platform.architecture, "os": platform.os, **variant}
+        return Draft({**document, "config": {}, "rootfs": {"type": "layers", "diff_ids": []}, "history": []}, [])
+
+    @property
+    def config(self) -> "Json":
+        """A copy of the inner config: Cmd, Env and the like."""
+        return dict(self.document.get("config") or {})
+
+    def folders(self, store: "Store") -> "list[str]":
+        """Return the folders of its layers in the store, the lowest first."""
+        return [store.layer_name(chain) for chain in chain_ids(self.document["rootfs"]["diff_ids"])]
+
+    def with_step(
+        self, config: "Json", history: "Json", nanoseconds: int, layer: "Json | None" = None, author: str = ""
+    ) -> "Draft":
+        """Return the draft after one more step, which may have made a layer."""
+        created = rfc3339(nanoseconds)
+        empty = {} if layer else {"empty_layer": True}
+        known = self.document.get("rootfs") or {}
+        diff_ids = [*(known.get("diff_ids") or []), *([layer["digest"]] if layer else [])]
+        document = {
+            **{name: self.document[name] for name in ("architecture", "os", "variant") if self.document.get(name)},
+            **({"author": author} if author else {}),
+            "created": created,
+            "config": {name: value for name, value in config.items() if value not in (None, "", [], {})},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": [*(self.document.get("history") or []), {"created": created, **history, **empty}],
+        }
+        return Draft(document, [*self.layers, *([layer] if layer else [])])
+
+    def as_json(self) -> "Json":
+        return {"document": self.document, "layers": self.layers}
+
+
+def layer_json(digest: str, size: int) -> "Json":
+    """Return the descriptor of a layer that is not compressed, so its digest is its diffID too."""
+    return {"mediaType": OCI_LAYER, "digest": digest, "size": size}
+
+
+def store_draft(store: "Store", draft: Draft) -> "Stored":
+    """Write the image's documents; its layers are there. It has no name yet."""
+    if draft.known is None:
+        config = _encoded(draft.document)
+        store.write(draft.id, config)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, "digest": draft.id, "size": len(config)},
+            "layers": draft.layers,
+        }
+        data = _encoded(manifest)
+        digest = digest_of(data)
+        store.write(digest, data)
+        draft.known = Descriptor(OCI_MANIFEST, digest, len(data))
+    found = stored_image(store, draft.known)
+    assert found is not None
+    return found
+
+
+def give_names(store: "Store", top: Descriptor, names: "list[str]") -> None:
+    """Give the image `names`, or keep it without one. An image that loses its last name is kept without one, too."""
+    for name in names:
+        former = store.find(name)
+        if former and former.digest != top.digest:
+            if sum(one.digest == former.digest for _, one in store.images()) == 1:
+                store.tag(nameless(former), former)
+        store.tag(name, top)
+    if not names and all(one.digest != top.digest for _, one in store.images()):
+        store.tag(nameless(top), top)
+
+
+def source_date(arguments: "dict[str, str]") -> "int | None":
+    """Return SOURCE_DATE_EPOCH in nanoseconds, or None (https://reproducible-builds.org/specs/source-date-epoch/)."""
+    text = arguments.get("SOURCE_DATE_EPOCH", "")
+    return int(text) * 1_000_000_000 if text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _encoded(document: "Json") -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def is_there(store: "Store", draft: Draft) -> bool:
+    """Return whether the store has all layers of the draft."""
+    return all(os.path.isdir(f"{store.layers}/{name}") for name in draft.folders(store))

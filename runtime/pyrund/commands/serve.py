@@ -1,0 +1,220 @@
+"""pyrund serve: the daemon."""
+
+import _signal
+import _socket
+import fcntl
+import gc
+import sys
+import time
+
+from foundation.linux import os
+from pyrund import recovery, settings
+from pyrund.api.routes import handler
+from pyrund.engine import Engine
+from pyrund.errors import ApiError, Refused
+from pyrund.http.connection import Connection
+from pyrund.http.guard import guarded
+from pyrund.launch.launcher import Launcher
+from pyrund.listening import Listener, inherited, listeners
+from pyrund.loop import Loop
+from pyrund.messages import Port, receive
+from pyrund.places import Places
+from pyrund.process import raise_limit_of_files
+from pyrund.settings import Settings
+from pyrund.spec import host_config
+from pyrund.streams.process import StreamsProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.http.connection import Handler
+    from pyrund.loop import Future
+    from pyrund.options import Options
+
+_HAND_OVER = 10.0  # seconds for the processes of an earlier engine to end
+# What a login has and a daemon must not use: registries get the credentials that a client sends.
+_PERSONAL = (
+    "DOCKER_CONFIG DOCKER_AUTH_CONFIG REGISTRY_AUTH_FILE XDG_CONFIG_HOME XDG_RUNTIME_DIR LISTEN_FDS LISTEN_PID "
+    "NOTIFY_SOCKET DOCKER_DEFAULT_PLATFORM PYFETCH_STORE"
+).split()
+
+
+def run(server: None, words: "list[str]", options: "Options") -> int:
+    """Serve until SIGTERM or SIGINT. Containers go on after that."""
+    given, manager = inherited(os.environment), os.environment.get("NOTIFY_SOCKET", "")
+    told = settings.read(options)
+    for warning in told.warnings:
+        print(f"pyrund: warning: {warning}", file=sys.stderr, flush=True)
+    _check_logs(told)
+    places = Places(told.data_root, told.exec_root, told.file)
+    os.umask(0o022)
+    _make_folders(places)
+    _clean_environment(places)
+    lock = _lock(places)
+    signals = _receive_signals()  # before a client can see us
+    opened = listeners(told, given, settings.HOST)
+    try:
+        Daemon(told, places, lock, opened).serve(signals, manager)
+    finally:
+        for listener in opened:
+            listener.close()
+    return 0
+
+
+class Daemon:
+    """The engine and the connections of its clients."""
+
+    def __init__(self, told: Settings, places: Places, lock: int, opened: "list[Listener]") -> None:
+        self._settings = told
+        self._places = places
+        self._lock = lock
+        encrypted = [one for one in opened if one.is_tcp and told.tls]
+        self._encrypted = self._encrypt(encrypted) if encrypted else None
+        self._launcher = Launcher(places, lock)  # early, because it gets a copy of all that is in memory
+        raise_limit_of_files()  # after that, because containers shall not have it
+        self._opened = [one for one in opened if one not in encrypted]
+        self._loop = Loop()
+        self._clients = 0
+        self._engine: Engine
+
+    def _encrypt(self, opened: "list[Listener]") -> Port:
+        from pyrund.launch.encrypted import begin  # imported here because few listen at a network
+
+        verifies = self._settings.tls == "tlsverify"
+        return begin([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
+
+    def serve(self, signals: int, manager: str) -> None:
+        """Serve until a signal comes, or for too long nobody needs us. The service `manager` is told of both ends."""
+        self._loop.run(self._loop.spawn(self._serve(signals, manager)))
+        _notify(manager, b"STOPPING=1\n")
+
+    async def _serve(self, signals: int, manager: str) -> None:
+        loop = self._loop
+        streams = StreamsProcess(
+            loop,
+            self._lock,
+            give_again=lambda: recovery.give_streams_again(self._engine),
+            has_detached=lambda id_: self._engine.tell_detached(id_),
+        )
+        self._engine = Engine(self._places, self._launcher, loop, streams, self._settings)
+        await recovery.recover(self._engine)
+        handle = handler(self._engine)
+        for listener in self._opened:
+            guard = guarded(handle, listener.names) if listener.is_tcp else handle
+            loop.spawn(self._accept(listener.socket, guard))
+        if self._encrypted:
+            loop.spawn(self._accept_encrypted(self._encrypted, guarded(handle, None)))
+        gc.collect()
+        gc.freeze()
+        _notify(manager, b"READY=1\n")
+        ending = loop.readable(signals)
+        if self._settings.idle:
+            loop.spawn(self._watch_idleness(ending))
+        await ending
+
+    async def _accept(self, socket: "_socket.socket", handle: "Handler") -> None:
+        loop = self._loop
+        while True:
+            try:
+                fd, _ = socket._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                await loop.readable(socket.fileno())
+                continue
+            except OSError as error:  # too many open files: others will close theirs
+                print(f"pyrund: accept: {error.strerror}", file=sys.stderr)
+                await loop.sleep(0.1)
+                continue
+            self._take(fd, handle)
+
+    async def _accept_encrypted(self, port: Port, handle: "Handler") -> None:
+        """Take the connections that the process for TLS has accepted."""
+        while True:
+            message, descriptors = await receive(self._loop, port)
+            if message is None:
+                print("pyrund: the process for TLS has ended", file=sys.stderr)
+                return
+            for fd in descriptors:
+                self._take(fd, handle)
+
+    def _take(self, fd: int, handle: "Handler") -> None:
+        os.set_blocking(fd, False)
+        self._loop.spawn(self._attend(Connection(self._loop, fd), handle))
+
+    async def _attend(self, connection: Connection, handle: "Handler") -> None:
+        self._clients += 1
+        await connection.serve(handle)
+        self._clients -= 1
+
+    async def _watch_idleness(self, ending: "Future[None]") -> None:
+        """End the daemon when for some time no container has run and no client was there."""
+        since = time.monotonic()
+        while time.monotonic() < since + self._settings.idle:
+            await self._loop.sleep(min(1.0, self._settings.idle))
+            if self._clients or any(one.is_active for one in self._engine.containers):
+                since = time.monotonic()
+        ending.set(None)
+
+
+def _notify(manager: str, text: bytes) -> None:
+    """Tell the service manager, sd_notify(3), if there is one."""
+    if not manager:
+        return
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC, 0)
+    try:
+        socket.connect(f"\0{manager[1:]}" if manager.startswith("@") else manager)
+        socket.send(text)
+    except OSError as error:
+        print(f"pyrund: NOTIFY_SOCKET: {manager}: {error.strerror}", file=sys.stderr)
+    finally:
+        socket.close()
+
+
+def _check_logs(told: Settings) -> None:
+    """Raise Refused for defaults of logs that no container could have."""
+    try:
+        host_config.checked(told.with_log_defaults({}))
+    except ApiError as error:
+        raise Refused(f"log-driver, log-opts: {error}") from None
+
+
+def _make_folders(places: Places) -> None:
+    for path in (places.data, places.run, places.containers, places.images):
+        os.makedirs(path, 0o700, exist_ok=True)
+
+
+def _clean_environment(places: Places) -> None:
+    for name in _PERSONAL:
+        os.environment.pop(name, None)
+    os.environment["HOME"] = places.data  # nobody's
+
+
+def _lock(places: Places) -> int:
+    """Return a descriptor that holds the lock of the engine, which its processes inherit: so the lock is free when the
+    last of them has ended. Raises Refused."""
+    lock = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(
+            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # a lock of this process alone: another daemon is there, or not
+    except BlockingIOError:
+        raise Refused(f"{places.run}: another engine runs here; name another folder with --exec-root") from None
+    deadline = time.monotonic() + _HAND_OVER
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Refused(f"{places.run}: processes of an earlier engine do not end") from None
+            time.sleep(0.005)
+
+
+def _receive_signals() -> int:
+    """Return a descriptor that becomes readable when SIGTERM or SIGINT comes."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        _signal.signal(number, lambda received, frame: None)
+    _signal.signal(
+        _signal.SIGCHLD, _signal.SIG_IGN
+    )  # the kernel collects a launcher or streams process that was killed
+    _signal.set_wakeup_fd(writer)
+    return reader

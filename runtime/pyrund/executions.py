@@ -1,0 +1,113 @@
+"""What happens to an exec: it is started once, ends, and is forgotten some minutes later."""
+
+from foundation.linux import os
+from pyrun.container import exit_status
+from pyrund import monitors
+from pyrund.errors import ApiError
+from pyrund.model import names
+from pyrund.model.container import UNKNOWN_STATUS
+from pyrund.model.exec import Exec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.engine import Engine
+    from pyrund.model.container import Container
+
+    Json = dict[str, Any]
+
+_REMEMBERED = 300.0  # seconds after its end
+
+
+def refuse_unless_running(container: "Container") -> None:
+    """Raise ApiError, with docker's words, if no process can be executed in the container now."""
+    if container.attempt:
+        raise ApiError(409, f"container {container.name} is restarting, wait until the container is running")
+    if not container.is_running:
+        raise ApiError(409, f"container {container.id} is not running")
+    if container.is_paused:
+        raise ApiError(409, f"container {container.name} is paused, unpause the container before exec")
+
+
+def create(engine: "Engine", container: "Container", config: "Json") -> Exec:
+    """Make an exec; `config` is its ExecConfig, complete."""
+    document = {
+        "ID": names.new_id(),
+        "ContainerID": container.id,
+        "ExecConfig": config,
+        "Pid": 0,
+        "Monitor": [0, 0],
+    }
+    exec_ = Exec(engine.places, document)
+    exec_.make_folder()
+    exec_.save()
+    engine.execs[exec_.id] = exec_
+    engine.events.of_container(container, f"exec_create: {' '.join(config['Cmd'])}", execID=exec_.id)
+    return exec_
+
+
+async def start(engine: "Engine", exec_: Exec) -> None:
+    """Start the exec. Raises ApiError; inspect then shows an exit code as a shell's."""
+    container = engine.containers.find(exec_.container_id)
+    command = " ".join(exec_.config["Cmd"])
+    engine.events.of_container(container, f"exec_start: {command}", execID=exec_.id)
+
+    async def take(names: "list[str]", descriptors: "list[int]") -> None:
+        message = {"do": "open", "id": exec_.id, "names": names, "log": None}
+        await engine.streams.send(message, tuple(descriptors))
+
+    exec_.save()
+    try:
+        begun, monitor = await monitors.begin(engine, {"do": "execute", "id": exec_.id}, take)
+    except ApiError as error:
+        text = str(error)
+        exec_.exit_code = 127 if "not found" in text or "no such file" in text else 126
+        engine.loop.spawn(_forget(engine, exec_))
+        raise
+    exec_.is_running = True
+    exec_.document["Pid"] = begun["pid"]
+    exec_.document["Monitor"] = begun["monitor"]
+    exec_.save()
+    engine.loop.spawn(watch(engine, exec_, monitor))
+
+
+async def watch(engine: "Engine", exec_: Exec, monitor: int) -> None:
+    """Wait for the end of the exec; `monitor` is our end of its monitor's socket, which is closed."""
+    os.set_blocking(monitor, False)
+    await engine.loop.read(monitor, 1)
+    note_end(engine, exec_)  # before the client's connection is closed, because it then asks for the exit code
+    await engine.streams.end(exec_.id)
+    monitors.dismiss(monitor)
+    engine.loop.close(monitor)
+
+
+def note_end(engine: "Engine", exec_: Exec) -> None:
+    """The exec has ended: read how, and forget it some minutes later."""
+    exec_.exit_code = _recorded(exec_)
+    exec_.is_running = False
+    container = engine.containers.get(exec_.container_id)
+    if container:
+        engine.events.of_container(container, "exec_die", execID=exec_.id, exitCode=str(exec_.exit_code))
+    engine.loop.spawn(_forget(engine, exec_))
+
+
+def _recorded(exec_: Exec) -> int:
+    try:
+        file = os.open(exec_.record, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return UNKNOWN_STATUS  # it was removed together with the container
+    try:
+        return int(exit_status.read(file).get("exitCode", UNKNOWN_STATUS))
+    finally:
+        os.close(file)
+
+
+async def _forget(engine: "Engine", exec_: Exec) -> None:
+    await engine.loop.sleep(_REMEMBERED)
+    forget(engine, exec_)
+
+
+def forget(engine: "Engine", exec_: Exec) -> None:
+    if engine.execs.pop(exec_.id, None):
+        exec_.remove_folder()

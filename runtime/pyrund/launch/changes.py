@@ -1,0 +1,24 @@
+"""A worker that lists what a container has added, changed and deleted."""
+
+from foundation.linux import os
+from pyfetch.bundle import overlay
+from pyfetch.image.store import Store
+from pyrund.archive.changes import Comparison
+from pyrund.model.container import load
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
+    """Return the changes as docker's API has them, each directory before what is in it."""
+    container = load(places, message["id"])
+    assert container is not None
+    upper = f"{places.layer(container.id)}/upper"
+    if not os.path.isdir(upper):
+        return {"changes": None}
+    layers = list(container.document["Layers"])
+    found = overlay.with_view(Store(places.images), layers, lambda image: Comparison(image).of(upper))
+    return {"changes": [{"Path": os.fsdecode(path), "Kind": kind} for path, kind in found] or None}

@@ -1,0 +1,109 @@
+"""What a worker does for a container's networks: its interfaces, and its published ports."""
+
+import json
+
+from foundation.errors import Error
+from foundation.linux import os, whole_file
+from pyrun.container.process import open_process
+from pyrun.container.state import load as load_state
+from pyrund.model import network
+from pyrund.net import bridge, table
+from pyrund.net.bridge import End
+from pyrund.net.ports import Published
+from pyrund.net.resolver import open_sockets
+from pyrund.spec.name_files import has_resolver, own_line, resolv_conf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.model.container import Container
+
+
+_LARGEST_FILE = 1 << 20
+
+
+def connect(container: "Container", pid: int) -> "list[int]":
+    """Give the network namespace of the process `pid` all that container.json says; return the sockets of its name
+    server, [] if it needs none. Raises OSError and Error."""
+    places = container.places
+    ends = ends_of(container)
+    if not ends:
+        return []
+    with bridge.Lock(places.run):
+        bridge.connect(pid, list(ends.values()))
+        route(container, pid, ends, of_ipv6=False)
+        if any(end.address6 for end in ends.values()):
+            route(container, pid, ends, of_ipv6=True)
+        publish(container)
+    return open_sockets(pid) if has_resolver(container) else []
+
+
+def publish(container: "Container") -> None:
+    """Put the container's published ports into the table of rules; whoever calls this has the lock."""
+    places, ports = container.places, [Published(*one) for one in container.document["Ports"]]
+    if not any(one.address for one in ports):
+        return
+    path = places.published(container.id)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    whole_file.replace(path, json.dumps([one.listed() for one in ports]).encode(), f"{places.run}/.{container.id}")
+    table.publish(ports)
+
+
+def running_pid(container: "Container") -> int:
+    """Return the pid of the container's init. Raises Error if it has ended."""
+    state = load_state(container.places.states, container.id)
+    pidfd = open_process(state.pid, state.start_time)
+    if pidfd < 0:
+        raise Error(f"container {container.id} is not running")
+    os.close(pidfd)
+    return state.pid
+
+
+def note_hosts(container: "Container", *addresses: str) -> None:
+    """Add the container's own addresses to the /etc/hosts of the running container."""
+    path = f"{container.places.bundle(container.id)}/hosts"
+    with open(path, "ab") as file:
+        lines = "".join(own_line(container, address) for address in addresses if address)
+        file.write(lines.encode("utf-8", "surrogateescape"))
+
+
+def forget_hosts(container: "Container", addresses: "list[str]") -> None:
+    """Take the lines of the addresses out of it. The container has the file itself, so it is changed in place."""
+    path = f"{container.places.bundle(container.id)}/hosts"
+    with open(path, "rb+") as file:
+        gone = {address.encode() for address in addresses}
+        lines = file.read(_LARGEST_FILE).splitlines(keepends=True)
+        kept = b"".join(line for line in lines if not set(line.split()[:1]) & gone)
+        file.seek(0)
+        file.write(kept)
+        file.truncate()
+
+
+def note_name_servers(container: "Container") -> None:
+    """Change the /etc/resolv.conf of the running container, unless somebody has changed it already."""
+    path = f"{container.places.bundle(container.id)}/resolv.conf"
+    before, after = (resolv_conf(container, by) for by in (not has_resolver(container), has_resolver(container)))
+    with open(path, "rb+") as file:
+        if file.read(_LARGEST_FILE) == before.encode("utf-8", "surrogateescape"):
+            file.seek(0)
+            file.write(after.encode("utf-8", "surrogateescape"))
+            file.truncate()
+
+
+def ends_of(container: "Container") -> "dict[str, End]":
+    """Return the container's interfaces by the names of their networks, in their order."""
+    found = {}
+    for name, endpoint in container.endpoints.items():
+        if endpoint.address:
+            known = network.load(container.places, endpoint.settings["NetworkID"])
+            found[name] = End(known.bridge(), endpoint.outside, endpoint.address, endpoint.address6, endpoint.mac)
+    return found
+
+
+def route(container: "Container", pid: int, ends: "dict[str, End]", of_ipv6: bool) -> None:
+    """Let the running container have the default route that it shall have: of IPv6, by the same network as that of
+    IPv4 if it can."""
+    found = ends.get(container.way_out)
+    if of_ipv6 and not (found and found.address6):
+        others = (end for _, end in sorted(ends.items()) if end.address6 and not end.bridge.is_internal)
+        found = next(others, None)
+    bridge.route(pid, found, of_ipv6)

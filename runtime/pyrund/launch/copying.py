@@ -1,0 +1,304 @@
+"""COPY and ADD: from the context, a stage, another image, a text in the Dockerfile, or an address."""
+
+import stat
+from fnmatch import fnmatchcase
+
+from foundation.linux import os, whole_file
+from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from foundation.linux.opened import opened
+from pyfetch.bundle import overlay
+from pyfetch.errors import VerificationError
+from pyfetch.unpack.compression import decompressed
+from pyrund.archive.fingerprint import Fingerprint
+from pyrund.archive.reader import Extraction
+from pyrund.archive.writer import END, Archive
+from pyrund.build import settings
+from pyrund.build.dockerfile import Instruction
+from pyrund.build.errors import BuildError, needs_buildkit
+from pyrund.build.words import expand, expand_text, expand_words
+from pyrund.errors import ApiError
+from pyrund.launch import users
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyfetch.image.store import Store
+    from pyrund.build.dockerfile import Heredoc
+    from pyrund.build.image import Draft
+
+_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+_PATH = os.O_PATH | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_MAGIC = frozenset("*?[")
+_USTAR = slice(257, 262)  # of the header of a tar archive
+_CHUNK = 1 << 18
+_PATIENCE = 60  # seconds for a server that ADD asks
+
+
+class _Source:
+    """The file or directory `path` below the directory open as `root`."""
+
+    def __init__(self, root: int, path: bytes, is_url: bool = False) -> None:
+        self.root = root
+        self.path = path
+        self.name = path.rpartition(b"/")[2]
+        self.is_url = is_url
+        with opened(self.open()) as file:
+            self.is_directory = stat.S_ISDIR(os.fstat(file).st_mode)
+
+    def open(self) -> int:
+        return openat2(self.root, self.path or b".", _PATH, _INSIDE)
+
+    def members(self, archive: Archive, shown: bytes) -> "Iterator[bytes]":
+        """Yield the file as `shown`, or all that is in the directory."""
+        with opened(self.open()) as file:
+            if not self.is_directory:
+                yield from archive.member(file, shown)
+                return
+            with opened(os.open(b"/proc/self/fd/%d" % file, _DIRECTORY)) as directory:
+                for name in sorted(map(os.fsencode, os.listdir(directory))):
+                    yield from archive.members(directory, name, name)
+
+    def unpacked(self) -> "Iterator[bytes] | None":
+        """Return the file as an archive without compression, or None if it is none."""
+        if self.is_directory or self.is_url:
+            return None
+        with opened(self.open()) as file:
+            content = os.open(b"/proc/self/fd/%d" % file, os.O_RDONLY | os.O_CLOEXEC)
+        pieces = decompressed(iter(lambda: os.read(content, _CHUNK), b""), of_docker=True)
+        start = b""
+        try:
+            while len(start) < _USTAR.stop and (piece := next(pieces, b"")):
+                start += piece
+        except VerificationError:
+            start = b""  # it only begins as one
+        if start[_USTAR] != b"ustar":
+            os.close(content)
+            return None
+        return _closing(content, start, pieces)
+
+
+def _closing(content: int, start: bytes, pieces: "Iterator[bytes]") -> "Iterator[bytes]":
+    try:
+        yield start
+        yield from pieces
+    finally:
+        os.close(content)
+
+
+class Copy:
+    """A COPY or ADD after `draft`; `folder` gets what comes from elsewhere than a tree of files."""
+
+    def __init__(
+        self, store: "Store", draft: "Draft", instruction: Instruction, variables: "dict[str, str]", folder: str
+    ) -> None:
+        self._store = store
+        self._draft = draft
+        self._instruction = instruction
+        self._variables = variables
+        self._folder = os.open(folder, _DIRECTORY)
+        self._sources: list[_Source] = []
+        words = instruction.strings()
+        if words is None:
+            words = expand_words(instruction.rest, variables, instruction.escape)
+        else:
+            words = [expand(word, variables, instruction.escape) for word in words]
+        if len(words) < 2:
+            raise instruction.error(
+                f"{instruction.name} requires at least two arguments, but only one was provided. Destination could not "
+                "be determined."
+            )
+        *self._words, self._target = words
+        self.shown = ""
+        self._owner, self._mode = self._flags()
+
+    def _flags(self) -> "tuple[tuple[int, int] | None, int | None]":
+        flags = dict(self._instruction.flags)
+        owner = expand(flags.pop("chown", ""), self._variables, self._instruction.escape)
+        mode = expand(flags.pop("chmod", ""), self._variables, self._instruction.escape)
+        comes_from = flags.pop("from", "")
+        if comes_from and self._instruction.name == "ADD":
+            raise self._instruction.error("Unknown flag: from")
+        if flags:
+            raise needs_buildkit(next(iter(flags)))
+        if mode and (set(mode) - set("01234567") or len(mode) > 5):
+            raise BuildError(f"invalid chmod parameter: '{mode[:20]}'. it should be octal and between 0 and 07777")
+        return self._user(owner) if owner else (None if comes_from else (0, 0)), int(mode, 8) if mode else None
+
+    def _user(self, text: str) -> "tuple[int, int]":
+        folders = self._draft.folders(self._store)
+        if ":" not in text:
+            text = f"{text}:{text}"  # the group has the name, or the number, of the user
+        try:
+            user = users.find(text, lambda find: overlay.with_view(self._store, folders, find))
+        except ApiError as error:
+            raise BuildError(f"unable to convert uid/gid chown string to host mapping: {error}") from None
+        return user.uid, user.gid
+
+    # What is copied.
+
+    def find(self, root: int) -> None:
+        """Find all sources below the directory open as `root`. Raises BuildError."""
+        has_pattern = False
+        texts = {expand(one.word, {}, self._instruction.escape): one for one in self._instruction.heredocs}
+        for word in self._words:
+            if word in texts:
+                self._take_text(texts[word])
+            elif self._instruction.name == "ADD" and word.startswith(("http://", "https://")):
+                self._fetch(word)
+            else:
+                has_pattern |= bool(_MAGIC & set(word))
+                self._sources += [_Source(root, path) for path in self._matching(root, word)]
+        if (len(self._sources) > 1 or has_pattern) and not self._target.endswith("/"):
+            if len(self._sources) > 1:
+                raise BuildError(
+                    f"When using {self._instruction.name} with more than one source file, the destination must be a "
+                    "directory and end with a /"
+                )
+        self.shown = f"{self._instruction.name} {self._options()}{self._described()} in {self._target}"
+
+    def _options(self) -> str:
+        flags = self._instruction.flags
+        chown = f"--chown={flags['chown']} " if "chown" in flags else ""
+        return chown + (f"--chmod={flags['chmod']} " if "chmod" in flags else "")
+
+    def _described(self) -> str:
+        fingerprint = Fingerprint(self._owner is None or self._instruction.name == "ADD")
+        for source in self._sources:
+            fingerprint.add(source.members(fingerprint, source.name))
+        kind = "multi" if len(self._sources) > 1 else "dir" if self._sources[0].is_directory else "file"
+        return f"{kind}:{fingerprint.digest()}"
+
+    def _take_text(self, one: "Heredoc") -> None:
+        text = one.text if one.is_literal else expand_text(one.text, self._variables, self._instruction.escape)
+        self._put(os.fsencode(one.name), text.encode("utf-8", "surrogateescape"))
+
+    def _put(self, name: bytes, data: bytes) -> None:
+        if b"/" in name or name in (b"", b".", b".."):
+            raise BuildError(f"{os.fsdecode(name)[:80]!r} is no name for a file")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with opened(os.open(name, flags, 0o644, dir_fd=self._folder)) as file:
+            whole_file.write_all(file, data)
+        self._sources.append(_Source(self._folder, name))
+
+    def _fetch(self, url: str) -> None:
+        import email.utils
+        import urllib.error
+        import urllib.parse
+        import urllib.request
+
+        name = os.fsencode(urllib.parse.unquote(urllib.parse.urlsplit(url).path.rpartition("/")[2]))
+        if not name and self._target.endswith("/"):
+            raise BuildError(f"ADD failed: cannot determine filename from url: {url[:200]}")
+        name = name or b"file"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
+                with opened(os.open(name, flags, 0o600, dir_fd=self._folder)) as file:
+                    while data := answer.read(_CHUNK):
+                        whole_file.write_all(file, data)
+                    modified = email.utils.parsedate_to_datetime(answer.headers.get("Last-Modified") or "")
+                    seconds = int(modified.timestamp())
+                    os.utime(file, (seconds, seconds))
+        except (TypeError, ValueError):
+            pass  # the server does not tell when it was modified
+        except (urllib.error.URLError, OSError) as error:
+            raise BuildError(f"ADD failed: failed to GET {url[:200]}: {getattr(error, 'reason', error)}") from error
+        self._sources.append(_Source(self._folder, name, is_url=True))
+
+    def _matching(self, root: int, word: str) -> "list[bytes]":
+        """Return the paths below `root` that `word` means, which may be a pattern. Raises BuildError."""
+        clean = os.path.normpath(word.lstrip("/") or ".")
+        if clean.startswith(".."):
+            raise BuildError(
+                f"{self._instruction.name} failed: forbidden path outside the build context: {word[:200]} ()"
+            )
+        found = [b""]
+        for part in clean.split("/") if clean != "." else []:
+            if _MAGIC & set(part):
+                found = [_below(path, name) for path in found for name in _names(root, path) if _fits(name, part)]
+            else:
+                found = [_below(path, os.fsencode(part)) for path in found]
+        found = [path for path in found if _exists(root, path)]
+        if not found and _MAGIC & set(clean):
+            raise BuildError(f"{self._instruction.name} failed: no source files were specified")
+        if not found:
+            where = "" if "from" in self._instruction.flags else "in build context or excluded by .dockerignore"
+            raise BuildError(
+                f"{self._instruction.name} failed: file not found {where or 'in ' + self._instruction.flags['from']}: "
+                f"stat {clean[:200]}: file does not exist"
+            )
+        return found
+
+    # Where it goes.
+
+    def write(self, root: int) -> None:
+        """Make the files in the directory open as `root`, that of the new layer."""
+        path = os.fsencode(settings.absolute(self._draft.config, self._target)).strip(b"/")
+        is_directory = self._target.endswith(("/", "/.")) or self._target in (".", "..") or _is_directory(root, path)
+        if self._instruction.name == "ADD":
+            packed = [source.unpacked() for source in self._sources]
+        else:
+            packed = [None for source in self._sources]
+        plain = [source for source, pieces in zip(self._sources, packed) if pieces is None]
+        if is_directory or len(self._sources) > 1 or any(packed) or any(one.is_directory for one in plain):
+            Extraction(root, b"", self._owner).make_directory(path)
+            self._extract(root, path, _archive(plain, b""))
+        else:
+            above, _, name = path.rpartition(b"/")
+            Extraction(root, b"", self._owner).make_directory(above)
+            self._extract(root, above, _archive(plain, name))
+        for pieces in packed:
+            if pieces is not None:
+                chown = self._owner if "chown" in self._instruction.flags else None
+                Extraction(root, path, chown, mode=self._mode).extract(pieces)
+
+    def _extract(self, root: int, top: bytes, pieces: "Iterator[bytes]") -> None:
+        Extraction(root, top, self._owner, mode=self._mode).extract(pieces)
+
+
+def _archive(sources: "list[_Source]", name: bytes) -> "Iterator[bytes]":
+    """Yield an archive of the sources; a file gets `name`, or keeps its own."""
+    archive = Archive()
+    for source in sources:
+        yield from source.members(archive, name or source.name)
+    yield END
+
+
+def has_directory(store: "Store", draft: "Draft", path: bytes) -> bool:
+    """Return whether the image has the directory `path`."""
+    folders = draft.folders(store)
+    return bool(folders) and overlay.with_view(store, folders, lambda root: _is_directory(root, path))
+
+
+def _is_directory(root: int, path: bytes) -> bool:
+    try:
+        os.close(openat2(root, path or b".", _PATH | os.O_DIRECTORY, _INSIDE))
+        return True
+    except OSError:
+        return False
+
+
+def _exists(root: int, path: bytes) -> bool:
+    try:
+        os.close(openat2(root, path or b".", _PATH, _INSIDE))
+        return True
+    except OSError:
+        return False
+
+
+def _names(root: int, path: bytes) -> "list[bytes]":
+    try:
+        with opened(openat2(root, path or b".", _DIRECTORY, _INSIDE)) as directory:
+            return sorted(map(os.fsencode, os.listdir(directory)))
+    except OSError:
+        return []
+
+
+def _fits(name: bytes, pattern: str) -> bool:
+    return fnmatchcase(os.fsdecode(name), pattern.replace("[^", "[!"))
+
+
+def _below(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name

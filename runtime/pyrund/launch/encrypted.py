@@ -1,0 +1,99 @@
+"""The process that accepts connections of TLS, and gives the daemon the bytes as plain ones."""
+
+import _signal
+import _socket
+import select
+import sys
+
+from foundation.linux import os
+from foundation.linux.prctl import end_with
+from pyrund.errors import Refused
+from pyrund.messages import Port, pair
+from pyrund.process import LOCK, PORT, settle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from typing import NoReturn
+
+_MOST = 256  # connections
+
+
+def begin(sockets: "list[_socket.socket]", files: "dict[str, str]", verifies: bool, lock: int) -> Port:
+    """Start the process; return the port on which each connection comes as a descriptor. Raises Refused.
+
+    ssl is imported there alone: the daemon and its other processes stay small.
+    """
+    ours, theirs = pair()
+    daemon = os.getpid()
+    if os.fork() == 0:
+        _run(sockets, files, verifies, theirs, lock, daemon)
+    theirs.close()
+    message, _ = ours.receive()
+    if message is None or "error" in message:
+        raise Refused(message["error"] if message else "the process for TLS does not start")
+    ours.set_blocking(False)
+    for socket in sockets:
+        socket.close()
+    return ours
+
+
+def _run(
+    sockets: "list[_socket.socket]", files: "dict[str, str]", verifies: bool, port: Port, lock: int, daemon: int
+) -> "NoReturn":
+    try:
+        settle(b"pyrund:tls", port.detach(), lock, *(socket.detach() for socket in sockets))
+        end_with(daemon, _signal.SIGKILL)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        own = Port.of(PORT)
+        from pyrund.tls import server_context
+
+        try:
+            context = server_context(files, verifies)
+        except OSError as error:
+            own.send({"error": f"TLS with {', '.join(files.values())}: {error.strerror or error}"})
+            os._exit(1)
+        own.send({})
+        _accept(own, [_socket.socket(fileno=LOCK + 1 + number) for number in range(len(sockets))], context)
+    finally:
+        os._exit(0)
+
+
+def _accept(daemon: Port, sockets: "list[_socket.socket]", context: "ssl.SSLContext") -> None:
+    children: set[int] = set()
+    waiting = select.poll()
+    for socket in sockets:
+        waiting.register(socket.fileno(), select.POLLIN)
+    by_number = {socket.fileno(): socket for socket in sockets}
+    while True:
+        ready = waiting.poll(1000 if children else None)
+        while children and (ended := os.waitpid(-1, os.WNOHANG if len(children) < _MOST else 0)[0]):
+            children.discard(ended)
+        for fd, _ in ready:
+            try:
+                network = _socket.socket(fileno=by_number[fd]._accept()[0])  # type: ignore[attr-defined]
+            except OSError:
+                continue  # it has gone, or there are too many open files
+            child = os.fork()
+            if child == 0:
+                _serve(daemon, network, context)
+            children.add(child)
+            network.close()
+
+
+def _serve(daemon: Port, network: "_socket.socket", context: "ssl.SSLContext") -> "NoReturn":
+    try:
+        end_with(os.getppid(), _signal.SIGKILL)
+        network.setblocking(True)
+        from pyrund.tls import Carrier
+
+        carrier = Carrier(context, network, True, None)
+        carrier.shake_hands()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        daemon.send({}, (theirs.fileno(),))
+        theirs.close()
+        carrier.carry(ours)
+    except OSError as error:
+        print(f"pyrund: a connection of TLS: {error.strerror or error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)

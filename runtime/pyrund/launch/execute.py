@@ -1,0 +1,84 @@
+"""A worker that executes a process in a running container, and then is its monitor. The answers are those of start.py.
+
+The record of its end is in the folder of the exec, so that it outlives the engine.
+"""
+
+import _socket
+
+from foundation.errors import Error, reason
+from foundation.linux import os
+from pyrun.config.document import Config, Process, load_config
+from pyrun.config.node import Node
+from pyrun.config.process_rules import validate_process
+from pyrun.container.process import process_stat
+from pyrun.container.state import load as load_state
+from pyrun.launch.exec import NewProcess, Target, end, execute
+from pyrun.stdio.descriptors import Preserved
+from pyrun.stub.monitor import keep_watch
+from pyrund.errors import ApiError
+from pyrund.launch import users
+from pyrund.launch.ends import Ends
+from pyrund.model.exec import load
+from pyrund.spec.confinement import every_capability
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Start the exec `id`. Returns only by raising."""
+    exec_ = load(places, message["id"])
+    assert exec_ is not None
+    wanted = exec_.config
+    try:
+        state = load_state(places.states, exec_.container_id)
+        config = load_config(state.config_file)
+        target = Target(state, state.cgroup().beside(state.pid))
+        process = _process(config, wanted, target.tree.fd)
+        ends = Ends(wanted["Tty"], wanted["AttachStdin"], keeps_stdin=False)
+        new = NewProcess(state, "running", config, process, Preserved(0, 0), ends.theirs)
+        pid, _ = execute(target, new, lambda masters: ends.take_terminal(masters[0]))
+    except (Error, OSError) as error:
+        text = f"unable to start container process: {reason(error)}"
+        raise ApiError(400, f"OCI runtime exec failed: exec failed: {text}: unknown") from error
+    try:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        record = os.open(exec_.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        own = process_stat(os.getpid())
+        monitor = (os.getpid(), own[2] if own else 0)
+        answers.send({"pid": pid, "names": ends.names, "monitor": monitor}, (ours.fileno(), *ends.ours))
+        kept = (theirs.fileno(), ours.fileno(), *ends.kept)
+        keep_watch(pid, exec_.id.encode(), record, answers.fileno(), kept)
+    except BaseException:
+        end(pid)
+        raise
+
+
+def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
+    """Return the process: the container's own with what `wanted` changes. `root` is the container's root directory."""
+    own: dict[str, Any] = dict(config.process.json.properties) if config.process else {"cwd": "/"}
+    own["terminal"] = wanted["Tty"]
+    own["args"] = wanted["Cmd"]
+    own["cwd"] = wanted["WorkingDir"] or own["cwd"]
+    own["env"] = [*own.get("env", []), *wanted["Env"], *(["TERM=xterm"] if wanted["Tty"] else [])]
+    own.pop("consoleSize", None)
+    if wanted["ConsoleSize"]:
+        height, width = wanted["ConsoleSize"]
+        own["consoleSize"] = {"height": height, "width": width}
+    if wanted["Privileged"]:
+        own["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), every_capability())
+        own.pop("apparmorProfile", None)
+    if wanted["User"]:
+        own["user"] = _user(wanted["User"], root)
+    process = Process(Node(own, "process: "))
+    validate_process(process, config)
+    return process
+
+
+def _user(text: str, root: int) -> "dict[str, Any]":
+    user = users.find(text, lambda find: find(root))
+    return {"uid": user.uid, "gid": user.gid, "additionalGids": sorted({user.gid, *user.groups})}

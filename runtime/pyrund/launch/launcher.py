@@ -1,0 +1,179 @@
+"""The launcher: a process with pyrun and pyfetch imported, which forks a worker for each request.
+
+So no interpreter starts when a container does. The launcher has one thread, no loop and no state: that is what makes
+fork(2) safe. A worker gets its request, and a port of its own to answer on; if that closes without an answer, it was
+killed. A worker that starts a container or an exec becomes its monitor (pyrun's stub/monitor.py).
+"""
+
+import _signal
+import gc
+import traceback
+
+from foundation.errors import Error, reason
+from foundation.linux import os
+from foundation.linux.prctl import end_with
+from pyrund.errors import ApiError
+from pyrund.loop import Turns
+from pyrund.messages import Port, pair, receive
+from pyrund.process import PORT, restore_limit_of_files, settle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from pyrund.loop import Loop
+    from pyrund.messages import Message
+    from pyrund.places import Places
+
+_READY = {"ready": True}
+_ATTEMPTS = 2  # to begin another launcher for a request, or to repeat it
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another one begins, if the last one has never been ready
+IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
+_VERBS = (
+    "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
+    "unpublish join leave resolver copy_out copy_in export changes stats save load "
+    "commit bring build clear_build build_cache"
+).split()
+_REPEATABLE = frozenset("remove remove_volume unpublish leave networks".split())
+
+
+class Launcher:
+    """The daemon's side. begin() starts the process; it ends when the daemon does, and so do its workers."""
+
+    def __init__(self, places: "Places", lock: int) -> None:
+        self._places = places
+        self._lock = lock
+        self._pause = 0.0
+        self._turns = Turns()
+        self._port = self._begin()
+
+    def _begin(self) -> Port:
+        ours, theirs = pair()
+        if os.fork() == 0:
+            _run(self._places, theirs, self._lock)
+        theirs.close()
+        ours.set_blocking(False)
+        return ours
+
+    async def ask(self, loop: "Loop", message: "Message", descriptors: "tuple[int, ...]" = ()) -> Port:
+        """Have a worker do what `message` says; return the port on which it answers, which the caller closes.
+
+        `descriptors` stay open here. If the launcher has ended, another one is started.
+        """
+        ours, theirs = pair()
+        try:
+            await self._send(loop, message, (theirs.fileno(), *descriptors))
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        ours.set_blocking(False)
+        return ours
+
+    async def _send(self, loop: "Loop", message: "Message", descriptors: "tuple[int, ...]") -> None:
+        attempts = 0
+        while True:
+            port = self._port
+            try:
+                port.send(message, descriptors)
+                return
+            except BlockingIOError:
+                await loop.writable(port.fileno())
+            except (BrokenPipeError, ConnectionResetError):
+                attempts += 1
+                if attempts > _ATTEMPTS:
+                    raise ApiError(500, "the engine's launcher ends when it begins: its log says why") from None
+                await self._begin_again(loop, port)
+
+    async def _begin_again(self, loop: "Loop", ended: Port) -> None:
+        """Begin another launcher: at once if the last one has worked, else after a pause that grows."""
+        async with self._turns:
+            if ended is not self._port:
+                return  # another request has done it
+            has_worked = ended.receive()[0] == _READY
+            self._pause = 0.0 if has_worked else min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            await loop.sleep(self._pause)
+            loop.close(ended.detach())
+            self._port = self._begin()
+
+    async def do(self, loop: "Loop", message: "Message", descriptors: "tuple[int, ...]" = ()) -> "Message":
+        """Have a worker do what `message` says, and return its only answer. Raises ApiError if it failed.
+
+        What can be done twice is tried again if the worker was killed: otherwise something would be left behind.
+        """
+        attempts = _ATTEMPTS if message["do"] in _REPEATABLE else 0
+        while True:
+            port = await self.ask(loop, message, descriptors)
+            try:
+                return checked((await receive(loop, port))[0])
+            except WorkerLost:
+                if not attempts:
+                    raise
+            finally:
+                loop.close(port.detach())
+            attempts -= 1
+            await loop.sleep(_FIRST_PAUSE)  # a launcher that is just being killed may have taken the request
+
+
+class WorkerLost(ApiError):
+    """The worker was killed before it could answer."""
+
+    def __init__(self) -> None:
+        super().__init__(500, "the process that was doing this was killed")
+
+
+def checked(answer: "Message | None") -> "Message":
+    """Return a worker's answer, or raise the ApiError that it stands for."""
+    if answer is None:
+        raise WorkerLost
+    if answer != IS_WATCHED and "error" in answer:
+        raise ApiError(answer["status"], answer["error"])
+    return answer
+
+
+def _run(places: "Places", port: Port, lock: int) -> "NoReturn":
+    """Be the launcher."""
+    try:
+        settle(b"pyrund:launcher", port.detach(), lock)
+        restore_limit_of_files()
+        modules = {verb: __import__(f"pyrund.launch.{verb}", fromlist=["run"]) for verb in _VERBS}
+        modules["start"].prepare()
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel collects workers and monitors
+        gc.collect()
+        gc.freeze()  # a collection in a worker would copy the pages of all objects
+        own = Port.of(PORT)
+        own.send(_READY)
+        while True:
+            message, descriptors = own.receive()
+            if message is None:
+                break
+            if os.fork() == 0:
+                _work(modules[message["do"]].run, places, message, descriptors)
+            for fd in descriptors:
+                os.close(fd)
+    except ConnectionError:
+        pass  # the daemon has ended, perhaps before it has heard that we are ready
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _work(run: "object", places: "Places", message: "Message", descriptors: "list[int]") -> "NoReturn":
+    """Be a worker: answer with what `run` returns, or with the error that it raises."""
+    answers = Port.of(descriptors[0])
+    try:
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        end_with(os.getppid(), _signal.SIGKILL)
+        os.close(PORT)
+        result = run(places, message, answers, descriptors[1:])  # type: ignore[operator]
+        answers.send(result or {})
+    except ApiError as error:
+        answers.send({"error": str(error), "status": error.status})
+    except BaseException as error:
+        answers.send({"error": reason(error), "status": 500})
+        if not isinstance(error, (Error, OSError)):
+            traceback.print_exc()  # it is not about the world, but a bug
+    finally:
+        os._exit(0)

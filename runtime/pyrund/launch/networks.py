@@ -1,0 +1,52 @@
+"""A worker that makes what networks are on the host: their bridges, and the table of rules."""
+
+import json
+
+from foundation.linux import os, whole_file
+from pyrund.errors import ApiError
+from pyrund.model import network
+from pyrund.net import bridge, table
+from pyrund.net.ports import Published
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Make what is missing. `ends`: [[network id, name of an interface]] of running containers.
+
+    `absent`: only look whether the host has an interface of that name, and raise ApiError then. As a bridge of ours it
+    would get an address, and would be removed with the network.
+    """
+    if "absent" in message:
+        if bridge.exists(message["absent"]):
+            raise ApiError(403, f"bridge {message['absent']}: the host has an interface of that name")
+        return
+    with bridge.Lock(places.run):
+        for gone in network.load_removed(places):
+            bridge.remove(gone.bridge_name)
+            os.unlink(places.removed_network(gone.id))
+        # After that, because the daemon may remove another one meanwhile: it would be made again, and stay.
+        bridges = {one.id: one.bridge() for one in network.load_all(places) if one.document["Subnet"]}
+        for one in bridges.values():
+            bridge.make(one)
+        for id_, outside in message.get("ends", []):
+            bridge.repair(bridges[id_], outside)
+        forwarded = bridge.forward(places.run, any(one.subnet6 for one in bridges.values()))
+        table.make(list(bridges.values()), _published(places), forwarded)
+
+
+def _published(places: "Places") -> "list[Published]":
+    folder = os.path.dirname(places.published(""))
+    ids = os.listdir(folder) if os.path.isdir(folder) else []
+    return [one for id_ in ids for one in read(places, id_)]
+
+
+def read(places: "Places", id_: str) -> "list[Published]":
+    """Return the published ports of the container `id_`."""
+    try:
+        return [Published(*one) for one in json.loads(whole_file.read(places.published(id_)))]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,12 @@
+"""A worker that removes the folder of a volume."""
+
+from pyfetch.unpack.tree import remove_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    remove_path(f"{places.volumes}/{message['folder']}")

@@ -1,0 +1,19 @@
+"""A worker that opens the sockets of the name server of a running container."""
+
+from foundation.linux import os
+from pyrund.launch.connect import running_pid
+from pyrund.model.container import load
+from pyrund.net.resolver import open_sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Answer with the sockets. Does not return."""
+    container = load(places, message["id"])
+    assert container is not None
+    answers.send({}, tuple(open_sockets(running_pid(container))))
+    os._exit(0)

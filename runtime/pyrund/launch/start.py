@@ -1,0 +1,138 @@
+"""A worker that starts a container, and then is its monitor.
+
+worker                              daemon
+write the bundle, create, start
+{"pid", "started"} ───────────────▶ with the engine's ends: of the monitor's socket, and of the streams
+become the monitor: Python ends
+1 ────────────────────────────────▶ the container runs
+wait for the init, record its end
+a byte on the socket ─────────────▶ drain the streams
+exit                              ◀ a byte
+"""
+
+import _socket
+
+from foundation.errors import Error, reason
+from foundation.linux import os
+from pyfetch.bundle import overlay
+from pyfetch.bundle.seccomp import default_profile
+from pyfetch.bundle.users import User
+from pyfetch.image.store import Store
+from pyrun.config.node import Node
+from pyrun.confine import seccomp
+from pyrun.container.end import delete
+from pyrun.container.state import EXIT
+from pyrun.launch.create import create
+from pyrun.launch.plan import Request
+from pyrun.launch.start import start
+from pyrun.launch.undo import Undo
+from pyrun.stub.monitor import keep_watch
+from pyrund.errors import ApiError
+from pyrund.launch import remove, users
+from pyrund.launch.connect import connect, running_pid
+from pyrund.launch.ends import Ends
+from pyrund.model.container import Container, load
+from pyrund.model.times import now
+from pyrund.spec.config_json import write_bundle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrund.messages import Message, Port
+    from pyrund.places import Places
+
+
+def prepare() -> None:
+    """Do once, before the launcher forks, what every start would do again."""
+    for module in ("rootfs.overlay", "cgroup.memory", "cgroup.cpu"):  # pyrun loads these when it needs them
+        __import__(f"pyrun.{module}")
+    seccomp.compile(Node(default_profile(), "linux.seccomp: "), {})
+
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Start the container `id`. Returns only by raising."""
+    container = load(places, message["id"])
+    assert container is not None
+    remove.run(places, message, answers, [])  # what is left of the last run, if it could not be removed then
+    write_bundle(container, _user(container), _shared_with(container), _pid_of(container))
+    config = container.config
+    ends = Ends(config["Tty"], config["OpenStdin"], keeps_stdin=not config["StdinOnce"])
+    try:
+        _start(container, ends, answers)
+    except (Error, OSError) as error:
+        raise failure(reason(error)) from error
+
+
+def _start(container: Container, ends: Ends, answers: "Port") -> None:
+    places = container.places
+    request = Request(places.states, container.id, places.bundle(container.id), overlay=places.layer(container.id))
+    request.monitor = True
+    request.init = bool(container.host_config.get("Init"))
+    request.streams = ends.theirs
+    request.layers = [f"{places.images}/layers/{name}" for name in container.document["Layers"]]
+    resolver: list[int] = []
+    request.connect = lambda pid: resolver.extend(connect(container, pid))
+    with Undo() as undo:
+        state, terminal = create(request, undo)
+        undo.replace(lambda: delete(state, force=True))
+        start(state)
+        ends.take_terminal(terminal)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        answer = {"pid": state.pid, "started": now(), "names": ends.names}
+        answers.send(answer, (ours.fileno(), *ends.ours, *resolver))
+        record = os.open(f"{state.directory}/{EXIT}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        kept = (theirs.fileno(), ours.fileno(), *ends.kept)
+        keep_watch(state.pid, container.id.encode(), record, answers.fileno(), kept)
+
+
+def _shared_with(container: Container) -> "tuple[int, str] | None":
+    """Return the pid and the bundle of the container whose network this one shares, if it does."""
+    kind, _, id_ = container.network.partition(":")
+    other = load(container.places, id_) if kind == "container" else None
+    return (running_pid(other), container.places.bundle(id_)) if other else None
+
+
+def _pid_of(container: Container) -> "int | None":
+    """Return the pid of the container whose pid namespace this one joins, if it does. Raises ApiError."""
+    kind, _, id_ = (container.host_config.get("PidMode") or "").partition(":")
+    if kind != "container":
+        return None
+    other = load(container.places, id_)
+    if other is None:
+        raise ApiError(404, f"No such container: {id_}")
+    try:
+        return running_pid(other)
+    except (Error, OSError):
+        raise ApiError(409, f"cannot join PID namespace of a non running container: {id_}") from None
+
+
+def failure(text: str) -> ApiError:
+    """Return the error for a program that cannot run. Clients search for words of runc's in it."""
+    is_program = text.startswith("exec")
+    where = "unable to start container process: " if is_program else ""
+    return ApiError(
+        400 if is_program else 500,
+        f"failed to create task for container: OCI runtime create failed: {where}{text}: unknown",
+    )
+
+
+def _user(container: Container) -> User:
+    """Return the user of the container's Config, as its own files define him."""
+
+    def look(find: "Callable[[int], User]") -> User:
+        places = container.places
+        layers = list(container.document["Layers"])
+        upper = f"{places.layer(container.id)}/upper"
+        if os.path.isdir(upper):
+            layers.append(upper)
+        return overlay.with_view(Store(places.images), layers, find)
+
+    user = users.find(container.config["User"], look)
+    groups = [_group(text, look) for text in container.host_config.get("GroupAdd") or []]
+    return User(user.uid, user.gid, (*user.groups, *groups))
+
+
+def _group(text: str, look: "Callable[[Callable[[int], User]], User]") -> int:
+    """Return the number of a group by name or number, as the container's own files define it. Raises ApiError."""
+    return users.find(f"0:{text}", look).gid

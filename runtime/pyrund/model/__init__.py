@@ -1,0 +1,1 @@
+"""What the engine knows: containers, execs, images, and how they are named and shown."""

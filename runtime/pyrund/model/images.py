@@ -1,0 +1,255 @@
+"""Images: pyfetch's store as docker shows it. The daemon only reads it; workers fetch and remove."""
+
+from foundation.errors import Error
+from foundation.linux import whole_file
+from pyfetch.image.image import stored_image
+from pyfetch.image.reference import parse_reference
+from pyfetch.image.store import Store
+from pyrund.errors import ApiError
+from pyrund.model import health
+from pyrund.model.times import ZERO, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from pyfetch.image.image import Image as Stored
+    from pyfetch.image.manifest import Descriptor
+    from pyfetch.image.reference import Reference
+    from pyrund.places import Places
+
+    Json = dict[str, Any]
+
+    class Template(Protocol):
+        """What a container is made of: an image, or the step of a build before it."""
+
+        id: str
+
+        def wishes(self) -> Json: ...
+        def layers(self, store: Store) -> list[str]: ...
+        def record(self) -> Json: ...
+
+
+_DIGEST_PREFIX = "sha256:"
+_LEAST_DIGITS = 4  # of an abbreviated id
+_NAMELESS = "@"  # begins what stands for a name in the store, for an image that has none
+
+_NOTHING_CONFIGURED = {
+    **{"User": "", "Env": None, "Cmd": None, "Volumes": None, "WorkingDir": ""},
+    **{"Entrypoint": None, "OnBuild": None, "Labels": None},
+}
+
+
+class Image:
+    """An image with all names that it has in the store. Its id is the digest of its config, as in docker."""
+
+    def __init__(self, stored: "Stored") -> None:
+        self.stored = stored
+        self.id = stored.manifest.config.digest
+        self.names: list[str] = []  # as in the store: docker.io/library/busybox:latest
+        self.keeper = ""  # what stands for a name in the store
+
+    @property
+    def config(self) -> "Json":
+        """The inner config: Cmd, Env and the like."""
+        return self.stored.config.settings.properties
+
+    def wishes(self) -> "Json":
+        """Return the same with the types that it must have. Raises pyfetch's Error: an image may hold anything."""
+        settings = self.stored.config.settings
+        return {
+            **{name: settings.strings(name) for name in ("Entrypoint", "Cmd", "Env")},
+            **{name: dict.fromkeys(settings.keys(name), {}) for name in ("ExposedPorts", "Volumes")},
+            **{name: settings.string(name) for name in ("User", "WorkingDir", "StopSignal")},
+            "Labels": settings.text_map("Labels"),
+            "Shell": settings.strings("Shell"),
+            "Healthcheck": health.of_image(settings.object_or_none("Healthcheck")),
+        }
+
+    @property
+    def entries(self) -> "list[str]":
+        """By which the store finds it: its names, and what stands for one."""
+        return [*self.names, *([self.keeper] if self.keeper else [])]
+
+    @property
+    def tags(self) -> "list[str]":
+        references = map(parse_reference, self.names)
+        return [reference.familiar() for reference in references if not reference.digest]
+
+    @property
+    def digests(self) -> "list[str]":
+        references = [parse_reference(name) for name in self.names]
+        names = {without_version(reference): None for reference in references}
+        return [f"{name}@{self.stored.top.digest}" for name in names]
+
+    def record(self) -> "Json":
+        """Return what the bundle of a container remembers of its image."""
+        stored = self.stored
+        names = {"name": self.entries[0], "digest": stored.top.digest, "manifest": stored.target.digest}
+        return {**names, "platform": str(stored.platform)}
+
+    def layers(self, store: Store) -> "list[str]":
+        return [store.layer_name(layer.chain_id) for layer in self.stored.layers]
+
+
+class Images:
+    def __init__(self, places: "Places") -> None:
+        self._places = places
+        self._known: dict[str, Stored] = {}  # digest of what a name stands for -> its image, which never changes
+        self.store = Store(places.images)
+
+    def all(self) -> "list[Image]":
+        """Return all images, the one that was named last first."""
+        found: dict[str, Image] = {}
+        named = self.store.images()
+        self._known = {digest: self._known[digest] for digest in {one.digest for _, one in named} & self._known.keys()}
+        for name, descriptor in named:
+            stored = self._stored(descriptor)
+            if stored is not None:
+                image = found.setdefault(stored.manifest.config.digest, Image(stored))
+                if name.startswith(_NAMELESS):
+                    image.keeper = name
+                else:
+                    image.names.append(name)
+        return list(found.values())[::-1]
+
+    def _stored(self, descriptor: "Descriptor") -> "Stored | None":
+        if descriptor.digest not in self._known:
+            try:
+                stored = stored_image(self.store, descriptor)
+            except Error:
+                return None  # damaged; the next pull repairs it
+            if stored is None:
+                return None
+            self._known[descriptor.digest] = stored
+        return self._known[descriptor.digest]
+
+    def find(self, text: str) -> Image:
+        """Return the image with the name, the id or the part of an id `text`. Raises ApiError, with docker's words."""
+        images = self.all()
+        reference = _parsed(text)
+        for image in images:
+            if text == image.id or (reference and self._is_called(image, reference)):
+                return image
+        digits = text[len(_DIGEST_PREFIX) :] if text.startswith(_DIGEST_PREFIX) else text
+        matching = [
+            one for one in images if len(digits) >= _LEAST_DIGITS and one.id[len(_DIGEST_PREFIX) :].startswith(digits)
+        ]
+        if len(matching) > 1:
+            raise ApiError(400, f"multiple IDs found with provided prefix: {text}")
+        if not matching:
+            shown = reference.familiar() if reference else text
+            raise ApiError(404, f"No such image: {shown}")
+        return matching[0]
+
+    def _is_called(self, image: Image, reference: "Reference") -> bool:
+        if str(reference) in image.names:
+            return True
+        return bool(reference.digest) and f"{without_version(reference)}@{reference.digest}" in image.digests
+
+    def size(self, image: Image) -> int:
+        """Return the bytes of its unpacked layers, which the worker that unpacked them has counted."""
+        return sum(map(self.layer_size, image.layers(self.store)))
+
+    def summary(self, image: Image, is_old: bool = False) -> "Json":
+        """Return the image as a list shows it; `is_old`: to a client of before API 1.44."""
+        return {
+            **({"VirtualSize": self.size(image)} if is_old else {}),
+            "Containers": -1,
+            "Created": int(seconds(image.stored.config.document.string("created"))),
+            "Id": image.id,
+            "Labels": image.wishes()["Labels"] or None,
+            "ParentId": "",
+            "RepoDigests": image.digests or ["<none>@<none>"],
+            "RepoTags": image.tags or ["<none>:<none>"],
+            "SharedSize": -1,
+            "Size": self.size(image),
+        }
+
+    def details(self, image: Image, is_old: bool = False) -> "Json":
+        """Return the image as inspect shows it; `is_old`: to a client of before API 1.44."""
+        document, platform = image.stored.config.document, image.stored.platform
+        layers = [f"{self.store.layers}/{name}" for name in image.layers(self.store)]
+        return {
+            "Id": image.id,
+            "RepoTags": image.tags,
+            "RepoDigests": image.digests,
+            "Parent": "",
+            "Comment": document.string("comment"),
+            "Created": document.string("created") or ZERO,
+            "DockerVersion": document.string("docker_version"),
+            "Author": document.string("author"),
+            "Config": {**_NOTHING_CONFIGURED, **image.config},
+            "Architecture": platform.architecture if platform else "",
+            "Os": platform.os if platform else "",
+            "Size": self.size(image),
+            **({"VirtualSize": self.size(image)} if is_old else {}),
+            "GraphDriver": {"Name": "overlay2", "Data": _graph(layers)},
+            "RootFS": {"Type": "layers", "Layers": image.stored.config.diff_ids},
+            "Metadata": {"LastTagTime": ZERO},
+        }
+
+    def history(self, image: Image) -> "list[Json]":
+        """Return how the image was made, the last step first."""
+        entries: list[Json] = []
+        sizes = [self.layer_size(name) for name in image.layers(self.store)]
+        for step in image.stored.config.document.objects("history"):
+            has_layer = not step.boolean("empty_layer")
+            entry = {
+                "Comment": step.string("comment"),
+                "Created": int(seconds(step.string("created"))),
+                "CreatedBy": step.string("created_by"),
+                "Id": "<missing>",
+                "Size": sizes.pop(0) if has_layer and sizes else 0,
+                "Tags": None,
+            }
+            entries.insert(0, entry)
+        if entries:
+            entries[0].update(Id=image.id, Tags=image.tags)
+        return entries
+
+    def layer_size(self, name: str) -> int:
+        """Return the bytes of an unpacked layer."""
+        try:
+            return int(whole_file.read(f"{self._places.sizes}/{name}"))
+        except FileNotFoundError:
+            return 0  # it was unpacked by `pyfetch --store`
+
+
+def reference_of(text: str) -> "Reference":
+    """Return the reference that the client has given. Raises ApiError."""
+    try:
+        return parse_reference(text)
+    except Error as error:
+        raise ApiError(400, str(error)) from None
+
+
+def new_name(text: str) -> "Reference":
+    """Return the name that the client gives an image. Raises ApiError."""
+    reference = reference_of(text)
+    if reference.digest:
+        raise ApiError(400, "refusing to create a tag with a digest reference")
+    return reference
+
+
+def nameless(descriptor: "Descriptor") -> str:
+    """Return what stands for a name in the store, so that an image without one is kept."""
+    return f"{_NAMELESS}{descriptor.digest}"
+
+
+def without_version(reference: "Reference") -> str:
+    """Return the familiar name without tag and digest."""
+    text = reference.familiar().partition("@")[0]
+    return text[: -len(reference.tag) - 1] if reference.tag else text
+
+
+def _graph(layers: "list[str]") -> "Json":
+    lower = {"LowerDir": ":".join(layers[-2::-1])} if len(layers) > 1 else {}
+    return {**lower, "UpperDir": layers[-1]} if layers else {}
+
+
+def _parsed(text: str) -> "Reference | None":
+    try:
+        return parse_reference(text)
+    except Error:
+        return None

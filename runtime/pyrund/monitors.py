@@ -1,0 +1,42 @@
+"""Programs that are started, and have a monitor: containers and execs."""
+
+from foundation.linux import os
+from foundation.linux.whole_file import write_all
+from pyrund.launch.launcher import checked
+from pyrund.messages import receive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pyrund.engine import Engine
+    from pyrund.messages import Message
+
+
+async def begin(
+    engine: "Engine", request: "Message", take: "Callable[[list[str], list[int]], Awaitable[None]]"
+) -> "tuple[Message, int]":
+    """Have a worker start a program and become its monitor; return its answer, and our end of the monitor's socket.
+
+    `take` gets the names and descriptors of our ends of the streams, which are closed here afterwards. Raises ApiError.
+    """
+    port = await engine.launcher.ask(engine.loop, request)
+    descriptors: list[int] = []
+    try:
+        answer, descriptors = await receive(engine.loop, port)
+        begun = checked(answer)
+        await take(begun["names"], descriptors[1:])
+        checked((await receive(engine.loop, port))[0])
+        return begun, descriptors.pop(0)
+    finally:
+        engine.loop.close(port.detach())
+        for fd in descriptors:
+            os.close(fd)
+
+
+def dismiss(monitor: int) -> None:
+    """Let the monitor go: it has kept the streams until all of their content was read."""
+    try:
+        write_all(monitor, b"1")
+    except OSError:
+        pass  # it was killed

@@ -1,0 +1,1 @@
+"""The network bridge: its addresses, its interfaces, its rules."""

@@ -1,0 +1,238 @@
+"""Bridges, and a container's way to them. Workers call this: nothing here is known to the daemon.
+
+      container ── eth0 ══ vethXXXXXXX ── bridge ── (masquerade) ── the host's networks
+
+All of it can be made again at any time: what is there stays. A pair of interfaces ends with the container's network
+namespace, so that nothing is left after a kill.
+"""
+
+import errno
+import fcntl
+
+from foundation.linux import os, whole_file
+from foundation.linux.netlink import Netlink
+from foundation.linux.sched import CLONE_NEWNET, setns
+from pyrund.net.subnet import Subnet, mac_bytes, packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FORWARDING = {"ipv4": "/proc/sys/net/ipv4/ip_forward", "ipv6": "/proc/sys/net/ipv6/conf/all/forwarding"}
+_INTERFACES_OF_IPV6 = "/proc/sys/net/ipv6/conf"
+_ROUTES_LOOPBACK = "/proc/sys/net/ipv4/conf/{}/route_localnet"
+_DETECTS_DUPLICATES = "/proc/sys/net/ipv6/conf/{}/accept_dad"
+_OUR_FORWARDING = {"ipv4": "forwarding", "ipv6": "forwarding6"}  # files in /run: it was we who switched it on
+
+
+class Bridge:
+    """What a network is on the host.
+
+    is_internal        nothing leads out of it, or into it
+    joins_containers   they reach each other, not only the world
+    masquerades        they reach the world with the host's address
+    """
+
+    def __init__(self, name: str, subnet: Subnet, gateway: str) -> None:
+        self.name = name
+        self.subnet = subnet
+        self.gateway = gateway
+        self.subnet6: Subnet | None = None
+        self.gateway6 = ""
+        self.is_internal = False
+        self.joins_containers = True
+        self.masquerades = True
+        self.mtu = 0  # 0: the kernel's default
+
+
+class End:
+    """A container's interface on a bridge; `outside` is the name of the other end."""
+
+    def __init__(self, bridge: Bridge, outside: str, address: str, address6: str, mac: str) -> None:
+        self.bridge = bridge
+        self.outside = outside
+        self.address = address
+        self.address6 = address6  # "" if it has none
+        self.mac = mac
+
+
+class Lock:
+    """Whoever changes interfaces or the table has it. `run` is the folder of what does not outlive a reboot."""
+
+    def __init__(self, run: str) -> None:
+        self._path = f"{run}/network"
+        self._fd = -1
+
+    def __enter__(self) -> "Lock":
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+def make(bridge: Bridge) -> int:
+    """Make the bridge if it is missing; return its index. Raises OSError."""
+    here = Netlink()
+    try:
+        found = here.index(bridge.name)
+        if not found:
+            here.make_bridge(bridge.name, bridge.mtu)
+            found = here.index(bridge.name)
+        _assign(here, found, bridge.gateway, bridge.subnet)
+        if bridge.subnet6:
+            # Else its link-local address, by which it asks for its neighbours, is of no use for the first seconds.
+            _write(_DETECTS_DUPLICATES.format(bridge.name), b"0")
+            _assign(here, found, bridge.gateway6, bridge.subnet6)
+        here.bring_up(found)
+    finally:
+        here.close()
+    _write(_ROUTES_LOOPBACK.format(bridge.name), b"1")
+    return found
+
+
+def exists(name: str) -> bool:
+    here = Netlink()
+    try:
+        return here.index(name) != 0
+    finally:
+        here.close()
+
+
+def remove(name: str) -> None:
+    """Remove an interface, if it is there: a bridge, or the outer end of a container's. Raises OSError."""
+    here = Netlink()
+    try:
+        here.remove(name)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+    finally:
+        here.close()
+
+
+def connect(pid: int, ends: "list[End]") -> None:
+    """Give the network namespace of the process `pid` an interface for each of `ends`. The bridges are made if they are
+    missing. Raises OSError."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    here, there = Netlink(), inside(namespace)
+    try:
+        for end in ends:
+            name, bridge = _free_name(there), end.bridge
+            on = here.index(bridge.name) or make(bridge)
+            here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, bridge.mtu)
+            here.set_port(end.outside, isolated=not bridge.joins_containers)
+            index = there.index(name)
+            there.assign(index, packed(end.address), bridge.subnet.prefix)
+            there.bring_up(index)
+            if end.address6 and bridge.subnet6:
+                there.assign(index, packed(end.address6), bridge.subnet6.prefix)
+    except BaseException:
+        for end in ends:
+            remove(end.outside)
+        raise
+    finally:
+        here.close()
+        there.close()
+        os.close(namespace)
+
+
+def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
+    """Let the network namespace of the process `pid` have the default route by this interface, and no other.
+
+    Raises OSError.
+    """
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = inside(namespace)
+    try:
+        try:
+            there.route_none(of_ipv6)
+        except ProcessLookupError:
+            pass
+        if way_out and of_ipv6:
+            _route(there, way_out.address6, way_out.bridge.gateway6)
+        elif way_out:
+            _route(there, way_out.address, way_out.bridge.gateway)
+    finally:
+        there.close()
+        os.close(namespace)
+
+
+def _route(there: Netlink, address: str, gateway: str) -> None:
+    for index in there.interfaces():
+        if any(found.is_of(packed(address)) for found in there.addresses(index)):
+            there.route_all(packed(gateway), index)
+            return
+
+
+def inside(namespace: int) -> Netlink:
+    """Return a socket in another network namespace."""
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    setns(namespace, CLONE_NEWNET)
+    try:
+        return Netlink()
+    finally:
+        setns(own, CLONE_NEWNET)
+        os.close(own)
+
+
+def repair(bridge: Bridge, outside: str) -> None:
+    """Put the outer end of a running container's interface on its bridge again, if somebody has removed that."""
+    here = Netlink()
+    try:
+        here.put_on_bridge(outside, make(bridge))
+        here.set_port(outside, isolated=not bridge.joins_containers)
+    except OSError as error:
+        if error.errno != errno.ENODEV:  # the container has just ended, or has removed its interface
+            raise
+    finally:
+        here.close()
+
+
+def forward(run: str, with_ipv6: bool) -> "list[str]":
+    """Let the host forward packets; return "ipv4" and "ipv6" for what it forwarded before we came. `run` is where we
+    remember that."""
+    return [kind for kind in _FORWARDING if _forwards(run, kind, kind == "ipv4" or with_ipv6)]
+
+
+def _forwards(run: str, kind: str, is_wanted: bool) -> bool:
+    path = f"{run}/{_OUR_FORWARDING[kind]}"
+    if is_wanted and whole_file.read(_FORWARDING[kind]).strip() != b"1":
+        whole_file.replace(path, b"", f"{run}/.{_OUR_FORWARDING[kind]}")
+        if kind == "ipv6":
+            _keep_routes_from_routers()
+        _write(_FORWARDING[kind], b"1")
+    return not os.path.exists(path)
+
+
+def _keep_routes_from_routers() -> None:
+    """A host that forwards IPv6 does not listen to routers any more, unless that is said (ip-sysctl: accept_ra)."""
+    for name in os.listdir(_INTERFACES_OF_IPV6):
+        path = f"{_INTERFACES_OF_IPV6}/{name}/accept_ra"
+        if whole_file.read(path).strip() == b"1":
+            _write(path, b"2")
+
+
+def _assign(here: Netlink, index: int, address: str, subnet: Subnet) -> None:
+    try:
+        here.assign(index, packed(address), subnet.prefix)
+    except FileExistsError:
+        pass
+
+
+def _free_name(there: Netlink) -> str:
+    taken = set(there.interfaces().values())
+    return next(name for name in _names() if name not in taken)
+
+
+def _names() -> "Iterator[str]":
+    number = 0
+    while True:
+        yield f"eth{number}"
+        number += 1
+
+
+def _write(path: str, value: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
+        file.write(value)

@@ -1,0 +1,152 @@
+"""Published ports: which port of the host leads to which of a container.
+
+A port is reserved by a socket that listens on it, so that no other program takes it, and everybody sees that it is
+taken. No connection arrives there while the container runs: the table of rules gives it another destination first.
+With IPv6 it is only bound.
+"""
+
+import _socket
+import errno
+import sys
+
+from foundation.linux import whole_file
+from pyrund.errors import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
+_EVERYWHERE = ("0.0.0.0", "::")
+
+
+class Binding:
+    """What the client wants: a `port` of the container with its `protocol`, at one of the host's ports from `first` to
+    `last`; both are 0 if any will do. It is to be the same one at all `host_addresses`."""
+
+    def __init__(self, protocol: str, port: int, host_addresses: "list[str]", first: int, last: int) -> None:
+        self.protocol = protocol
+        self.port = port
+        self.host_addresses = host_addresses
+        self.first = first
+        self.last = last
+
+
+class Published:
+    """A port of the host that is the container's; `address` is the container's own, "" before it has one."""
+
+    def __init__(self, protocol: str, port: int, host_address: str, host_port: int, address: str = "") -> None:
+        self.protocol = protocol
+        self.port = port
+        self.host_address = host_address
+        self.host_port = host_port
+        self.address = address
+
+    @property
+    def is_everywhere(self) -> bool:
+        return self.host_address in _EVERYWHERE
+
+    def listed(self) -> "list[Any]":
+        """Return the arguments of the constructor, for JSON."""
+        return [self.protocol, self.port, self.host_address, self.host_port, self.address]
+
+
+class Reservations:
+    """The host's ports that containers have, by the containers' ids."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, list[_socket.socket]] = {}
+        self._taken: dict[tuple[str, int], list[str]] = {}  # (protocol, port) -> addresses
+        self._last = 0  # of those that any will do for
+
+    def reserve(self, id_: str, bindings: "list[Binding]") -> "list[Published]":
+        """Reserve a port for each binding. Raises ApiError, with docker's words; none is reserved then."""
+        try:
+            return [published for one in bindings for published in self._reserve(id_, one)]
+        except BaseException:
+            self.release(id_)
+            raise
+
+    def release(self, id_: str) -> None:
+        for socket in self._sockets.pop(id_, []):
+            address, port, *_ = socket.getsockname()
+            protocol = "tcp" if socket.type == _socket.SOCK_STREAM else "udp"
+            self._taken[protocol, port].remove(address)
+            socket.close()
+
+    def reserve_again(self, id_: str, ports: "list[Published]") -> None:
+        """Reserve what a running container has. If another program has taken one meanwhile, that is no obstacle: the
+        table of rules comes first."""
+        for one in ports:
+            binding = Binding(one.protocol, one.port, [one.host_address], one.host_port, one.host_port)
+            try:
+                self._reserve(id_, binding)
+            except ApiError as error:
+                print(f"pyrund: {id_}: {error}", file=sys.stderr)
+
+    def _reserve(self, id_: str, binding: Binding) -> "list[Published]":
+        candidates = range(binding.first, binding.last + 1) if binding.first else self._any()
+        for port in candidates:
+            if self._is_taken(binding, port):
+                continue
+            try:
+                sockets = _bound(binding, port)
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE and len(candidates) > 1:
+                    continue  # another program has it
+                where = f"{binding.host_addresses[0]}:{port}/{binding.protocol}"
+                raise ApiError(500, f"failed to bind host port {where}: {error.strerror}".lower()) from None
+            self._sockets.setdefault(id_, []).extend(sockets)
+            self._taken.setdefault((binding.protocol, port), []).extend(binding.host_addresses)
+            if not binding.first:
+                self._last = port
+            return [Published(binding.protocol, binding.port, one, port) for one in binding.host_addresses]
+        why = "all ports are allocated" if len(candidates) > 1 else "port is already allocated"
+        raise ApiError(500, f"Bind for {binding.host_addresses[0]}:{binding.first} failed: {why}")
+
+    def _is_taken(self, binding: Binding, port: int) -> bool:
+        others = self._taken.get((binding.protocol, port), [])
+        return any(_overlap(one, other) for one in binding.host_addresses for other in others)
+
+    def _any(self) -> "list[int]":
+        """Return the ports that programs get which do not choose one, beginning after the last that was given."""
+        low, high = map(int, whole_file.read(_RANGE).split())
+        start = self._last + 1 if low <= self._last < high else low
+        return [*range(start, high + 1), *range(low, start)]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether a socket at one address is in the way of a socket at the other."""
+    return (":" in one) == (":" in other) and (one == other or bool({one, other} & set(_EVERYWHERE)))
+
+
+def _bound(binding: Binding, port: int) -> "list[_socket.socket]":
+    """Return a socket for each of the host's addresses. Raises OSError."""
+    sockets: list[_socket.socket] = []
+    try:
+        for address in binding.host_addresses:
+            sockets.append(_bound_at(binding.protocol, address, port))
+        return sockets
+    except BaseException:
+        for socket in sockets:
+            socket.close()
+        raise
+
+
+def _bound_at(protocol: str, address: str, port: int) -> "_socket.socket":
+    kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    socket = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK, 0)
+    try:
+        if family == _socket.AF_INET6:
+            socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+        if protocol == "tcp":
+            # Connections of an earlier program that are in TIME_WAIT are no obstacle; one that listens is.
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        socket.bind((address, port))
+        if protocol == "tcp" and family == _socket.AF_INET:
+            socket.listen(0)  # not at [::]: what goes to ::1 cannot be redirected, and shall be refused, not hang
+    except BaseException:
+        socket.close()
+        raise
+    return socket

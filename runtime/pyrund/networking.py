@@ -1,0 +1,232 @@
+"""What the engine does for the networks of a container: addresses, ports of the host, and changes while it runs."""
+
+from foundation.linux import os
+from pyrund import naming, networks
+from pyrund.errors import ApiError
+from pyrund.model import endpoint as endpoints
+from pyrund.net.ports import Published
+from pyrund.spec.network import check_place, endpoint_settings
+from pyrund.spec.port_bindings import bindings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.engine import Engine
+    from pyrund.model.container import Container
+    from pyrund.model.endpoint import Endpoint
+    from pyrund.model.network import Network
+
+    Json = dict[str, Any]
+
+_FAILED = "failed to set up container networking: "
+_SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
+_PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+
+
+async def recover(engine: "Engine") -> None:
+    """Make everything again that somebody may have removed from the host while no engine was there."""
+    ends = []
+    for container in engine.containers:
+        if not container.is_running:
+            continue
+        engine.ports.reserve_again(container.id, [Published(*one) for one in container.document["Ports"]])
+        ends += [[one.settings["NetworkID"], one.outside] for one in container.endpoints.values() if one.address]
+    if any(one.document["Subnet"] for one in engine.networks):
+        await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends})
+
+
+# A container's places.
+
+
+def new_endpoints(engine: "Engine", mode: str, given: "Json", own: "Json") -> "Json":
+    """Return the endpoints of a new container: that of its network mode, with the settings that `own` has for it, and
+    those that the client has `given`. Raises ApiError."""
+    if mode.startswith("container:"):
+        return {}
+    first = _name(engine, mode)
+    wanted = {first: own}
+    for reference, one in given.items():
+        name = first if reference == "default" else _name(engine, reference)
+        wanted[name] = {**wanted.get(name, {}), **{key: value for key, value in one.items() if value}}
+    found = {}
+    for name in [first, *sorted(wanted.keys() - {first})]:
+        network = engine.networks.named(name)
+        found[name] = endpoints.new(network.id if network else "", endpoint_settings(wanted[name])).settings
+    return found
+
+
+def _name(engine: "Engine", reference: str) -> str:
+    """Return the name of a network, which need not be there before the container starts."""
+    try:
+        return engine.networks.find(reference).name
+    except ApiError:
+        return reference
+
+
+async def begin(engine: "Engine", container: "Container") -> None:
+    """Give the container, which is about to start, addresses and ports, and save it. Raises ApiError."""
+    if container.network.startswith("container:"):
+        _share(engine, container)
+        return
+    if not container.endpoints:  # the client has disconnected it from all
+        container.document["Endpoints"] = new_endpoints(engine, container.network, {}, {})
+    try:
+        if any(text.endswith(":host-gateway") for text in container.host_config.get("ExtraHosts") or []):
+            await networks.prepare(engine, engine.networks.find("bridge"))
+        for name in container.endpoints:
+            await networks.prepare(engine, engine.networks.find(name))
+        known = _known(engine, container)
+        for name, network in known.items():
+            _allocate(engine, container.endpoints[name], network)
+        container.document["WayOut"] = _way_out(container, known)
+        _reserve(engine, container)
+    except ApiError as error:
+        raise ApiError(error.status, f"{_FAILED}{error}") from None
+    container.save()
+
+
+def _share(engine: "Engine", container: "Container") -> None:
+    """The container gets the network namespace of another one."""
+    other = engine.containers.find(container.network.partition(":")[2])
+    if other is container:
+        raise ApiError(400, "cannot join own network")
+    if not other.is_running:
+        raise ApiError(409, f"cannot join network of a non running container: {other.id}")
+    container.config["Hostname"] = other.config["Hostname"]
+    container.host_config["NetworkMode"] = f"container:{other.id}"
+    container.save()
+
+
+def _known(engine: "Engine", container: "Container") -> "dict[str, Network]":
+    return {name: engine.networks.find(name) for name in container.endpoints}
+
+
+def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> None:
+    """Give the endpoint an address. Raises ApiError."""
+    check_place(network, endpoint)
+    address = address6 = ""
+    if network.is_bridge:
+        others = [one.endpoints[network.name] for one in networks.members(engine, network)]
+        used, used6 = [one.address for one in others], [one.address6 for one in others if one.address6]
+        address = endpoint.wanted_address or network.free_address(used)
+        address6 = endpoint.wanted_address6 or network.free_address6(used6)
+        if address in (*used, network.gateway) or address6 and address6 in (*used6, network.gateway6):
+            raise ApiError(403, "Address already in use")
+    endpoint.settings["NetworkID"] = network.id
+    endpoint.begin(os.urandom(32).hex(), address, address6)
+
+
+def _way_out(container: "Container", known: "dict[str, Network]") -> str:
+    """Return the name of the network by which the container reaches the world, "" if there is none: as docker, the one
+    with the highest priority, and of those with the same the first by name."""
+    out = [name for name, one in known.items() if one.is_bridge and not one.is_internal]
+    return min(out, key=lambda name: (-container.endpoints[name].priority, name), default="")
+
+
+def _reserve(engine: "Engine", container: "Container") -> None:
+    """Reserve the ports that shall be published, if they can be."""
+    out = container.endpoints.get(container.way_out)
+    host_address = engine.networks.find(container.way_out).host_address if out else ""
+    has_ipv6 = bool(out and out.address6)
+    wanted = bindings(container.host_config, container.config, host_address, has_ipv6) if out else []
+    try:
+        ports = engine.ports.reserve(container.id, wanted)
+    except ApiError as error:
+        where = f"driver failed programming external connectivity on endpoint {container.name}"
+        raise ApiError(error.status, f"{where} ({out.id if out else ''}): {error}") from None
+    for port in ports:
+        port.address = (out.address6 if ":" in port.host_address else out.address) if out else ""
+    container.document["Ports"] = [port.listed() for port in ports]
+
+
+async def end(engine: "Engine", container: "Container") -> None:
+    """Take back the container's ports, so that others can have them at once."""
+    if container.document["Ports"]:
+        await engine.launcher.do(engine.loop, {"do": "unpublish", "id": container.id})
+    engine.ports.release(container.id)
+    container.document["Ports"] = []
+
+
+# Changes of a container that may be running.
+
+
+async def connect(engine: "Engine", container: "Container", network: "Network", settings: "Json") -> None:
+    """Give the container a place in the network. Raises ApiError, with docker's words; nothing has changed then."""
+    async with container.turns:
+        _refuse(container, network)
+        if network.name in container.endpoints:
+            raise ApiError(403, f"endpoint with name {container.name} already exists in network {network.name}")
+        endpoint = endpoints.new(network.id, settings)
+        check_place(network, endpoint)
+        if container.is_running:
+            await networks.prepare(engine, network)
+            engine.networks.find(network.id)  # it may have been removed meanwhile
+            _allocate(engine, endpoint, network)
+        container.document["Endpoints"][network.name] = endpoint.settings
+        try:
+            if container.is_running:
+                await _change(engine, container, {"do": "join", "id": container.id, "network": network.name})
+        except BaseException:
+            del container.document["Endpoints"][network.name]
+            container.save()
+            raise
+        container.save()
+        tell_one(engine, container, network, endpoint, "connect")
+
+
+async def disconnect(engine: "Engine", container: "Container", network: "Network") -> None:
+    """Take the container's place in the network away. Raises ApiError, with docker's words."""
+    async with container.turns:
+        if network.name == "host":
+            raise ApiError(400, "container cannot be disconnected from host network or connected to host network")
+        endpoint = container.endpoints.get(network.name)
+        if endpoint is None:
+            raise ApiError(500, f"container {container.id} is not connected to network {network.name}")
+        del container.document["Endpoints"][network.name]
+        if container.is_running:
+            request = {"do": "leave", "id": container.id, "outside": endpoint.outside, "was": endpoint.addresses}
+            await _change(engine, container, request)
+        container.save()
+        tell_one(engine, container, network, endpoint, "disconnect")
+        endpoint.end()
+
+
+def _refuse(container: "Container", network: "Network") -> None:
+    if container.is_removing:
+        why = "is marked for removal and cannot be connected or disconnected to the network"
+        raise ApiError(409, f"Container {container.id} {why}")
+    if container.network == "host" or container.network.startswith("container:"):
+        raise ApiError(400, _SHARED)
+    if network.name == "host":
+        why = "container must be created with host network"
+        raise ApiError(403, f"container cannot be connected to host network - {why}")
+    if network.name != "none" and "none" in container.endpoints or network.name == "none" and container.endpoints:
+        raise ApiError(400, _PRIVATE)
+
+
+async def _change(engine: "Engine", container: "Container", request: "Json") -> None:
+    """Have a worker change the interfaces of a running container; its way out, and with it its ports, may change."""
+    before = container.way_out
+    after = _way_out(container, _known(engine, container))
+    if after != before:
+        await end(engine, container)
+        container.document["WayOut"] = after
+        _reserve(engine, container)
+    container.save()
+    await engine.launcher.do(engine.loop, {**request, "routes": after != before})
+    await naming.again(engine, container)
+
+
+# Events.
+
+
+def tell(engine: "Engine", container: "Container", action: str) -> None:
+    """Tell of each network that the container was connected or disconnected."""
+    for name, one in container.endpoints.items():
+        tell_one(engine, container, engine.networks.named(name), one, action)
+
+
+def tell_one(engine: "Engine", container: "Container", network: "Network | None", one: "Endpoint", action: str) -> None:
+    if network and one.id:
+        networks.tell(engine, network, action, container=container.id)

@@ -1,0 +1,139 @@
+"""The daemon's settings: the options of `serve`, and daemon.json, whose names are docker's."""
+
+from foundation.linux import os
+from pyfetch.image.document import Configuration, read_configuration
+from pyrund.errors import Refused
+from pyrund.net import subnet
+from pyrund.net.subnet import Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.options import Options
+
+CONFIG_FILE = "/etc/docker/daemon.json"
+HOST, DATA_ROOT, EXEC_ROOT, GROUP = "unix:///var/run/docker.sock", "/var/lib/pyrund", "/run/pyrund", "docker"
+
+# Names of daemon.json. Mirrors and insecure registries are read by pyfetch.
+_TEXTS = ("data-root", "exec-root", "group", "log-driver", "tlscacert", "tlscert", "tlskey")
+_LISTS = ("hosts", "labels", "registry-mirrors", "insecure-registries")
+_FLAGS = ("debug", "tls", "tlsverify")
+_KNOWN = (*_TEXTS, *_LISTS, *_FLAGS, "log-opts", "bip", "default-address-pools")
+_FLAGS_OF_LISTS = {"hosts": "host", "labels": "label"}
+_MOST_POOLS = 12  # bits: 4096 networks of one pool
+_OF_DOCKERD = ("overlay2", "image", "containerd", "engine-id", "buildkit")  # in dockerd's data-root
+
+
+class Settings:
+    """What the daemon is told.
+
+    hosts           where it listens; empty: at the sockets that it is given, or at the default one
+    tls             "" for none, "tls" for encryption alone, "tlsverify" for certificates of clients, too
+    is_insecure     clients of other machines may connect without a certificate
+    bridge          (subnet, gateway) of the default bridge, None for one that is free
+    idle            seconds without containers and clients after which it ends; 0 for never
+    """
+
+    def __init__(self, given: "Options", document: Configuration, file: str) -> None:
+        self.file = file
+        self.data_root = os.path.abspath(_text(given, document, "data-root", DATA_ROOT))
+        self.exec_root = os.path.abspath(_text(given, document, "exec-root", EXEC_ROOT))
+        self.group = _text(given, document, "group", GROUP)
+        self.hosts = _list(given, document, "hosts")
+        self.labels = _list(given, document, "labels")
+        self.mirrors = document.strings("registry-mirrors")
+        self.insecure_registries = document.strings("insecure-registries")
+        self.log_driver = _text(given, document, "log-driver", "json-file")
+        self.log_options = document.text_map("log-opts") if document.has("log-opts") else {}
+        self.debug = bool(given.get("debug")) or document.boolean("debug")
+        verifies = bool(given.get("tlsverify")) or document.boolean("tlsverify")
+        encrypts = bool(given.get("tls")) or document.boolean("tls")
+        self.tls = "tlsverify" if verifies else "tls" if encrypts else ""
+        self.tls_files = {
+            name: _text(given, document, name, f"/etc/docker/{default}")
+            for name, default in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
+        }
+        self.bridge = _bridge(document)
+        self._pools = [_pool(one) for one in document.objects("default-address-pools")]
+        self.is_insecure = bool(given.get("insecure_tcp"))
+        self.idle = _seconds(given.get("idle", "0"))
+        self.warnings = [
+            f"{file}: unknown name {name!r}: ignored" for name in document.properties if name not in _KNOWN
+        ]
+
+    def pools(self) -> "list[Subnet]":
+        """Return the subnets that networks get, if the administrator has named some."""
+        return [one for base, prefix in self._pools for one in subnet.within(base, prefix)]
+
+    def with_log_defaults(self, host_config: "dict[str, Any]") -> "dict[str, Any]":
+        """Return HostConfig with the options of daemon.json for logs where the client has given none."""
+        wanted = host_config.get("LogConfig") or {}
+        driver = wanted.get("Type") or self.log_driver
+        options = wanted.get("Config") or {}
+        if driver == self.log_driver:
+            options = {**self.log_options, **options}
+        return {**host_config, "LogConfig": {"Type": driver, "Config": options}}
+
+
+def read(given: "Options") -> Settings:
+    """Return the settings of the options and of the file. Raises Refused, and pyfetch's UsageError."""
+    path = given.get("config_file", CONFIG_FILE)
+    data = read_configuration(path)
+    if data is None and "config_file" in given:
+        raise Refused(f"unable to configure the Docker daemon with file {path}: no such file")
+    settings = Settings(given, Configuration.decode(data or b"{}", path), path)
+    for name in _OF_DOCKERD:
+        if os.path.lexists(f"{settings.data_root}/{name}"):
+            raise Refused(f"{settings.data_root}: has the data of dockerd; name another folder with --data-root")
+    return settings
+
+
+def _bridge(document: Configuration) -> "tuple[Subnet, str] | None":
+    """Return the subnet and the address of "bip": 10.1.0.1/24."""
+    text = document.string("bip")
+    if not text:
+        return None
+    try:
+        given = subnet.parse(text)
+        network = Subnet(given.base & given.mask, given.prefix)
+    except ValueError:
+        raise document.error("bip", f"{text!r} is not an address with the length of its prefix") from None
+    if not 8 <= network.prefix <= 30 or not network.base < given.base < network.end - 1:
+        raise document.error("bip", f"{text!r} is not the address of a host in a network")
+    return network, subnet.shown(given.base)
+
+
+def _pool(entry: Configuration) -> "tuple[Subnet, int]":
+    """Return a pool of networks and the length of their prefixes."""
+    text, size = entry.string("base"), entry.integer("size", (8, 30))
+    try:
+        base = subnet.parse(text)
+    except ValueError:
+        raise entry.error("base", f"{text!r} is not a network such as 10.0.0.0/8") from None
+    if base.base & ~base.mask or base.prefix > size or size - base.prefix > _MOST_POOLS:
+        raise entry.error("base", f"{text!r} has no networks of the size {size}")
+    return base, size
+
+
+def _text(given: "Options", document: Configuration, name: str, default: str) -> str:
+    keyword = name.replace("-", "_")
+    _refuse_both(keyword in given, document, name)
+    return str(given.get(keyword) or document.string(name) or default)
+
+
+def _list(given: "Options", document: Configuration, name: str) -> "list[str]":
+    option = _FLAGS_OF_LISTS[name]
+    _refuse_both(option in given, document, name)
+    return given.get(option) or document.strings(name)
+
+
+def _refuse_both(is_given: bool, document: Configuration, name: str) -> None:
+    if is_given and document.has(name):
+        raise Refused(f"{name} is given both as an option and in {document.path.rstrip(': ') or 'daemon.json'}")
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Refused(f'invalid argument "{text}" for "--idle" flag: expected a number of seconds', 125)
+    return int(text)

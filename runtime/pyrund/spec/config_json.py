@@ -1,0 +1,133 @@
+"""config.json of a container. pyfetch makes it, as for a bundle of the image; what the client has asked is added."""
+
+import json
+
+from foundation.linux import os
+from pyfetch.bundle.runtime_config import IdMappings, Settings, runtime_config
+from pyfetch.bundle.users import User
+from pyfetch.image.document import Document
+from pyfetch.image.manifest import ImageConfig
+from pyrund.spec.config import full_name
+from pyrund.spec.confinement import confine
+from pyrund.spec.mounts import of_container, prepare_sources
+from pyrund.spec.name_files import name_files, share
+from pyrund.spec.resources import resources, rlimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.model.container import Container
+
+    Json = dict[str, Any]
+    Shared = tuple[int, str]  # the pid and the bundle of the container whose network namespace it is
+
+_CGROUP_PARENT = "/docker"
+_PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+
+def write_bundle(
+    container: "Container", user: User, shared_with: "Shared | None" = None, pid_of: "int | None" = None
+) -> None:
+    """Write config.json and the files that are bound over the image's into the container's bundle.
+
+    The container joins the pid namespace of the process `pid_of`, if there is one.
+    """
+    settings = _settings(container)
+    folder = container.places.bundle(container.id)
+    files = name_files(container, settings)
+    files["config.json"] = json.dumps(config_json(container, settings, user, shared_with, pid_of))
+    for name, text in files.items():
+        mode = 0o600 if name.endswith(".json") else 0o644
+        path = f"{folder}/{name}"
+        # The container may have written to its own copies, but cannot have replaced them: they are bound.
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+    prepare_sources(of_container(container))
+
+
+def config_json(
+    container: "Container", settings: Settings, user: User, shared_with: "Shared | None", pid_of: "int | None"
+) -> "Json":
+    host, config = container.host_config, container.config
+    made: Json = runtime_config(_as_image(config), settings, user, IdMappings([], []), lambda text: None)
+    process, linux = made["process"], made["linux"]
+    unset = {entry for entry in config["Env"] if "=" not in entry}
+    process["env"] = [entry for entry in process["env"] if entry.partition("=")[0] not in unset]
+    process["user"]["additionalGids"] = sorted({*process["user"]["additionalGids"], *user.groups})
+    process["rlimits"] = rlimits(host)
+    process["oomScoreAdj"] = host.get("OomScoreAdj") or 0
+    height, width = host.get("ConsoleSize") or (0, 0)
+    if config["Tty"] and height and width:
+        process["consoleSize"] = {"height": height, "width": width}
+    if config["Domainname"]:
+        made["domainname"] = config["Domainname"]
+    made["root"]["readonly"] = bool(host.get("ReadonlyRootfs"))
+    made["annotations"] = host.get("Annotations") or {}
+    made["mounts"] += [mount.entry() for mount in of_container(container)]
+    for mount in made["mounts"]:
+        if mount["destination"] == "/dev/shm" and mount["source"] == "shm":
+            mount["options"] = [*mount["options"][:-1], f"size={host['ShmSize']}"]
+    linux["resources"] = resources(host)
+    linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
+    _join_namespaces(made, host, pid_of)
+    _share_memory(made, host)
+    if shared_with:
+        _share_network(made, *shared_with)
+    linux["sysctl"] = {
+        **({} if settings.network == "host" or shared_with else _PORTS_FOR_ALL),
+        **(host.get("Sysctls") or {}),
+    }
+    confine(made, host)
+    return made
+
+
+def _settings(container: "Container") -> Settings:
+    settings = Settings()
+    settings.hostname = full_name(container.config)
+    settings.network = "host" if container.network == "host" else "none"  # pyfetch knows no others
+    settings.tty = container.config["Tty"]
+    return settings
+
+
+def _as_image(config: "Json") -> ImageConfig:
+    """Return the container's Config as an image's: both have the same fields. Labels would become annotations."""
+    inner = {name: config[name] for name in ("User", "Env", "Entrypoint", "Cmd", "WorkingDir")}
+    return ImageConfig(Document.root({"config": inner, "os": "linux"}, "Config"))
+
+
+def _join_namespaces(made: "Json", host: "Json", pid_of: "int | None") -> None:
+    modes = (("pid", "PidMode"), ("uts", "UTSMode"), ("ipc", "IpcMode"))
+    shared = {kind for kind, name in modes if host.get(name) == "host"}
+    v2_alone = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    if (host.get("CgroupnsMode") or ("private" if v2_alone else "host")) == "host":
+        shared.add("cgroup")
+    namespaces = made["linux"]["namespaces"]
+    made["linux"]["namespaces"] = [one for one in namespaces if one["type"] not in shared]
+    if "uts" in shared:
+        del made["hostname"]
+        made.pop("domainname", None)
+    for one in made["linux"]["namespaces"]:
+        if one["type"] == "pid" and pid_of:
+            one["path"] = f"/proc/{pid_of}/ns/pid"
+
+
+def _share_memory(made: "Json", host: "Json") -> None:
+    """Let the container have the host's shared memory and message queues, or no shared memory, if IpcMode says so."""
+    mode = host.get("IpcMode")
+    if mode == "none":
+        made["mounts"] = [one for one in made["mounts"] if (one["destination"], one["source"]) != ("/dev/shm", "shm")]
+    if mode != "host":
+        return
+    for one in made["mounts"]:
+        if one["destination"] in ("/dev/shm", "/dev/mqueue") and one["source"] in ("shm", "mqueue"):
+            if os.path.exists(one["destination"]):
+                one.update(type="bind", source=one["destination"], options=["rbind", "nosuid", "noexec", "nodev"])
+
+
+def _share_network(made: "Json", pid: int, bundle: str) -> None:
+    """Let the container have the network namespace of the process `pid`, and the names of its container."""
+    for one in made["linux"]["namespaces"]:
+        if one["type"] == "network":
+            one["path"] = f"/proc/{pid}/ns/net"
+    share(made, bundle)

@@ -1,0 +1,49 @@
+"""LogConfig: which log a container has, and how large that may become."""
+
+from pyrund.errors import ApiError, missing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
+
+# Of a driver: bytes of a log file, number of files. That of json-file is unlike dockerd's, which fills the disk.
+DEFAULTS = {"json-file": (64 << 20, 2), "local": (20 << 20, 5), "none": (0, 1)}
+_OPTIONS = ("max-size", "max-file", "compress")
+
+
+def checked(given: "Json") -> "Json":
+    """Return LogConfig with the default driver. Raises ApiError."""
+    kind, options = given.get("Type") or "json-file", given.get("Config") or {}
+    if kind not in DEFAULTS:
+        raise missing(f"log driver {kind[:80]}")
+    for name, value in options.items() if kind != "none" else ():
+        if name not in _OPTIONS:
+            raise ApiError(400, f"unknown log opt '{name[:80]}' for {kind} log driver")
+        if name == "compress" and value not in ("true", "false"):
+            raise ApiError(400, f"invalid value for compress: {str(value)[:80]}")
+    limits({"LogConfig": {"Type": kind, "Config": options}})
+    return {"Type": kind, "Config": options}
+
+
+def limits(host_config: "Json") -> "tuple[int, int]":
+    """Return (bytes of a log file, number of files); 0 bytes are no limit. Raises ApiError."""
+    kind, options = host_config["LogConfig"]["Type"], host_config["LogConfig"]["Config"]
+    default_size, default_files = DEFAULTS[kind]
+    most, files = str(options.get("max-size", "")), str(options.get("max-file", ""))
+    if files and not (files.isascii() and files.isdigit() and 0 < int(files) < 10_000):
+        raise ApiError(400, f"invalid value for max-file: {files[:80]}")
+    wanted = 0 if most == "-1" else size(most) if most else default_size
+    return wanted, int(files) if files else default_files
+
+
+def size(text: str) -> int:
+    """Return bytes: "10m" are 10 MiB, "1.5g" are 1.5 GiB, as in docker's options. Raises ApiError."""
+    number = text.lower().rstrip("b")
+    unit = number[-1:] if number[-1:] in ("k", "m", "g", "t") else ""
+    whole, point, fraction = number[: len(number) - len(unit)].partition(".")
+    digits = whole + fraction
+    if not (digits.isascii() and digits.isdigit() and whole and len(digits) < 16 and bool(fraction) == bool(point)):
+        raise ApiError(400, f"invalid size: '{text[:80]}'")
+    return (int(digits) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[unit]) // int(f"1{'0' * len(fraction)}")

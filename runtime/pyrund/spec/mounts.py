@@ -1,0 +1,243 @@
+"""Mounts: from --volume, --mount, --tmpfs, --volumes-from and an image's volumes to mounts of config.json."""
+
+from foundation.linux import os
+from pyrund.errors import ApiError, missing
+from pyrund.model.names import new_id
+from pyrund.model.volume import check_name, check_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.model.container import Container
+
+    Json = dict[str, Any]
+
+_PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_IGNORED = ("z", "Z", "consistent", "cached", "delegated")  # SELinux labels, other systems
+_TMPFS = ["noexec", "nosuid", "nodev"]
+
+
+class Mount:
+    """A mount. All of it can be JSON, as a container's document has it.
+
+    kind        bind, tmpfs or volume
+    source      the path on the host, "" for tmpfs; a volume has its `name`, too
+    mode        what the client wrote after the second colon
+    is_made     whether the missing source of a bind is made, as with --volume
+    recursion   what a bind takes along: "all" mounts below its source, read-only ones as such; "mounts", which stay
+                writable; or "none"
+    is_listed   whether docker lists it: not so for --tmpfs
+    is_copied   whether an empty volume gets what the image has at the target
+    is_owned    whether the volume goes with the container: it has no name of the client's
+    labels      of the volume, if it is made; None if the client has named none
+    backing     what the volume is instead of a folder: type, device and o of mount(8)
+    """
+
+    def __init__(self, kind: str, source: str, target: str, mode: str = "", read_only: bool = False) -> None:
+        self.kind = kind
+        self.source = source
+        self.name = ""
+        self.target = os.path.normpath(target)
+        self.mode = mode
+        self.read_only = read_only
+        self.propagation = "rprivate"
+        self.is_made = False
+        self.recursion = "all"
+        self.is_listed = True
+        self.is_copied = kind == "volume"
+        self.is_owned = False
+        self.labels: dict[str, str] | None = None
+        self.backing: dict[str, str] | None = None
+        self.options: list[str] = []
+
+    @staticmethod
+    def of(document: "Json") -> "Mount":
+        """Return the mount of which `document` is the vars()."""
+        mount = Mount.__new__(Mount)
+        vars(mount).update(document)
+        return mount
+
+    def described(self) -> "Json":
+        """Return the mount as inspect shows it."""
+        volume = {"Name": self.name} if self.kind == "volume" else {}
+        return {
+            "Type": self.kind,
+            **volume,
+            "Source": self.source,
+            "Destination": self.target,
+            **({"Driver": "local"} if volume else {}),
+            "Mode": self.mode,
+            "RW": not self.read_only,
+            "Propagation": self.propagation if self.kind == "bind" else "",
+        }
+
+    def entry(self) -> "Json":
+        """Return the mount for config.json."""
+        kind, source, options = self.kind, self.source or "tmpfs", list(self.options)
+        if self.backing:
+            kind, source = self.backing["type"], self.backing["device"]
+            options = [word for word in self.backing.get("o", "").split(",") if word]
+            kind = "bind" if {"bind", "rbind"} & set(options) else kind
+        elif kind == "volume":
+            kind = "bind"
+        if kind == "bind" and not self.backing:
+            options = ["bind" if self.recursion == "none" else "rbind", self.propagation, *options]
+        read_only = "rro" if self.kind == "bind" and self.recursion == "all" else "ro"
+        return {
+            "destination": self.target,
+            "type": kind,
+            "source": source,
+            "options": [*options, read_only] if self.read_only else options,
+        }
+
+
+def of_container(container: "Container") -> "list[Mount]":
+    return [Mount.of(document) for document in container.document["Mounts"]]
+
+
+def described(container: "Container") -> "list[Json]":
+    """Return the container's mounts as lists and inspect show them."""
+    return [mount.described() for mount in of_container(container) if mount.is_listed]
+
+
+def mounts_of(host_config: "Json") -> "list[Mount]":
+    """Return the mounts that HostConfig itself names. Raises ApiError."""
+    found = [_bind(text) for text in host_config.get("Binds") or []]
+    found += [_mount(given) for given in host_config.get("Mounts") or []]
+    found += [_tmpfs(path, options) for path, options in (host_config.get("Tmpfs") or {}).items()]
+    targets = [mount.target for mount in found]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise ApiError(400, f"Duplicate mount point: {target}")
+    return found
+
+
+def with_volumes(wanted: "list[Mount]", inherited: "list[Mount]", paths: "list[str]") -> "list[Mount]":
+    """Return all mounts of a container, each before those that are below it.
+
+    What the client wants takes the place of what is `inherited` from other containers; the volumes `paths`, of
+    the image and of --volume without a name, are made where there is nothing else.
+    """
+    found = {mount.target: mount for mount in [*inherited, *wanted]}
+    for path in paths:
+        _check_target(path, path)
+        if os.path.normpath(path) not in found:
+            mount = found[os.path.normpath(path)] = Mount("volume", "", path)
+            _own(mount)
+    return sorted(found.values(), key=lambda mount: mount.target.count("/"))
+
+
+def inherited(container: "Container", mode: str) -> "list[Mount]":
+    """Return the binds and volumes of `container` for one that names it in --volumes-from. Raises ApiError."""
+    if mode not in ("", "ro", "rw", "z", "Z"):
+        raise ApiError(400, f"invalid mode for volumes-from: {mode[:80]}")
+    found = [mount for mount in of_container(container) if mount.kind != "tmpfs"]
+    for mount in found:
+        mount.read_only = mount.read_only or mode == "ro"
+        mount.mode = mode or mount.mode
+    return found
+
+
+def prepare_sources(mounts: "list[Mount]") -> None:
+    """Make the missing sources of binds, or raise ApiError. A worker must do this: a dead file system may block it."""
+    for mount in mounts:
+        if mount.kind != "bind" or os.path.exists(mount.source):
+            continue
+        if not mount.is_made:
+            raise ApiError(
+                400, f'invalid mount config for type "bind": bind source path does not exist: {mount.source}'
+            )
+        os.makedirs(mount.source, 0o755, exist_ok=True)
+
+
+def _own(mount: Mount) -> None:
+    mount.name, mount.is_owned = new_id(), True
+
+
+def _bind(text: str) -> Mount:
+    source, _, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not source or not target or ":" in mode:
+        raise ApiError(400, f'invalid volume specification: "{text[:200]}"')
+    _check_target(target, text)
+    if source.startswith("/"):
+        mount = Mount("bind", os.path.normpath(source), target, mode)
+        mount.is_made = True
+    else:
+        mount = Mount("volume", "", target, mode or "z")
+        mount.name = check_name(source)
+    for word in filter(None, mode.split(",")):
+        if word in _PROPAGATION and mount.kind == "bind":
+            mount.propagation = word
+        elif word in ("ro", "rw"):
+            mount.read_only = word == "ro"
+        elif word == "nocopy":
+            mount.is_copied = False
+        elif word not in _IGNORED:
+            raise ApiError(500, f"invalid mode: {mode[:80]}")
+    return mount
+
+
+def _mount(given: "Json") -> Mount:
+    kind, source, target = (str(given.get(name) or "") for name in ("Type", "Source", "Target"))
+    if kind not in ("bind", "tmpfs", "volume"):
+        raise missing(f"a mount of type {kind[:80]}")
+    _check_target(target, target)
+    mount = Mount(kind, source, target, read_only=bool(given.get("ReadOnly")))
+    if kind == "bind":
+        options = given.get("BindOptions") or {}
+        mount.propagation = options.get("Propagation") or mount.propagation
+        mount.is_made = bool(options.get("CreateMountpoint"))
+        mount.recursion = "mounts" if options.get("ReadOnlyNonRecursive") else mount.recursion
+        mount.recursion = "none" if options.get("NonRecursive") else mount.recursion
+        if not source.startswith("/"):
+            why = f"invalid mount path: '{source[:200]}' mount path must be absolute"
+            raise ApiError(400, f'invalid mount config for type "bind": {why}')
+    elif kind == "volume":
+        _volume(mount, given.get("VolumeOptions") or {})
+    else:
+        options = given.get("TmpfsOptions") or {}
+        mount.options = list(_TMPFS)
+        if options.get("SizeBytes"):
+            mount.options.append(f"size={int(options['SizeBytes'])}")
+        if options.get("Mode"):
+            mount.options.append(f"mode={int(options['Mode']):o}")
+    return mount
+
+
+def _volume(mount: Mount, options: "Json") -> None:
+    if options.get("Subpath"):
+        raise missing("a part of a volume (volume-subpath)")
+    driver = options.get("DriverConfig") or {}
+    if driver.get("Name") not in (None, "", "local"):
+        raise missing(f"volume driver {str(driver['Name'])[:80]}")
+    mount.mode = "z"
+    mount.is_copied = not options.get("NoCopy")
+    mount.labels = options.get("Labels")
+    mount.backing = check_options(mount.source, driver.get("Options") or {})
+    mount.source, name = "", mount.source
+    if name:
+        mount.name = check_name(name)
+    else:
+        _own(mount)
+
+
+def _tmpfs(path: str, options: str) -> Mount:
+    _check_target(path, path)
+    mount = Mount("tmpfs", "", path)
+    mount.is_listed = False
+    words = [word for word in options.split(",") if word]
+    opposites = {word[2:] if word.startswith("no") else f"no{word}" for word in words}
+    mount.options = [word for word in _TMPFS if word not in opposites] + words
+    return mount
+
+
+def _check_target(target: str, text: str) -> None:
+    why = ""
+    if not target.startswith("/"):
+        why = f"invalid mount path: '{target[:200]}' mount path must be absolute"
+    elif os.path.normpath(target) == "/":
+        why = "invalid specification: destination can't be '/'"
+    if why:
+        raise ApiError(400, f"invalid volume specification: '{text[:200]}': {why}")

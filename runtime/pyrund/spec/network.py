@@ -1,0 +1,258 @@
+"""A client's request for a network, and for a place in one: what may be asked for, and docker's words for the rest."""
+
+import _socket
+
+from pyrund.errors import ApiError, missing
+from pyrund.model import network
+from pyrund.model.network import BOOLEANS, MTU, PREDEFINED, Network, flag
+from pyrund.net import subnet as addresses
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrund.model.endpoint import Endpoint
+    from pyrund.net.subnet import Subnet
+
+    Json = dict[str, Any]
+
+_SWARM = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
+)
+_LARGEST_MTU = 65535
+
+
+def requested(given: "Json", id_: str) -> Network:
+    """Return the network that the client wants, not saved yet; it has a subnet if he gives one. Raises ApiError."""
+    name, driver = _text(given, "Name"), _text(given, "Driver") or "bridge"
+    if not name.strip():
+        raise ApiError(400, "invalid name: name is empty")
+    if name in PREDEFINED or name == "default":
+        raise ApiError(403, f"operation is not permitted on predefined {name} network ")
+    _check_driver(driver)
+    for key in ("ConfigOnly", "Ingress"):
+        if given.get(key):
+            raise missing(f"{key} of a network")
+    if given.get("EnableIPv4") is False:
+        raise missing("a network without IPv4")
+    if (given.get("ConfigFrom") or {}).get("Network"):
+        raise missing("ConfigFrom of a network")
+    made = network.new(id_, name, driver)
+    made.document.update({key: bool(given.get(key)) for key in ("Internal", "Attachable", "EnableIPv6")})
+    made.document.update(Options=_texts(given, "Options"), Labels=_texts(given, "Labels"))
+    _check_options(made.document["Options"])
+    _take_addresses(made, given.get("IPAM") or {})
+    return made
+
+
+def _check_driver(driver: str) -> None:
+    if driver in ("host", "null"):
+        raise ApiError(403, f'only one instance of "{driver}" network is allowed')
+    if driver == "overlay":
+        raise ApiError(503, f"{_SWARM}and try again.")
+    if driver in ("macvlan", "ipvlan"):
+        raise missing(f"the network driver {driver}")
+    if driver != "bridge":
+        raise ApiError(404, f'plugin "{driver[:80]}" not found')
+
+
+def _check_options(options: "Json") -> None:
+    for name, value in options.items():
+        if name in BOOLEANS and flag(value) is None:
+            why = f'strconv.ParseBool: parsing "{value[:80]}": invalid syntax'
+            raise ApiError(400, f"failed to parse {name} value: {value[:80]} ({why})")
+        if name == MTU and not (value.isascii() and value.isdigit() and 68 <= int(value[:9]) <= _LARGEST_MTU):
+            raise ApiError(400, f"failed to parse {name} value: {value[:80]}")
+        if name.startswith("com.docker.network.bridge.gateway_mode") and value != "nat":
+            raise missing(f"{name}={value[:80]}")
+        if name == network.BRIDGE_NAME and not _is_interface(value):
+            raise ApiError(400, f"invalid name of a bridge: {value[:80]}")
+        if name == network.HOST_ADDRESS:
+            _packed(value, f"invalid IP address: {value[:80]}")
+
+
+def _is_interface(name: str) -> bool:
+    """Return whether the kernel takes the name for an interface (dev_valid_name)."""
+    return (
+        0 < len(name.encode()) < 16
+        and name not in (".", "..", "all", "default")
+        and not set(name) & set("/: \t\n\r\v\f\0")
+    )
+
+
+def _take_addresses(made: Network, ipam: "Json") -> None:
+    if (ipam.get("Driver") or "default") != "default":
+        raise missing(f"the IPAM driver {str(ipam['Driver'])[:80]}")
+    pools = [pool for pool in ipam.get("Config") or [] if pool]
+    made.document["IPAM"] = {"Driver": "default", "Options": ipam.get("Options"), "Config": pools or None}
+    for of_ipv6 in (False, True):
+        some = [pool for pool in pools if (":" in _text(pool, "Subnet")) == of_ipv6]
+        if len(some) > 1:
+            raise ApiError(403, "bridge driver doesn't support multiple subnets")
+        if some:
+            _take_pool(made, some[0], of_ipv6)
+
+
+def _take_pool(made: Network, pool: "Json", of_ipv6: bool) -> None:
+    subnet = _subnet(_text(pool, "Subnet"), "subnet")
+    if not 0 < subnet.prefix < subnet.bits - 1:
+        raise _refused(f"invalid subnet {subnet}: it has no addresses for containers")
+    part, gateway = _text(pool, "IPRange"), _text(pool, "Gateway")
+    if of_ipv6 and not made.document["EnableIPv6"]:
+        raise _refused(f"invalid subnet {subnet}: IPv6 has not been enabled for this network")
+    reserved = _texts(pool, "AuxiliaryAddresses") or _texts(pool, "AuxAddress")
+    if part:
+        _check_part(part, subnet)
+    for what, address in [("gateway", gateway), *(("auxiliary address", one) for one in reserved.values())]:
+        if address:
+            _packed(address, f"invalid network config:\ninvalid {what} {address[:80]}: invalid address")
+            if not subnet.holds(address):
+                raise _refused(f"invalid {what} {address}: parent subnet {subnet} doesn't contain this address")
+    document = made.document
+    document["Reserved"] = [*document["Reserved"], *reserved.values()]
+    if of_ipv6:
+        document["Subnet6"] = str(subnet)
+        document["Gateway6"] = _usual(gateway) if gateway else made.free_address6([])
+    else:
+        document.update(Subnet=str(subnet), Range=part)
+        document["Gateway"] = gateway or made.free_address([])
+
+
+def _check_part(part: str, subnet: "Subnet") -> None:
+    if subnet.bits == 128:
+        raise missing("an ip-range of IPv6")
+    inner = _subnet(part, "ip-range")
+    if inner.base < subnet.base or inner.end > subnet.end:
+        raise _refused(f"invalid ip-range {part}: parent subnet {subnet} doesn't contain ip-range")
+
+
+def _usual(address: str) -> str:
+    """Return an address of IPv6 as it is usually written, so that two of them can be compared."""
+    return _socket.inet_ntop(_socket.AF_INET6, addresses.packed(address))
+
+
+def _subnet(text: str, what: str) -> "Subnet":
+    try:
+        found = addresses.parse(text)
+    except ValueError:
+        raise _refused(f"invalid {what} {text[:80]}: invalid CIDR block notation") from None
+    masked = addresses.Subnet(found.base & found.mask, found.prefix, found.bits)
+    if masked.base != found.base:
+        raise _refused(f"invalid {what} {text}: it should be {masked}")
+    return found
+
+
+def _refused(why: str) -> ApiError:
+    return ApiError(400, f"invalid network config:\n{why}")
+
+
+# Endpoints.
+
+_KNOWN = (
+    "IPAMConfig Links Aliases MacAddress DriverOpts GwPriority NetworkID EndpointID Gateway IPAddress IPPrefixLen "
+    "IPv6Gateway GlobalIPv6Address GlobalIPv6PrefixLen DNSNames"
+).split()
+
+
+def endpoint_settings(given: "Json") -> "Json":
+    """Return an EndpointSettings of a client whose form is right. Raises ApiError."""
+    ipam = given.get("IPAMConfig") or {}
+    for key, value in given.items():
+        if value and key not in _KNOWN:
+            raise missing(f"{key[:80]} of an endpoint")
+    for key in ("Links", "Aliases"):
+        value = given.get(key) or []
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise ApiError(400, f"invalid JSON: {key}: expected strings")
+    if not isinstance(ipam, dict) or not isinstance(given.get("GwPriority") or 0, int):
+        raise ApiError(400, "invalid JSON: EndpointSettings")
+    if ipam.get("LinkLocalIPs"):
+        raise missing("a link-local address")
+    for kind, size in (("IPv4", 4), ("IPv6", 16)):
+        address = str(ipam.get(f"{kind}Address") or "")
+        why = f"invalid endpoint settings:\ninvalid {kind} address: {address[:80]}"
+        if address and len(_packed(address, why)) != size:
+            raise ApiError(400, why)
+    mac(str(given.get("MacAddress") or ""))
+    return given
+
+
+def mac(text: str) -> str:
+    """Return the hardware address in its usual form. Raises ApiError."""
+    parts = text.replace("-", ":").lower().split(":")
+    if text and not (
+        len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)
+    ):
+        raise ApiError(400, f"invalid MAC address: {text[:80]}")
+    return ":".join(parts)
+
+
+def check_place(network: Network, endpoint: "Endpoint") -> None:
+    """Raise ApiError if the network cannot have such an endpoint."""
+    why = ""
+    wanted = [one for one in (endpoint.wanted_address, endpoint.wanted_address6) if one]
+    subnets = [one for one in (network.document["Subnet"], network.document["Subnet6"]) if one]
+    lost = [one for one in wanted if not any(addresses.parse(subnet).holds(one) for subnet in subnets)]
+    if network.is_predefined and endpoint.aliases:
+        why = "network-scoped alias is supported only for containers in user defined networks"
+    elif network.is_predefined and wanted:
+        why = "user specified IP address is supported on user defined networks only"
+    elif wanted and not network.document["IPAM"]["Config"]:
+        why = "user specified IP address is supported only when connecting to networks with user configured subnets"
+    elif lost:
+        why = f"no configured subnet or ip-range contain the IP address {lost[0]}"
+    if why:
+        raise ApiError(400, f"invalid endpoint settings:\n{why}")
+
+
+# Names.
+
+
+def check_names(given: "Json") -> None:
+    """Raise ApiError for what HostConfig says of name servers and links, if it makes no sense."""
+    for name in ("Dns", "DnsSearch", "DnsOptions"):
+        if given.get(name) and given.get("NetworkMode") == "host":
+            raise missing(f"{name} on the host's network")
+        for text in given.get(name) or []:
+            if not text or text.split() != [text] or name == "Dns" and not _is_address(text):
+                raise ApiError(400, f"invalid {'IP address' if name == 'Dns' else name}: {text[:80]}")
+    _check_links(given)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(_socket.inet_pton(_socket.AF_INET6 if ":" in text else _socket.AF_INET, text))
+    except OSError:
+        return False
+
+
+def _check_links(given: "Json") -> None:
+    kind = (given.get("NetworkMode") or "default").partition(":")[0]
+    if not given.get("Links"):
+        return
+    if kind in ("host", "container"):
+        why = f"{kind} type networking can't be used with links. This would result in undefined behavior"
+        raise ApiError(400, f"conflicting options: {why}")
+    if kind in ("default", "bridge", "none"):
+        raise missing("a link on the default bridge")
+
+
+def _packed(address: str, why: str) -> bytes:
+    try:
+        return addresses.packed(address)
+    except ValueError:
+        raise ApiError(400, why) from None
+
+
+def _text(given: "Json", name: str) -> str:
+    value = given.get(name) or ""
+    if not isinstance(value, str) or "\0" in value:
+        raise ApiError(400, f"invalid JSON: {name}: expected a string")
+    return value
+
+
+def _texts(given: "Json", name: str) -> "dict[str, str]":
+    value = given.get(name) or {}
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ApiError(400, f"invalid JSON: {name}: expected an object of strings")
+    return value

@@ -1,0 +1,186 @@
+"""The streams of one container or exec, with all clients that see them."""
+
+from fcntl import ioctl
+
+from foundation.linux import os
+from pyrund.http.response import hijack_head
+from pyrund.loop import Future, first
+from pyrund.streams.client import Client
+from pyrund.streams.history import History
+from pyrund.streams.keys import Scanner
+from pyrund.streams.source import Pipe, Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrund.loop import Loop
+    from pyrund.messages import Message
+    from pyrund.streams.log import Log
+
+_SIZE = 64 << 10
+_PATIENCE = 1.0  # seconds for processes that have the streams after the container's end
+_TIOCSWINSZ = 0x5414
+
+
+class Streams:
+    """Clients may come before the streams are there: open() is called when the program starts, end() when it has ended.
+
+    A client that reads slowly slows down the container, as the reader of a pipe does, until that has ended.
+    """
+
+    def __init__(self, loop: "Loop") -> None:
+        self._loop = loop
+        self.is_open = False
+        self._is_ending = False
+        self.log: Log | None = None
+        self._clients: list[Client] = []
+        self._stdin = -1
+        self._terminal = -1
+        self._sources: list[Terminal] = []
+        self._pumps: list[Future[None]] = []  # one for each source, done at its end
+        self._opened: Future[None] = Future()
+        self.grown: Future[None] = Future()  # done when the log has more, or is complete
+
+    @property
+    def is_used(self) -> bool:
+        return self.is_open or bool(self._clients)
+
+    def open(self, names: "list[str]", descriptors: "list[int]", log: "Log | None") -> None:
+        """Begin. `descriptors` belong to this object from now on."""
+        self.log, self.is_open = log, True
+        for name, fd in zip(names, descriptors):
+            os.set_blocking(fd, False)
+            if name == "stdin":
+                self._stdin = fd
+                continue
+            if name == "terminal":
+                self._terminal = self._stdin = fd
+            source = Terminal(self._loop, fd) if name == "terminal" else Pipe(self._loop, fd)
+            self._sources.append(source)
+            self._pumps.append(self._loop.spawn(self._pump("stdout" if name == "terminal" else name, source)))
+        self._opened.set(None)
+
+    async def _pump(self, stream: str, source: Terminal) -> None:
+        while data := await source.peek():
+            if self.log:
+                self.log.write(stream, data)
+                self._grow()
+            source.take(len(data))
+            self._clients = [client for client in self._clients if not client.is_gone]
+            for client in self._clients:
+                client.show(stream, data)
+            for client in list(self._clients):
+                if not self._is_ending:
+                    await client.room()
+
+    def _grow(self) -> None:
+        grown, self.grown = self.grown, Future()
+        grown.set(None)
+
+    async def end(self) -> None:
+        """Return when all output is in the log and on its way to the clients, which are closed when they have it."""
+        self._is_ending = True
+        for client in self._clients:
+            client.make_room()
+        limit = self._loop.sleep(_PATIENCE)
+        for pump in list(self._pumps):
+            await first(pump, limit)
+        self.close()
+
+    def close(self) -> None:
+        self._close_stdin()
+        for source in self._sources:
+            source.close()
+        self._sources, self._pumps, self._stdin, self._terminal = [], [], -1, -1
+        if self.log:
+            self.log.close()
+        self.log, self.is_open, self._is_ending, self._opened = None, False, False, Future()
+        self._grow()
+        clients, self._clients = self._clients, []
+        for client in clients:
+            client.finish()
+
+    def resize(self, height: int, width: int) -> None:
+        if self._terminal >= 0:
+            size = height.to_bytes(2, "little") + width.to_bytes(2, "little") + bytes(4)
+            ioctl(self._terminal, _TIOCSWINSZ, size)
+
+    # Clients.
+
+    async def attach(self, fd: int, message: "Message", ahead: bytes) -> bool:
+        """Show the streams on the connection `fd`, and pass on what comes from there, until one side ends.
+
+        `ahead` is what the client has sent already. Returns whether the client left by the detach keys.
+        """
+        client = Client(self._loop, fd, message["wanted"], message["framed"])
+        client.begin(hijack_head(message["upgrades"], message["type"]))
+        if message["history"]:
+            await self._recall(client, message["history"])
+        if not message["stream"]:
+            client.finish()
+            return False
+        self._clients.append(client)
+        if not message["stdin"]:
+            return False
+        return await self._type(client, message, ahead)
+
+    async def _recall(self, client: Client, path: str) -> None:
+        try:
+            history = History(path, -1, "", "")
+        except OSError:
+            return  # it is being rotated or removed
+        try:
+            while (entries := history.next()) is not None:
+                for stream, _, text in entries:
+                    client.show(stream, text)
+                await client.room()
+            for stream, text in self.log.held.items() if self.log else ():
+                client.show(stream, text)
+        finally:
+            history.close()
+
+    async def _type(self, client: Client, message: "Message", data: bytes) -> bool:
+        await self._opened
+        scanner = Scanner(message["keys"].encode("latin-1"))
+        while not client.is_gone:
+            passed, has_left = scanner.scan(data)
+            await self._put(passed)
+            if has_left:
+                self._drop(client)
+                return True
+            data = b"" if client.is_gone else await self._loop.read(client.fd, _SIZE)
+            if not data:
+                break
+        if client in self._clients:
+            self._half_close(client, message["closes_stdin"])
+        return False
+
+    async def _put(self, data: bytes) -> None:
+        if self._stdin < 0 or not data:
+            return
+        try:
+            await self._loop.write_all(self._stdin, data)
+        except OSError:
+            self._close_stdin()  # the program has closed its standard input, or has ended
+
+    def _half_close(self, client: Client, closes_stdin: bool) -> None:
+        """The client has nothing more to send. Where that is not the end of stdin, it is the end of the client."""
+        if closes_stdin and self._terminal < 0:
+            self._close_stdin()
+        else:
+            self._drop(client)
+
+    def _close_stdin(self) -> None:
+        if self._stdin >= 0 and self._stdin != self._terminal:
+            self._loop.close(self._stdin)
+            self._stdin = -1
+
+    def fail(self, text: str) -> None:
+        """Show why the program could not be started, and end."""
+        for client in self._clients:
+            client.show("stdout", text.encode("utf-8", "replace"))
+        self.close()
+
+    def _drop(self, client: Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+        client.finish()

@@ -1,0 +1,129 @@
+"""The cache of builds, its removal, and layers that are the same each time."""
+
+import os
+import time
+
+import pytest
+from builds import build, run
+from daemon import wait_until
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+DOCKERFILE = (
+    'FROM busybox\nARG WHO=me\nWORKDIR /w\nCOPY f g /d/\nRUN date +%s%N > /when; echo $WHO\nCMD ["cat", "/when"]\n'
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "context"
+    made.mkdir()
+    for name, text in (("Dockerfile", DOCKERFILE), ("f", "f"), ("g", "g")):
+        (made / name).write_text(text)
+    return made
+
+
+def layers(engine):
+    return {path.name for path in (engine.data / "images/layers").iterdir() if not path.name.startswith(".")}
+
+
+def hits(shown):
+    return shown.count(" ---> Using cache")
+
+
+def test_a_second_build_does_nothing_again(engine, folder):
+    build(engine, folder, "-t", "first")
+    os.utime(folder / "f")
+
+    shown = build(engine, folder, "-t", "second")
+
+    assert hits(shown) == 5 and "Running in" not in shown
+    assert engine.inspect("first", ".Id") == engine.inspect("second", ".Id")
+    engine.ok("rmi", "first", "second")
+
+
+@pytest.mark.parametrize(
+    "change, count",
+    [
+        (lambda folder: (folder / "g").write_text("changed"), 2),
+        (lambda folder: (folder / "g").chmod(0o755), 2),
+        (lambda folder: (folder / "unrelated").write_text("x"), 5),
+        (lambda folder: (folder / "Dockerfile").write_text(DOCKERFILE.replace("RUN date", "RUN true; date")), 3),
+        (lambda folder: (folder / "Dockerfile").write_text(DOCKERFILE.replace("CMD", "LABEL a=b\nCMD")), 4),
+    ],
+    ids=["content", "mode", "unrelated", "command", "label"],
+)
+def test_the_cache_ends_at_what_has_changed(engine, folder, change, count):
+    build(engine, folder, "-t", "first")
+    change(folder)
+
+    assert hits(build(engine, folder, "-t", "second")) == count
+    engine.ok("rmi", "first", "second")
+
+
+def test_arguments_are_a_part_of_a_command_and_proxies_are_not(engine, folder):
+    build(engine, folder, "-t", "one")
+
+    assert hits(build(engine, folder, "-t", "two", "--build-arg", "WHO=you")) == 3
+    assert hits(build(engine, folder, "-t", "three", "--build-arg", "http_proxy=p:1")) == 5
+    assert hits(build(engine, folder, "-t", "four", "--no-cache")) == 0
+    engine.ok("rmi", "one", "two", "three", "four")
+
+
+def test_an_image_outlives_the_cache_and_the_cache_an_image(engine, folder):
+    engine.ok("builder", "prune", "-af")
+    build(engine, folder, "-t", "kept")
+    when = run(engine, "kept", "cat", "/when")
+    engine.ok("rmi", "kept")
+    assert hits(build(engine, folder, "-t", "again")) == 5
+
+    shown = engine.ok("builder", "prune", "-af")
+
+    assert "Total reclaimed space: 0B" in shown  # the image has all of it
+    assert run(engine, "again", "cat", "/when") == when
+    assert hits(build(engine, folder, "-t", "anew")) == 0
+    engine.ok("rmi", "again", "anew")
+
+
+def test_the_removal_of_the_cache_frees_what_only_it_has(engine, tmp_path):
+    upper = ".GraphDriver.Data.UpperDir"
+    engine.ok("builder", "prune", "-af")
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=5\nRUN false\n")
+    before = set(engine.inspect("busybox", ".GraphDriver.Data.LowerDir").split(":"))
+    before = {path.rpartition("/")[2] for path in before} | {engine.inspect("busybox", upper).rpartition("/")[2]}
+    wait_until(lambda: layers(engine) == before, "the removal of earlier layers")
+    build(engine, folder, "--force-rm", status=1)
+    assert len(layers(engine)) == len(before) + 1
+
+    usage = engine.call("GET", "/system/df")[1]["BuildCache"]
+    shown = engine.ok("builder", "prune", "-f")
+
+    assert [one["Size"] >= 5 << 20 for one in usage] == [True]
+    assert "5.243MB" in shown
+    wait_until(lambda: layers(engine) == before, "the removal of the layer")
+
+
+def test_a_source_date_makes_the_same_image_each_time(engine, folder):
+    (folder / "Dockerfile").write_text("FROM busybox\nCOPY f /d/\nRUN echo x > /d/x; mkdir /e\nWORKDIR /new\n")
+    ids = []
+    for name in ("one", "two"):
+        build(engine, folder, "--no-cache", "-t", name, "--build-arg", "SOURCE_DATE_EPOCH=1000000000")
+        ids.append(engine.inspect(name, ".Id"))
+        os.utime(folder / "f")
+        time.sleep(0.01)
+
+    assert ids[0] == ids[1]
+    assert engine.inspect("one", ".Created").startswith("2001-09-09T01:46:40")
+    assert run(engine, "one", "stat", "-c", "%Y", "/d/x", "/e", "/new").split() == ["1000000000"] * 3
+    engine.ok("rmi", "one", "two")
+
+
+def test_a_damaged_record_is_no_record(engine, folder):
+    build(engine, folder, "-t", "first")
+    for record in (engine.data / "images/kept").iterdir():
+        record.write_bytes(record.read_bytes()[:20])
+
+    assert hits(build(engine, folder, "-t", "second")) == 0
+    engine.ok("rmi", "first", "second")

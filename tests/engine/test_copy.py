@@ -1,0 +1,283 @@
+"""`docker cp`, export and diff, of containers that run and that do not, and against containers that play with links."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import tarfile
+import time
+
+import pytest
+from daemon import read_all
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+@pytest.fixture(params=["running", "created", "exited"])
+def web(engine, request, removed, tmp_path):
+    """A container in each of its states."""
+    program = "mkdir /d; echo content > /d/file; ln -s file /d/link; ln -s /d /l; mkdir /only; echo $0; sleep 1000"
+    if request.param == "exited":
+        program = program.replace("sleep 1000", "true")
+    engine.ok("create", "--name", "web", "--network=none", "-v", "vol:/vol", "busybox", "sh", "-c", program)
+    if request.param != "created":
+        engine.ok("start", "web")
+        assert request.param != "exited" or engine.ok("wait", "web") == "0"
+        while "sh" not in engine.ok("logs", "web"):
+            time.sleep(0.02)
+    yield request.param
+    engine.remove_all()
+    engine.ok("volume", "rm", "vol")
+
+
+def members(data):
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {one.name: one for one in archive.getmembers()}
+
+
+def copied_out(engine, path):
+    return engine.ok("cp", f"web:{path}", "-", text=False)
+
+
+def test_a_file_comes_out_as_it_is(engine, web, tmp_path):
+    engine.ok("cp", "web:/etc/passwd", tmp_path / "passwd")
+
+    assert (tmp_path / "passwd").read_bytes().startswith(b"root:x:0:0")
+    assert list(members(copied_out(engine, "/etc/group"))) == ["group"]
+
+
+def test_what_goes_in_comes_out(engine, web, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub/file").write_bytes(os.urandom(300_000))
+    (tree / "sub/file").chmod(0o4751)
+    (tree / ("n" * 150)).write_text("long")
+    (tree / "link").symlink_to("/etc/passwd")
+    os.link(tree / "sub/file", tree / "again")
+
+    engine.ok("cp", tree, "web:/new")
+    engine.ok("cp", "web:/new", tmp_path / "out")
+
+    assert subprocess.run(["diff", "-r", "--no-dereference", tree, tmp_path / "out"]).returncode == 0
+    assert (tmp_path / "out/sub/file").stat().st_mode & 0o7777 == 0o4751
+    found = members(copied_out(engine, "/new/"))
+    assert found["new/again"].islnk() != found["new/sub/file"].islnk()
+    assert sorted(members(copied_out(engine, "/new/."))) == sorted(name.replace("new", ".", 1) for name in found)
+
+
+def test_a_volume_is_reached_through_the_container(engine, web, tmp_path):
+    (tmp_path / "file").write_text("in the volume")
+    engine.ok("cp", tmp_path / "file", "web:/vol/file")
+
+    assert (engine.data / "volumes/vol/_data/file").read_text() == "in the volume"
+    assert "vol/file" in members(copied_out(engine, "/vol"))
+
+
+def test_what_is_missing_is_said_in_docker_s_words(engine, web, tmp_path):
+    assert engine.call("GET", "/containers/web/archive?path=/nosuch") == (
+        404,
+        {"message": "Could not find the file /nosuch in container web"},
+    )
+    (tmp_path / "file").touch()
+    assert engine.fails("cp", tmp_path / "file", "web:/nosuch/sub/")
+    assert b" 404 Not Found" in put(engine, "/nosuch/sub", tar_of(("x", b"", None)))
+    status, answer = engine.call("PUT", "/containers/web/archive?path=/etc/passwd")
+    assert (status, answer["message"]) == (400, "extraction point is not a directory")
+
+
+def test_the_header_tells_of_the_file(engine, removed):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", LINKS)
+    while "ready" not in engine.ok("logs", "web"):
+        time.sleep(0.02)
+
+    def told(path):
+        head = f"HEAD /containers/web/archive?path={path} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
+        answer = engine.exchange(head.encode())
+        line = next(line for line in answer.split(b"\r\n") if line.lower().startswith(b"x-docker-container-path-stat:"))
+        return json.loads(base64.b64decode(line.partition(b": ")[2]))
+
+    assert [told("/etc/passwd")[key] for key in ("name", "mode", "linkTarget")] == ["passwd", 0o644, ""]
+    assert told("/tmp")["mode"] == 1 << 31 | 1 << 20 | 0o777
+    assert told("/dev/null")["mode"] == 1 << 26 | 1 << 21 | 0o666
+    link = told("/two")
+    assert (link["mode"], link["linkTarget"]) == (1 << 27 | 0o777, "/etc/passwd")
+
+
+LINKS = "ln -s etc/passwd one; ln -s one two; ln -s ../../../.. up; echo ready; sleep 1000"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_links_of_the_container_stay_inside(engine, removed, tmp_path, runs):
+    """CVE-2018-15664 without a race."""
+    program = f"ln -s {tmp_path} /out; ln -s ../../../../../../..{tmp_path} /up; ln -s / /root2; echo ready; sleep 1000"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    while "ready" not in engine.ok("logs", "web"):
+        time.sleep(0.02)
+    if not runs:
+        engine.ok("kill", "web")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "file").write_text("file")
+
+    for path in ("/out/secret", "/up/secret", f"/root2{tmp_path}/secret", f"/root2/../../..{tmp_path}/secret"):
+        assert engine.call("GET", f"/containers/web/archive?path={path}")[0] == 404
+    for path in ("/out/new", "/up/new"):
+        assert engine.docker("cp", tmp_path / "file", f"web:{path}").returncode != 0
+    archive = tar_of(("up/new", b"x", None), ("down", None, "../../../../../.."), (f"down{tmp_path}/new", b"x", None))
+    put(engine, "/", archive)
+    assert sorted(os.listdir(tmp_path)) == ["file", "secret"]
+
+
+def tar_of(*entries):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data, target in entries:
+            info = tarfile.TarInfo(name)
+            info.size = len(data or b"")
+            if target:
+                info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info, io.BytesIO(data or b""))
+    return buffer.getvalue()
+
+
+def put(engine, path, data, query=""):
+    head = f"PUT /containers/web/archive?path={path}{query} HTTP/1.1\r\nHost: d\r\nContent-Length: {len(data)}\r\n\r\n"
+    with engine.connect() as connection:
+        connection.sendall(head.encode() + data)
+        return read_all(connection)
+
+
+def test_renames_under_way_do_not_lead_outside(engine, removed, tmp_path):
+    """CVE-2018-15664: a directory becomes a link to the host's path and back, as fast as the container can."""
+    secret = tmp_path / "inside"
+    secret.mkdir()
+    (secret / "secret").write_text("of the host")
+    program = (
+        f"mkdir -p {secret}; echo of the container > {secret}/secret; mkdir /w; cd /w; ln -s /../../..{tmp_path} b; "
+        "mkdir -p a/inside; echo of the container > a/inside/secret; echo ready; "
+        "while true; do busybox mv -T a c; busybox mv -T b a; busybox mv -T a b; busybox mv -T c a; done"
+    )
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    while "ready" not in engine.ok("logs", "web"):
+        time.sleep(0.02)
+
+    archive = tar_of(("inside/made", b"x", None))
+    seen = set()
+    for _ in range(60):
+        answer = engine.exchange(
+            b"GET /containers/web/archive?path=/w/a/inside/secret HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
+        )
+        assert b"of the host" not in answer
+        seen.add(answer.split(b" ")[1])
+        put(engine, "/w/a", archive)
+
+    assert b"200" in seen
+    assert os.listdir(secret) == ["secret"]
+
+
+def test_no_program_or_library_of_the_container_is_used(engine, removed, tmp_path):
+    """CVE-2019-14271: docker-tar loaded libnss of the container. Ours runs with the container's files all replaced."""
+    program = (
+        "rm -rf /etc/passwd; for d in lib lib64 usr; do mkdir -p /$d; echo bad > /$d/x; done; echo ready; sleep 1000"
+    )
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    while "ready" not in engine.ok("logs", "web"):
+        time.sleep(0.02)
+    (tmp_path / "file").write_text("x")
+
+    engine.ok("cp", tmp_path / "file", "web:/lib/file")
+
+    assert "lib/file" in members(copied_out(engine, "/lib"))
+
+
+def test_a_directory_is_not_replaced_by_a_file_nor_a_file_by_a_directory(engine, web, tmp_path):
+    (tmp_path / "bin").write_text("a file")
+    (tmp_path / "dir/passwd").mkdir(parents=True)
+
+    assert b"cannot overwrite directory" in put(engine, "/", tar_of(("bin", b"x", None)), "&noOverwriteDirNonDir=true")
+    assert engine.docker("cp", tmp_path / "dir/passwd", "web:/etc/passwd").returncode != 0
+    assert b" 200 OK" in put(engine, "/", tar_of(("bin", b"x", None)))
+
+
+def test_a_owner_is_the_archive_s_or_the_container_s_user(engine, removed):
+    engine.ok("create", "--name", "web", "-u", "web", "--network=none", "busybox")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("owned")
+        info.uid, info.gid = 1234, 5678
+        archive.addfile(info)
+
+    put(engine, "/", buffer.getvalue())
+    assert members(copied_out(engine, "/owned"))["owned"].uid == 1234
+    put(engine, "/", buffer.getvalue(), "&copyUIDGID=1")
+    owned = members(copied_out(engine, "/owned"))["owned"]
+    assert (owned.uid, owned.gid) == (33, 34)
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_read_only_is_said(engine, removed, tmp_path, runs):
+    words = ("--read-only", "-v", f"{tmp_path}:/ro:ro", "--network=none", "busybox", "sleep", "1000")
+    engine.ok(*(("run", "-d") if runs else ("create",)), "--name", "web", *words)
+    (tmp_path / "file").touch()
+
+    assert "container rootfs is marked read-only" in engine.fails("cp", tmp_path / "file", "web:/new")[1]
+    engine.remove_all()
+    engine.ok(*(("run", "-d") if runs else ("create",)), "--name", "web", *words[1:])
+    assert "mounted volume is marked read-only" in engine.fails("cp", tmp_path / "file", "web:/ro/new")[1]
+
+
+def test_a_slow_client_delays_no_start(engine, removed):
+    engine.ok("create", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    archive = tar_of(("new", b"x" * 5000, None))
+    with engine.connect() as connection:
+        head = f"PUT /containers/web/archive?path=/ HTTP/1.1\r\nHost: d\r\nContent-Length: {len(archive)}\r\n\r\n"
+        connection.sendall(head.encode() + archive[:3000])
+        engine.ok("start", "web")
+        connection.sendall(archive[3000:])
+        assert b" 200 OK" in read_all(connection)
+
+    assert engine.ok("exec", "web", "wc", "-c", "/new") == "5000 /new"
+
+
+def test_a_client_that_breaks_off_leaves_the_daemon_well(engine, removed):
+    engine.ok("create", "--name", "web", "--network=none", "busybox")
+    with engine.connect() as connection:
+        connection.sendall(b"PUT /containers/web/archive?path=/ HTTP/1.1\r\nHost: d\r\nContent-Length: 9000\r\n\r\nabc")
+    for body, text in ((b"no archive" * 100, b"archive: "), (tar_of(("../x", b"", None)), b"a name with '..'")):
+        assert text in put(engine, "/", body)
+
+    assert engine.ok("diff", "web") == ""
+
+
+def test_export_has_all_files_of_the_layers_and_no_volume(engine, web):
+    found = members(engine.ok("export", "web", text=False))
+
+    assert {"bin/busybox", "etc/passwd", "tmp"} <= set(found)
+    assert ("d/file" in found) == (web != "created")
+    assert not any(name.startswith(("/", "./", "vol/")) for name in found)
+    assert found["tmp"].mode == 0o1777
+
+
+def test_diff_lists_what_was_added_changed_and_deleted(engine, removed):
+    program = (
+        "echo x >> /etc/group; rm /etc/passwd; mkdir /new; touch /new/file; rm -rf /tmp; mkdir /tmp; chmod 700 /var"
+    )
+    engine.ok("run", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+
+    assert engine.ok("diff", "web").splitlines() == [
+        "C /etc",
+        "C /etc/group",
+        "D /etc/passwd",
+        "A /new",
+        "A /new/file",
+        "C /tmp",
+        "C /var",
+    ]
+    engine.ok("create", "--name", "other", "busybox")
+    assert engine.call("GET", "/containers/other/changes") == (200, None)
+
+
+def test_diff_of_a_container_that_changed_nothing_is_empty(engine, removed):
+    engine.ok("run", "--name", "web", "busybox", "true")
+
+    assert engine.ok("diff", "web") == ""

@@ -1,0 +1,482 @@
+"""`docker build` by the classic builder: instructions, options, what the client sees, failures."""
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+from builds import build, leftovers, run
+from daemon import kill, wait_until
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+@pytest.fixture
+def context(tmp_path):
+    """Return a function that makes a context of a Dockerfile and of files {path: text}."""
+    folder = tmp_path / "context"
+
+    def make(dockerfile, files=()):
+        for name, text in {"Dockerfile": dockerfile, **dict(files)}.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return folder
+
+    return make
+
+
+def test_the_output_is_dockers(engine, context):
+    folder = context('FROM busybox\nRUN echo hi > /x && echo oops >&2\nCMD ["cat", "/x"]\n')
+
+    shown = build(engine, folder, "-t", "out:1")
+
+    id_ = engine.inspect("out:1", ".Id")
+    lines = [line for line in shown.splitlines() if "DEPRECATED" not in line and line.strip()]
+    assert [line for line in lines if line.startswith("Step")] == [
+        "Step 1/3 : FROM busybox",
+        "Step 2/3 : RUN echo hi > /x && echo oops >&2",
+        'Step 3/3 : CMD ["cat", "/x"]',
+    ]
+    assert f" ---> {engine.inspect('busybox', '.Id')[7:19]}" in lines
+    assert any(line.startswith(" ---> Running in ") for line in lines)
+    assert "Removing intermediate container " in shown and "\033[91moops" in shown
+    assert lines[-2:] == [f"Successfully built {id_[7:19]}", "Successfully tagged out:1"]
+    assert run(engine, "out:1") == "hi"
+    engine.ok("rmi", "out:1")
+
+
+SETTINGS = """# escape=`
+# syntax=docker/dockerfile:1
+FROM busybox AS base
+MAINTAINER me <m@e>
+ENV A=1 B="two words" C='$A'
+ENV D $A and more
+LABEL one="1" "two"=2
+ARG PORT=8080
+EXPOSE $PORT 53/udp 9000-9001
+VOLUME /data /x
+VOLUME ["/list one", "/two"]
+WORKDIR /srv
+WORKDIR app
+USER web:web
+STOPSIGNAL SIGINT
+SHELL ["/bin/sh", "-ec"]
+HEALTHCHECK --interval=1m30s --timeout=5s --retries=2 CMD true || false
+ONBUILD RUN echo $A
+ENTRYPOINT ["/bin/echo", `
+# a comment between
+    "entry"]
+CMD word $A
+"""
+
+
+def test_settings_are_in_the_config_of_the_image(engine, context):
+    build(engine, context(SETTINGS), "-t", "settings", "--label", "l=it's m")
+
+    shown = engine.inspect("settings", ".")
+    config = shown["Config"]
+    assert shown["Author"] == "me <m@e>"
+    assert config["Env"] == ["PATH=/bin", "FROM=image", "A=1", "B=two words", "C=$A", "D=1 and more"]
+    assert config["Labels"] == {"one": "1", "two": "2", "l": "it's m"}
+    assert sorted(config["ExposedPorts"]) == ["53/udp", "8080/tcp", "9000/tcp", "9001/tcp"]
+    assert sorted(config["Volumes"]) == ["/data", "/list one", "/two", "/x"]
+    assert (config["WorkingDir"], config["User"], config["StopSignal"]) == ("/srv/app", "web:web", "SIGINT")
+    assert config["Shell"] == ["/bin/sh", "-ec"] and config["OnBuild"] == ["RUN echo $A"]
+    times = {"Interval": 90 * 10**9, "Timeout": 5 * 10**9, "Retries": 2}
+    assert config["Healthcheck"] == {"Test": ["CMD-SHELL", "true || false"], **times}
+    assert config["Entrypoint"] == ["/bin/echo", "entry"] and config["Cmd"] == ["/bin/sh", "-ec", "word $A"]
+    made = [one["CreatedBy"] for one in engine.call("GET", "/images/settings/history")[1]]
+    assert made[1] == '/bin/sh -ec #(nop)  CMD ["/bin/sh" "-ec" "word $A"]'
+    assert "/bin/sh -c #(nop)  ENV A=1 B=two words C=$A" in made
+    engine.ok("rmi", "settings")
+
+
+def test_an_entrypoint_removes_the_command_of_the_base_image(engine, context):
+    build(engine, context('FROM busybox\nENTRYPOINT ["echo"]\n'), "-t", "entry")
+
+    assert engine.call("GET", "/images/entry/json")[1]["Config"].get("Cmd") is None
+    engine.ok("rmi", "entry")
+
+
+ARGUMENTS = r"""
+ARG BASE=nosuch TAG=latest
+FROM ${BASE}:$TAG
+ARG WHO=me
+ARG TAG
+ARG UNSET
+ENV FROM_ARG=${WHO}-${TAG} DEFAULT=${NO:-d$WHO} SET=${WHO:+set} NONE=${NO:+x} ESCAPED=\$WHO WHO2="$WHO"
+RUN echo "$WHO $TAG [$UNSET] $http_proxy" > /args; env | grep -c UNSET > /unset || true
+ENV WHO=env
+RUN echo $WHO >> /args
+"""
+
+
+def test_variables_and_arguments(engine, context):
+    options = ["--build-arg", "BASE=busybox", "--build-arg", "WHO=you", "--build-arg", "http_proxy=p:1"]
+    shown = build(engine, context(ARGUMENTS), "-t", "args", *options, "--build-arg", "NOBODY=1")
+
+    assert "[Warning] One or more build-args [NOBODY] were not consumed" in shown
+    assert run(engine, "args", "cat", "/args", "/unset").split("\n") == ["you latest [] p:1", "env", "0"]
+    assert engine.inspect("args", ".Config.Env")[2:] == [
+        "FROM_ARG=you-latest",
+        "DEFAULT=dyou",
+        "SET=set",
+        "NONE=",
+        "ESCAPED=$WHO",
+        "WHO2=you",
+        "WHO=env",
+    ]
+    made = [one["CreatedBy"] for one in engine.call("GET", "/images/args/history")[1]]
+    assert made[2].startswith("|2 TAG=latest WHO=you /bin/sh -c echo") and "p:1" not in "".join(made)
+    engine.ok("rmi", "args")
+
+
+COPIES = """
+FROM busybox
+WORKDIR /w
+COPY one.txt two.txt ./
+COPY one.txt renamed
+COPY dir /copied
+COPY dir/*.c /sources/
+COPY --chown=web:mail --chmod=640 one.txt /owned/new/
+COPY --chown=33 dir /owned/dir/
+COPY ["one.txt", "/with space/"]
+COPY dir/ /bin/
+COPY . /all/
+COPY link.txt /followed
+RUN stat -c '%n %U %G %a' /owned/new /owned/new/one.txt /w/one.txt /owned/dir/a.c > /stat
+"""
+
+
+def test_copy_takes_files_directories_patterns_and_owners(engine, context):
+    folder = context(COPIES, {"one.txt": "1", "two.txt": "2", "dir/a.c": "a", "dir/b.c": "b", "dir/sub/c.h": "c"})
+    (folder / "link.txt").symlink_to("one.txt")
+    build(engine, folder, "-t", "copied")
+
+    files = "renamed one.txt two.txt /copied/sub/c.h /sources/a.c '/with space/one.txt'"
+    assert run(engine, "copied", "sh", "-c", f"cat {files}") == "112ca1"
+    listed = run(engine, "copied", "ls", "/sources", "/all/dir").split()
+    assert listed == ["/all/dir:", "a.c", "b.c", "sub", "/sources:", "a.c", "b.c"]
+    assert run(engine, "copied", "cat", "/stat").split("\n") == [
+        "/owned/new web mail 755",
+        "/owned/new/one.txt web mail 640",
+        "/w/one.txt root root 644",
+        "/owned/dir/a.c web UNKNOWN 644",
+    ]
+    assert run(engine, "copied", "cat", "/followed", "/bin/a.c") == "1a"  # and busybox is still in /bin
+    assert run(engine, "copied", "ls", "-l", "/all/link.txt").endswith("-> one.txt")
+    engine.ok("rmi", "copied")
+
+
+def test_add_unpacks_archives_and_copies_what_is_none(engine, context):
+    dockerfile = "FROM busybox\nADD files.tar.gz /unpacked/\nADD plain.txt fake.tar.gz /\nCOPY files.tar.gz /packed/\n"
+    folder = context(dockerfile, {"plain.txt": "p", "fake.tar.gz": "no archive"})
+    with tarfile.open(folder / "files.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("d/inside")
+        member.size, member.uid = 2, 33
+        archive.addfile(member, io.BytesIO(b"in"))
+
+    build(engine, folder, "-t", "added")
+
+    assert run(engine, "added", "cat", "/unpacked/d/inside", "/plain.txt", "/fake.tar.gz") == "inpno archive"
+    assert run(engine, "added", "stat", "-c", "%u", "/unpacked/d/inside") == "33"
+    assert run(engine, "added", "ls", "/packed") == "files.tar.gz"
+    engine.ok("rmi", "added")
+
+
+STAGES = """
+FROM busybox AS build
+RUN mkdir /out && echo built > /out/x && chown 33:34 /out/x
+FROM build AS tested
+RUN grep built /out/x
+FROM scratch
+COPY --from=busybox /bin/busybox /bin/busybox
+COPY --from=build /out /
+COPY --from=1 /out/x /again
+CMD ["/bin/busybox", "cat", "/x", "/again"]
+"""
+
+
+def test_stages_give_files_to_each_other(engine, context):
+    build(engine, context(STAGES), "-t", "staged")
+    target = build(engine, context(STAGES), "-t", "target", "--target", "build")
+
+    assert run(engine, "staged") == "built\nbuilt"
+    assert run(engine, "staged", "/bin/busybox", "stat", "-c", "%u:%g", "/x") == "33:34"
+    assert run(engine, "target", "cat", "/out/x") == "built"
+    assert "Step 2/2" in target and "nosuch" in build(engine, context(STAGES), "--target", "nosuch", status=1)
+    engine.ok("rmi", "staged", "target")
+
+
+TEXTS = """
+FROM busybox
+ENV WHO=me
+RUN <<EOF
+echo one > /texts
+echo $WHO >> /texts
+EOF
+RUN cat <<-X >> /texts && echo after >> /texts
+\ttabbed
+\tX
+COPY <<a <<"b" /d/
+hello "$WHO"
+a
+hello $WHO
+b
+"""
+
+
+def test_texts_in_the_dockerfile(engine, context):
+    build(engine, context(TEXTS), "-t", "texts")
+
+    assert run(engine, "texts", "cat", "/texts").split() == ["one", "me", "tabbed", "after"]
+    assert run(engine, "texts", "cat", "/d/a", "/d/b") == 'hello "me"\nhello $WHO'
+    engine.ok("rmi", "texts")
+
+
+def test_triggers_of_a_base_image_are_done_once(engine, context):
+    build(engine, context("FROM busybox\nONBUILD COPY f /f\nONBUILD RUN echo more >> /f\n"), "-t", "base")
+
+    shown = build(engine, context("FROM base\nRUN cat /f\n", {"f": "text "}), "-t", "child")
+
+    assert "# Executing 2 build triggers" in shown
+    assert run(engine, "child", "cat", "/f") == "text more"
+    assert not engine.call("GET", "/images/child/json")[1]["Config"].get("OnBuild")
+    engine.ok("rmi", "child", "base")
+
+
+def test_the_dockerfile_comes_from_elsewhere(engine, context, tmp_path):
+    other = tmp_path / "Other"
+    other.write_text("FROM busybox\nCOPY f /f\n")
+    folder = context("FROM nosuch\n", {"f": "file", "sub/Dockerfile.alt": "FROM busybox\nRUN echo sub > /f\n"})
+
+    build(engine, folder, "-t", "one", "-f", str(other))
+    build(engine, folder, "-t", "two", "-f", "-", input=other.read_text())
+    build(engine, folder, "-t", "three", "-f", str(folder / "sub/Dockerfile.alt"))
+    build(engine, "-", "-t", "four", input="FROM busybox\nRUN echo stdin > /f\n")
+
+    names = "one", "two", "three", "four"
+    assert [run(engine, name, "cat", "/f") for name in names] == ["file", "file", "sub", "stdin"]
+    engine.ok("rmi", *names)
+
+
+def test_a_quiet_build_prints_the_id_of_an_image_without_a_name(engine, context):
+    id_ = build(engine, context("FROM busybox\nRUN echo quiet > /q\n"), "-q").split()[-1]
+
+    assert run(engine, id_, "cat", "/q") == "quiet"
+    assert id_[7:19] in engine.ok("images", "-f", "dangling=true")
+    engine.ok("rmi", id_)
+
+
+def test_limits_networks_and_hosts_are_those_of_the_containers(engine, context):
+    files = "/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    script = f"ls /sys/class/net; cat {files} 2>/dev/null; grep other /etc/hosts; ulimit -n"
+    options = "--network none --memory 64m --add-host other:10.0.0.1 --ulimit nofile=77 --shm-size 1m".split()
+
+    build(engine, context(f"FROM busybox\nRUN ({script}) > /limits; true\n"), "-t", "limits", *options)
+
+    lines = run(engine, "limits", "cat", "/limits").split()
+    assert lines[0] == "lo" and str(64 << 20) in lines and "10.0.0.1" in lines and lines[-1] == "77"
+    engine.ok("rmi", "limits")
+
+
+# Failures.
+
+
+def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
+    shown = build(engine, context("FROM busybox\nRUN echo before; exit 7\n"), "-t", "never", status=7)
+
+    assert "before" in shown
+    assert "The command '/bin/sh -c echo before; exit 7' returned a non-zero code: 7" in shown
+    assert engine.docker("image", "inspect", "never").returncode != 0
+    assert len(engine.ok("ps", "-aq").split()) == 1  # for a look at it, as with dockerd
+    engine.remove_all()
+    build(engine, context("FROM busybox\nRUN exit 7\n"), "--force-rm", status=7)
+    assert engine.ok("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize(
+    "dockerfile, words",
+    [
+        ("FROM busybox\nRUNN x\n", "dockerfile parse error line 2: unknown instruction: RUNN"),
+        ("RUN x\n", "no build stage in current context"),
+        ("# nothing\n", "file with no instructions"),
+        (
+            "FROM busybox\nCOPY nosuch /\n",
+            "COPY failed: file not found in build context or excluded by .dockerignore: "
+            "stat nosuch: file does not exist",
+        ),
+        ("FROM busybox\nCOPY ../x /\n", "COPY failed: forbidden path outside the build context: ../x ()"),
+        ("FROM busybox\nCOPY a\n", "COPY requires at least two arguments"),
+        ("FROM busybox\nRUN --mount=type=cache,target=/x true\n", "the --mount option requires BuildKit"),
+        ("FROM busybox\nENV A\n", "ENV must have two arguments"),
+        ("FROM busybox\nEXPOSE x\n", "invalid containerPort: x"),
+        ("FROM busybox\nUSER nosuch\nRUN true\n", "unable to find user nosuch: no matching entries in passwd file"),
+        ("FROM busybox\nCOPY --chown=nosuch Dockerfile /\n", "unable to convert uid/gid chown string"),
+        ('FROM busybox\nRUN ["/nosuch"]\n', "/nosuch"),
+        ("FROM busybox\nRUN <<EOF\nx\n", "unterminated heredoc"),
+        ("FROM busybox AS\n", "FROM requires either one or three arguments"),
+        ("FROM busybox\nSTOPSIGNAL NONE\n", "NONE"),
+        ("FROM busybox\nHEALTHCHECK x\n", "Unknown type 'x' in HEALTHCHECK (try CMD)"),
+        ("FROM Bad/Name!\n", "invalid reference format"),
+        ("FROM busybox\nCOPY a\0b /\n", "zero byte"),
+        ("FROM busybox\nUSER " + "${A:-" * 2000 + "\n", "substitutions in each other"),
+    ],
+)
+def test_what_is_wrong_is_named(engine, context, dockerfile, words):
+    shown = build(engine, context(dockerfile), "-t", "wrong", "--force-rm", status=1)
+
+    assert words in shown, shown
+    assert engine.docker("image", "inspect", "wrong").returncode != 0
+    assert engine.ok("ps", "-aq") == "" and "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "query, what",
+    [
+        ("version=2", "BuildKit"),
+        ("session=x", "BuildKit"),
+        ("squash=1", "--squash"),
+        ("remote=https://example.com/x.git", "remote context"),
+        ("outputs=[{}]", "--output"),
+    ],
+)
+def test_what_is_missing_is_named(engine, query, what):
+    status, answer = engine.call("POST", f"/build?{query}")
+
+    assert status == 501 and what in answer["message"], answer
+
+
+def test_buildkit_is_refused_by_name(engine):
+    head = engine.exchange(b"HEAD /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+
+    assert b"Builder-Version: 1\r\n" in head
+    assert engine.call("POST", "/session")[1]["message"].startswith("BuildKit (set DOCKER_BUILDKIT=0)")
+
+
+def test_a_context_that_leads_outside_stays_inside(engine, context, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    folder = context("FROM busybox\nCOPY link /got\n")
+    (folder / "link").symlink_to(secret)
+
+    assert "file not found" in build(engine, folder, status=1)
+
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for name, target in (("out", tmp_path), ("Dockerfile", secret)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, str(target)
+            archive.addfile(link)
+        archive.addfile(tarfile.TarInfo("out/written"))
+    head = f"POST /build HTTP/1.1\r\nHost: d\r\nContent-Length: {len(data.getvalue())}\r\n\r\n"
+    answer = engine.exchange(head.encode() + data.getvalue())
+
+    assert b"HTTP/1.1 400" in answer and b"secret" not in answer, answer
+    assert not (tmp_path / "written").exists()
+
+
+# A build that does not come to its end.
+
+
+def test_a_client_that_goes_away_cancels_the_build(engine, context):
+    folder = context("FROM busybox\nRUN echo started; sleep 60\n")
+    client = engine.begin("build", "-t", "gone", folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    wait_until(lambda: engine.ok("ps", "-q") != "", "the container")
+
+    client.kill()
+    client.communicate()
+
+    wait_until(lambda: leftovers(engine) == ([], []), "the removal of all")
+    assert engine.docker("image", "inspect", "gone").returncode != 0
+
+
+def test_a_daemon_that_is_killed_leaves_nothing_of_a_build(own_engine, context):
+    engine = own_engine
+    folder = context("FROM busybox\nRUN echo kept > /kept\nRUN sleep 60\n")
+    client = engine.begin("build", "-t", "gone", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: "sleep 60" in engine.ok("ps", "--no-trunc"), "the container")
+    engine.kill()
+    client.wait()
+
+    engine.start()
+
+    wait_until(lambda: leftovers(engine) == ([], []), "the removal of all")
+    assert engine.docker("image", "inspect", "gone").returncode != 0
+    build(engine, context("FROM busybox\nRUN echo kept > /kept\n"), "-t", "again")
+    assert run(engine, "again", "cat", "/kept") == "kept"
+
+
+def test_a_worker_that_is_killed_leaves_nothing_of_a_build(engine, context):
+    folder = context("FROM busybox\nRUN sleep 60\n")
+    client = engine.begin("build", "-t", "gone", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: engine.ok("ps", "-q") != "", "the container")
+    launcher = engine.children()["launcher"]
+    workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+
+    for pid in workers:
+        if "python" in os.readlink(f"/proc/{pid}/exe"):
+            kill(int(pid))
+
+    assert client.wait() != 0
+    wait_until(lambda: leftovers(engine) == ([], []), "the removal of all")
+
+
+def test_other_requests_are_answered_during_a_build(engine, context):
+    folder = context("FROM busybox\nRUN sleep 2\n")
+    client = engine.begin("build", "-t", "slow", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: engine.ok("ps", "-q") != "", "the container")
+
+    began = time.monotonic()
+    run(engine, "busybox", "true")
+
+    assert time.monotonic() - began < 1.8 and client.poll() is None
+    assert client.wait() == 0
+    engine.ok("rmi", "slow")
+
+
+def test_the_tag_of_a_build_is_an_event(engine, context):
+    since = time.time()
+    build(engine, context("FROM busybox\nLABEL e=1\n"), "-t", "told", "-t", "told:2")
+    lines = engine.ok("events", "--since", f"{since:.9f}", "--until", f"{time.time():.9f}", "--format", "{{json .}}")
+
+    tags = [event for event in map(json.loads, lines.splitlines()) if event["Action"] == "tag"]
+    assert [event["Actor"]["Attributes"]["name"] for event in tags] == ["told:latest", "told:2"]
+    engine.ok("rmi", "told", "told:2")
+
+
+def test_an_address_is_added_as_a_file(engine, context, tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served/file.txt").write_text("served")
+    port = "8765"
+    server = subprocess.Popen(
+        [*engine.hub.inside, "python3", "-m", "http.server", port, "--bind", "127.0.0.1", "-d", tmp_path / "served"],
+        stderr=subprocess.DEVNULL,
+    )
+    probe = f"echo > /dev/tcp/127.0.0.1/{port}"
+    wait_until(lambda: engine.hub.run("bash", "-c", probe).returncode == 0, "the server")
+    try:
+        address = f"http://127.0.0.1:{port}"
+        build(engine, context(f"FROM busybox\nADD {address}/file.txt /a/\n"), "-t", "address")
+        missing = build(engine, context(f"FROM busybox\nADD {address}/nosuch /a/\n"), status=1)
+    finally:
+        server.kill()
+        server.wait()
+
+    assert run(engine, "address", "sh", "-c", "cat /a/file.txt; stat -c %a /a/file.txt") == "served600"
+    assert "ADD failed: failed to GET" in missing
+    engine.ok("rmi", "address")
+
+
+def test_docker_ignore_is_what_the_client_sends(engine, context):
+    files = {".dockerignore": "*.log\n!keep.log\n", "a.log": "", "keep.log": "", "b": ""}
+    build(engine, context("FROM busybox\nCOPY . /all\n", files), "-t", "ignored")
+
+    assert run(engine, "ignored", "ls", "/all").split() == ["Dockerfile", "b", "keep.log"]
+    assert os.listdir(engine.data / "builds") == []
+    engine.ok("rmi", "ignored")

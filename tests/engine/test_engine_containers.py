@@ -1,0 +1,236 @@
+"""Containers that are there: lists, inspection, start and stop, pause, rename, removal."""
+
+import os
+import threading
+import time
+
+import pytest
+from daemon import wait_until
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+def sleeping(engine, name="web", *options):
+    return engine.ok("run", "-d", "--name", name, "--network=none", *options, "busybox", "sleep", "1000")
+
+
+def test_ps_shows_what_runs_and_with_a_all(engine):
+    sleeping(engine)
+    engine.ok("create", "--name", "made", "--network=none", "busybox", "echo", "a b")
+
+    assert engine.ok("ps", "--format", "{{.Names}} {{.Image}} {{.State}}") == "web busybox running"
+    shown = engine.ok("ps", "-a", "--no-trunc", "--format", "{{.Names}}|{{.Command}}|{{.Status}}").splitlines()
+    assert shown[0] == "made|\"echo 'a b'\"|Created"
+    assert shown[1].startswith('web|"sleep 1000"|Up ')
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("name=we", "web"),
+        ("status=created", "made"),
+        ("label=a=b", "web"),
+        ("label=a", "web"),
+        ("ancestor=busybox", "made web"),
+        ("network=none", "made web"),
+        ("name=nosuch", ""),
+    ],
+)
+def test_filters_choose_containers(engine, wanted, found):
+    sleeping(engine, "web", "--label", "a=b")
+    engine.ok("create", "--name", "made", "--network=none", "busybox")
+
+    assert engine.ok("ps", "-a", "--filter", wanted, "--format", "{{.Names}}").split() == found.split()
+
+
+def test_an_unknown_filter_is_refused(engine):
+    assert "invalid filter 'nosuch'" in engine.fails("ps", "--filter", "nosuch=1")[1]
+
+
+def test_inspect_shows_what_was_asked_and_what_is(engine):
+    id_ = sleeping(engine, "web", "--label", "a=b", "-e", "X=y", "-m", "64m")
+
+    shown = engine.inspect("web", ".")
+    assert shown["Id"] == id_
+    assert shown["Name"] == "/web"
+    assert (shown["Path"], shown["Args"]) == ("sleep", ["1000"])
+    assert shown["State"]["Status"] == "running"
+    assert shown["State"]["FinishedAt"] == "0001-01-01T00:00:00Z"
+    assert shown["Config"]["Env"] == ["X=y", "PATH=/bin", "FROM=image"]
+    assert shown["Config"]["Labels"] == {"a": "b"}
+    assert shown["HostConfig"]["Memory"] == 64 << 20
+    assert shown["HostConfig"]["MemorySwap"] == 128 << 20
+    assert shown["HostConfig"]["LogConfig"] == {"Type": "json-file", "Config": {}}
+    assert shown["Image"].startswith("sha256:")
+
+
+def test_a_container_is_found_by_the_beginning_of_its_id(engine):
+    id_ = sleeping(engine)
+
+    assert engine.inspect(id_[:6], ".Id") == id_
+    assert "No such container: nosuch" in engine.fails("start", "nosuch")[1]
+
+
+def test_stop_sends_the_stop_signal_and_kills_after_the_time(engine):
+    program = "trap 'exit 5' USR1; echo up; while true; do sleep 0.1; done"
+    options = ("--stop-signal", "USR1", "--network=none", "busybox", "sh", "-c", program)
+    engine.ok("run", "-d", "--name", "polite", *options)
+    wait_until(lambda: engine.ok("logs", "polite") == "up", "the trap")
+    sleeping(engine)
+
+    engine.ok("stop", "polite")
+    engine.ok("stop", "-t", "0", "web")
+
+    assert engine.inspect("polite", ".State.ExitCode") == 5
+    assert engine.inspect("web", ".State.ExitCode") == 137
+
+
+def test_stop_of_a_stopped_container_succeeds(engine):
+    engine.ok("run", "--name", "web", "--network=none", "busybox", "true")
+
+    assert engine.ok("stop", "web") == "web"
+
+
+def test_restart_starts_it_again(engine):
+    sleeping(engine)
+    before = engine.inspect("web", ".State.Pid")
+
+    engine.ok("restart", "-t", "0", "web")
+
+    assert engine.inspect("web", ".State.Running")
+    assert engine.inspect("web", ".State.Pid") != before
+
+
+def test_kill_of_a_stopped_container_is_refused(engine):
+    id_ = engine.ok("create", "--name", "web", "--network=none", "busybox")
+
+    assert f"annot kill container: web: container {id_} is not running" in engine.fails("kill", "web")[1]
+
+
+def test_a_paused_container_does_nothing_and_can_be_killed(engine):
+    id_ = sleeping(engine)
+
+    engine.ok("pause", "web")
+    state = engine.inspect("web", ".State")
+    refused = engine.fails("exec", "web", "true")[1]
+    again = engine.fails("pause", "web")[1]
+    engine.ok("kill", "web")
+
+    assert (state["Status"], state["Paused"], state["Running"]) == ("paused", True, True)
+    assert "is paused, unpause the container before exec" in refused
+    assert f"container {id_} is already paused" in again
+    assert engine.inspect("web", ".State.Status") == "exited"
+
+
+def test_unpause_lets_it_go_on(engine):
+    sleeping(engine)
+    engine.ok("pause", "web")
+
+    engine.ok("unpause", "web")
+
+    assert engine.ok("exec", "web", "echo", "alive") == "alive"
+
+
+def test_a_running_container_is_removed_only_by_force(engine):
+    sleeping(engine)
+
+    status, errors = engine.fails("rm", "web")
+    engine.ok("rm", "-f", "web")
+
+    assert 'cannot remove container "/web": container is running: stop the container' in errors
+    assert engine.ok("ps", "-aq") == ""
+
+
+def test_a_removed_container_leaves_nothing(engine):
+    id_ = sleeping(engine)
+    cgroups = [line.split(":")[2].strip() for line in open(f"/proc/{engine.inspect('web', '.State.Pid')}/cgroup")]
+
+    engine.ok("rm", "-f", "web")
+
+    assert engine.left_over() == {}
+    assert f"/docker/{id_}" in cgroups
+    left = [folder for folder, names, _ in os.walk("/sys/fs/cgroup") for name in names if name == id_]
+    assert left == []
+
+
+def test_rename_frees_the_old_name(engine):
+    sleeping(engine)
+
+    engine.ok("rename", "web", "other")
+
+    assert engine.inspect("other", ".Name") == "/other"
+    engine.ok("create", "--name", "web", "--network=none", "busybox")
+    assert "already in use" in engine.fails("rename", "other", "web")[1]
+
+
+def test_wait_prints_the_exit_code(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.3; exit 4")
+
+    assert engine.ok("wait", "web") == "4"
+    assert engine.ok("wait", "web") == "4"
+
+
+def test_attach_shows_what_is_printed_from_then_on(engine):
+    program = "echo before; sleep 1; echo after; exit 3"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    wait_until(lambda: engine.ok("logs", "web") == "before", "the first line")
+
+    done = engine.docker("attach", "--no-stdin", "web")
+
+    assert (done.returncode, done.stdout) == (3, "after\n")
+
+
+def test_top_lists_the_processes(engine):
+    sleeping(engine)
+
+    lines = engine.ok("top", "web", "-o", "pid,comm").splitlines()
+
+    assert lines[0].split() == ["PID", "COMMAND"]
+    assert [line.split()[1] for line in lines[1:]] == ["sleep"]
+
+
+def test_prune_removes_what_does_not_run(engine):
+    sleeping(engine)
+    id_ = engine.ok("create", "--network=none", "busybox")
+
+    assert id_ in engine.ok("container", "prune", "-f")
+    assert engine.ok("ps", "-aq", "--no-trunc") == engine.inspect("web", ".Id")
+
+
+def test_events_tell_the_life_of_a_container(engine):
+    since = f"{time.time():.9f}"
+    engine.docker("run", "--rm", "--name", "web", "--network=none", "busybox", "sh", "-c", "exit 3")
+    until = f"{time.time():.9f}"
+
+    template = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"
+    lines = engine.ok("events", "--since", since, "--until", until, "--format", template).splitlines()
+
+    actions = [line.split()[0] for line in lines]
+    assert actions == ["create", "attach", "connect", "start", "disconnect", "die", "destroy"]
+    assert "die web 3" in lines
+
+
+def test_many_containers_at_once_do_not_disturb_each_other(engine):
+    outputs = {}
+
+    def run(number):
+        done = engine.docker("run", "--rm", "--network=none", "busybox", "sh", "-c", f"echo {number}; exit {number}")
+        outputs[number] = (done.returncode, done.stdout)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert outputs == {number: (number, f"{number}\n") for number in range(12)}
+    assert engine.left_over() == {}
+
+
+def test_sizes_count_what_a_container_has_written(engine):
+    engine.ok("run", "--name", "web", "--network=none", "busybox", "sh", "-c", "seq 10000 > /numbers")
+
+    shown = engine.call("GET", "/containers/web/json?size=1")[1]
+
+    assert shown["SizeRw"] == 48894
+    assert shown["SizeRootFs"] - shown["SizeRw"] == engine.inspect("busybox", ".Size")

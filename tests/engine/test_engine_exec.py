@@ -1,0 +1,103 @@
+"""`docker exec`."""
+
+import os
+
+import pytest
+from daemon import DOCKER, read_all, wait_until
+from terminals import expect, in_terminal
+
+pytestmark = pytest.mark.usefixtures("removed", "web")
+
+
+@pytest.fixture
+def web(removed, engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "-e", "OWN=1", "busybox", "sleep", "1000")
+
+
+def test_output_and_exit_code_arrive(engine):
+    done = engine.docker("exec", "web", "sh", "-c", "echo out; echo error >&2; exit 4")
+
+    assert (done.returncode, done.stdout, done.stderr) == (4, "out\n", "error\n")
+
+
+def test_standard_input_is_read_to_its_end(engine):
+    assert engine.ok("exec", "-i", "web", "cat", input="data\n") == "data"
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "expected"),
+    [
+        (["-e", "A=b"], "echo $A $OWN", "b 1"),
+        (["-w", "/tmp"], "pwd", "/tmp"),
+        (["-u", "web"], "id -un; id -G", "web\n34 8 99"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_has_its_effect(engine, options, command, expected):
+    assert engine.ok("exec", *options, "web", "sh", "-c", command) == expected
+
+
+def test_a_program_that_does_not_exist_has_status_127(engine):
+    done = engine.docker("exec", "web", "nosuch")
+
+    assert done.returncode == 127
+    assert 'exec: "nosuch": executable file not found in $PATH' in done.stdout + done.stderr
+
+
+def test_a_program_that_may_not_run_has_status_126(engine):
+    assert engine.docker("exec", "web", "/etc").returncode == 126
+
+
+def test_an_unknown_user_is_named(engine):
+    done = engine.docker("exec", "-u", "nosuch", "web", "true")
+
+    assert done.returncode == 126
+    assert "unable to find user nosuch: no matching entries in passwd file" in done.stdout + done.stderr
+
+
+def test_a_terminal_works(engine):
+    master, pid = in_terminal(DOCKER, "-H", f"unix://{engine.socket}", "exec", "-it", "web", "sh")
+    try:
+        expect(master, b"# ")
+        os.write(master, b"tty; exit 6\n")
+        expect(master, b"/dev/pts/")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6
+    finally:
+        os.close(master)
+
+
+def test_d_does_not_wait(engine):
+    engine.ok("exec", "-d", "web", "sh", "-c", "sleep 1000")
+
+    assert engine.ok("top", "web").count("sleep 1000") == 2
+
+
+def test_an_exec_runs_once(engine):
+    created = engine.call("POST", "/containers/web/exec", {"Cmd": ["true"]})[1]
+    engine.call("POST", f"/exec/{created['Id']}/start", {"Detach": True})
+
+    status, answer = engine.call("POST", f"/exec/{created['Id']}/start", {"Detach": True})
+
+    assert status == 409
+    assert created["Id"] in answer["message"]
+
+
+def test_it_needs_a_running_container_and_a_command(engine):
+    engine.ok("kill", "web")
+
+    assert "is not running" in engine.fails("exec", "web", "true")[1]
+    assert engine.call("POST", "/containers/web/exec", {}) == (400, {"message": "No exec command specified"})
+    assert engine.call("GET", "/exec/nosuch/json") == (404, {"message": "No such exec instance: nosuch"})
+
+
+def test_the_head_of_a_stream_comes_alone_even_to_a_slow_reader(engine):
+    """docker-py drops what it reads together with the head."""
+    created = engine.call("POST", "/containers/web/exec", {"Cmd": ["echo", "out"], "AttachStdout": True})[1]
+    head = f"POST /exec/{created['Id']}/start HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n"
+    with engine.connect() as connection:
+        connection.sendall(f"{head}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n{{}}".encode())
+        wait_until(lambda: engine.call("GET", f"/exec/{created['Id']}/json")[1]["ExitCode"] == 0, "the end")
+
+        first = connection.recv(65536)
+        assert first.startswith(b"HTTP/1.1 101 ") and first.endswith(b"\r\n\r\n")
+        assert read_all(connection).endswith(b"out\n")

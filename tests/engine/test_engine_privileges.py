@@ -1,0 +1,316 @@
+"""What a container may do: --privileged, devices, capabilities and filters, namespaces of others, limits of disks."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+OPENS_DISK = "mknod /m b 7 0; (true < /m) 2> /dev/null && echo open || echo denied"
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+def run(engine, *words, **options):
+    return engine.docker("run", "--rm", "--network=none", *words[:-1], "busybox", "sh", "-c", words[-1], **options)
+
+
+def output(engine, *words):
+    done = run(engine, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def started(engine, *words):
+    return engine.ok("run", "-d", "--name", "web", "--network=none", *words, "busybox", "sleep", "1000")
+
+
+def own_status(name):
+    return next(line.split()[1] for line in open("/proc/self/status") if line.startswith(f"{name}:"))
+
+
+# --privileged
+
+
+def test_a_privileged_container_has_all_that_root_of_the_host_has(engine):
+    program = "grep -E 'CapEff|CapBnd|Seccomp:' /proc/self/status; echo 1 > /proc/sys/net/ipv4/ip_forward"
+
+    words = output(engine, "--privileged", f"{program}; mount -t tmpfs x /tmp && echo mounted").split()
+
+    assert words == ["CapEff:", own_status("CapBnd"), "CapBnd:", own_status("CapBnd"), "Seccomp:", "0", "mounted"]
+
+
+def test_a_privileged_container_has_the_devices_of_the_host(engine):
+    started(engine, "--privileged")
+
+    pid = engine.inspect("web", ".State.Pid")
+    for name in ("full", "kmsg"):
+        if os.path.exists(f"/dev/{name}"):
+            inside = os.stat(f"/proc/{pid}/root/dev/{name}")
+            assert (inside.st_rdev, inside.st_mode) == (
+                os.stat(f"/dev/{name}").st_rdev,
+                os.stat(f"/dev/{name}").st_mode,
+            )
+    assert engine.ok("exec", "web", "sh", "-c", "mknod /m c 1 7 && head -c 3 /m | wc -c") == "3"
+    mounts = Path(f"/proc/{pid}/mounts").read_text()
+    assert " /sys sysfs rw," in mounts
+    assert " /proc/sys " not in mounts and " /proc/kcore " not in mounts
+
+
+def test_an_ordinary_container_has_none_of_that(engine):
+    program = f"mount -t tmpfs x /tmp 2> /dev/null || echo no; ls /dev | grep -c kmsg; {OPENS_DISK}"
+
+    assert output(engine, program).split() == ["no", "0", "denied"]
+
+
+def test_a_privileged_exec_has_all_capabilities(engine):
+    started(engine, "--cap-drop", "ALL")
+
+    assert engine.ok("exec", "web", "grep", "CapEff", "/proc/self/status").split()[1] == "0" * 16
+    shown = engine.ok("exec", "--privileged", "web", "grep", "CapEff", "/proc/self/status").split()[1]
+    assert shown == own_status("CapBnd")
+
+
+# Devices
+
+
+def test_a_device_has_the_name_and_the_access_that_the_client_wants(engine):
+    program = "(true < /dev/mine) && echo read; (true > /dev/mine) 2> /dev/null || echo denied"
+
+    assert output(engine, "--device", "/dev/full:/dev/mine", "echo x > /dev/mine || echo full") == "full"
+    if os.path.exists("/dev/loop0"):
+        assert output(engine, "--device", "/dev/loop0:/dev/mine:r", program).split() == ["read", "denied"]
+    engine.ok("create", "--name", "web", "--device", "/dev/full", "busybox")
+    assert engine.inspect("web", ".HostConfig.Devices") == [
+        {"PathOnHost": "/dev/full", "PathInContainer": "/dev/full", "CgroupPermissions": "rwm"}
+    ]
+
+
+def test_a_folder_of_devices_is_all_of_them(engine, tmp_path):
+    for name, minor in (("one", 3), ("two", 5)):
+        os.mknod(tmp_path / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+
+    assert (
+        output(engine, "--device", f"{tmp_path}:/dev/all", "ls /dev/all; head -c 2 /dev/all/two | wc -c")
+        == "one\ntwo\n2"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/loop0"), reason="the kernel has no loop devices")
+def test_a_rule_allows_devices_that_the_container_makes(engine):
+    assert output(engine, OPENS_DISK) == "denied"
+    assert output(engine, "--device-cgroup-rule", "b 7:* rm", OPENS_DISK) == "open"
+
+
+def test_a_device_that_is_missing_is_named(engine):
+    done = run(engine, "--device", "/dev/nosuch", "true")
+
+    text = 'error gathering device information while adding custom device "/dev/nosuch": no such file or directory'
+    assert (done.returncode, text in done.stderr) == (127, True)  # the client makes that status of the text
+    assert engine.ok("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--device-cgroup-rule", "x"], "invalid device cgroup"),
+        (["--gpus", "all"], 'could not select device driver "" with capabilities: [[gpu]]'),
+        (["--blkio-weight", "5"], "ange of blkio weight is from 10 to 1000"),
+        (["--memory-swappiness", "101"], "alid memory swappiness range is 0-100"),
+        (["--group-add", "nosuch"], "unable to find group nosuch: no matching entries in group file"),
+        (["--pid", "container:nosuch"], "No such container: nosuch"),
+        (["--log-driver", "syslog"], "log driver syslog: not part of this engine yet"),
+        (["--log-driver", "local", "--log-opt", "nosuch=1"], "unknown log opt 'nosuch' for local log driver"),
+        (["--security-opt", "label=type:x"], "security option label=type:x: not part of this engine yet"),
+        (["--storage-opt", "size=1g"], "HostConfig.StorageOpt"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_is_refused(engine, words, text):
+    done = run(engine, *words, "true")
+
+    assert done.returncode == 125
+    assert text in done.stderr
+    assert engine.ok("ps", "-aq") == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ({"DeviceCgroupRules": ["c 1:x rwm"]}, "invalid device cgroup rule format: 'c 1:x rwm'"),
+        ({"DeviceCgroupRules": ["c 1:3"]}, "invalid device cgroup rule format: 'c 1:3'"),
+        ({"MemorySwappiness": 101}, "Invalid value: 101, valid memory swappiness range is 0-100"),
+        ({"Devices": [{"PathOnHost": "dev"}]}, "invalid device path: dev"),
+        ({"Devices": [{"PathOnHost": "/dev/null", "CgroupPermissions": "x"}]}, "invalid device mode: x"),
+        ({"Devices": ["/dev/null"]}, "invalid JSON: HostConfig: "),
+        (
+            {"BlkioDeviceReadBps": [{"Path": "/dev/null"}]},
+            "invalid JSON: HostConfig.BlkioDeviceReadBps: expected a Path",
+        ),
+        ({"PidMode": "nosuch"}, "invalid PID mode: nosuch"),
+    ],
+    ids=str,
+)
+def test_what_a_client_cannot_mean_is_refused(engine, host, text):
+    status, answer = engine.call("POST", "/containers/create", {"Image": "busybox", "HostConfig": host})
+
+    assert (status, answer["message"][: len(text)]) == (400, text)
+
+
+@pytest.mark.parametrize(
+    ("options", "writable"), [({}, False), ({"ReadOnlyNonRecursive": True}, True)], ids=["docker's default", "mounts"]
+)
+def test_a_read_only_bind_is_read_only_below_too(engine, options, writable):
+    mount = {"Type": "bind", "Source": "/dev", "Target": "/d", "ReadOnly": True, "BindOptions": options}
+    body = {"Image": "busybox", "Cmd": ["cat", "/proc/mounts"], "HostConfig": {"Mounts": [mount]}}
+    engine.call("POST", "/containers/create?name=web", body)
+    shown = engine.ok("start", "-a", "web").splitlines()
+
+    below = [line.split()[3].split(",")[0] for line in shown if line.split()[1].startswith("/d/")]
+    assert below and ("rw" in below) == writable
+    assert next(line.split()[3] for line in shown if line.split()[1] == "/d").startswith("ro")
+
+
+# Capabilities and filters
+
+
+def test_the_filter_allows_what_an_added_capability_is_for(engine):
+    assert output(engine, "--cap-add", "SYS_ADMIN", "mount -t tmpfs x /tmp && echo mounted") == "mounted"
+    assert (
+        output(engine, "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_CHROOT", "mount -t proc p /tmp; ls /tmp/1 | wc -l")
+        > "0"
+    )
+
+
+def test_a_profile_of_docker_s_is_the_filter(engine, tmp_path):
+    """With its conditions: mkdir fails, but not with the capability; mknod always does."""
+    rules = [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]}},
+        {"names": ["mknod", "mknodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "includes": {"minKernel": "4.8"}},
+        {"names": ["symlink", "symlinkat"], "action": "SCMP_ACT_ERRNO", "includes": {"arches": ["s390"]}},
+    ]
+    arches = [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}]
+    profile = tmp_path / "profile.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "archMap": arches, "syscalls": rules}))
+    option = ("--security-opt", f"seccomp={profile}")
+    program = "mkdir /a 2> /dev/null && echo a; mknod /p p 2>&1 | grep -o implemented; ln -s x /l && echo l; true"
+
+    assert output(engine, *option, program).split() == ["implemented", "l"]
+    assert output(engine, *option, "--cap-add", "SYS_TIME", program).split() == ["a", "implemented", "l"]
+
+
+def test_a_profile_that_is_none_is_refused(engine):
+    status, answer = engine.call(
+        "POST", "/containers/create", {"Image": "busybox", "HostConfig": {"SecurityOpt": ["seccomp={"]}}
+    )
+
+    assert (status, answer["message"][:32]) == (400, "Decoding seccomp profile failed:")
+
+
+def test_groups_are_found_by_name(engine):
+    assert output(engine, "--group-add", "mail", "--group-add", "77", "id -G") == "0 8 77"
+
+
+def test_annotations_reach_the_runtime(engine):
+    started(engine, "--annotation", "key=value") if "annotation" in engine.docker("run", "--help").stdout else None
+    status, made = engine.call(
+        "POST",
+        "/containers/create?name=other",
+        {"Image": "busybox", "HostConfig": {"NetworkMode": "none", "Annotations": {"key": "value"}}},
+    )
+    assert status == 201
+    assert engine.call("POST", "/containers/other/start")[0] == 204
+    config = json.loads((engine.data / "containers" / made["Id"] / "bundle/config.json").read_text())
+    assert config["annotations"] == {"key": "value"}
+
+
+# Namespaces
+
+
+def test_pid_of_another_container(engine):
+    id_ = started(engine)
+
+    assert output(engine, "--pid", "container:web", "cat /proc/1/cmdline | tr '\\0' ' '") == "sleep 1000"
+    engine.ok("create", "--name", "other", "--network=none", "--pid", "container:web", "busybox", "true")
+    assert engine.inspect("other", ".HostConfig.PidMode") == f"container:{id_}"
+    engine.ok("kill", "web")
+    assert "cannot join PID namespace of a non running container" in engine.fails("start", "other")[1]
+
+
+def test_ipc_of_the_host_or_none(engine):
+    assert output(engine, "--ipc", "none", "grep -c /dev/shm /proc/mounts || true") == "0"
+    started(engine, "--ipc", "host")
+    pid = engine.inspect("web", ".State.Pid")
+    assert os.readlink(f"/proc/{pid}/ns/ipc") == os.readlink("/proc/self/ns/ipc")
+
+
+def test_a_domain_is_a_part_of_the_name(engine):
+    program = "hostname; cat /proc/sys/kernel/domainname /etc/hostname"
+    words = ("run", "--rm", "--hostname", "web", "--domainname", "x.y", "busybox", "sh", "-c")
+
+    assert engine.ok(*words, program).split() == ["web.x.y", "x.y", "web.x.y"]
+    assert engine.ok(*words, "tail -n 1 /etc/hosts").split()[1:] == ["web.x.y", "web"]
+
+
+# Limits
+
+
+def group_files(engine, v1, v2):
+    pid = engine.inspect("web", ".State.Pid")
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":")
+        if v1.partition(".")[0] in controllers.split(","):
+            return Path(f"/sys/fs/cgroup/{controllers}{path}/{v1}").read_text().strip()
+    return Path(f"/sys/fs/cgroup{path}/{v2}").read_text().strip()
+
+
+def test_the_rate_of_a_disk_is_limited(engine):
+    disks = [name for name in os.listdir("/sys/block") if os.path.exists(f"/dev/{name}")]
+    if not disks:
+        pytest.skip("no disk here")
+    device = os.stat(f"/dev/{disks[0]}").st_rdev
+    started(engine, "--device-read-bps", f"/dev/{disks[0]}:1mb", "--device-write-iops", f"/dev/{disks[0]}:100")
+
+    name = f"{os.major(device)}:{os.minor(device)}"
+    found = group_files(engine, "blkio.throttle.read_bps_device", "io.max")
+    assert f"{name} {1 << 20}" in found or f"rbps={1 << 20}" in found
+
+
+def test_swappiness(engine):
+    if not any(":memory:" in line for line in open("/proc/self/cgroup")):
+        pytest.skip("cgroup v2 has none")
+    started(engine, "--memory-swappiness", "7")
+
+    assert group_files(engine, "memory.swappiness", "") == "7"
+
+
+# The log driver local
+
+
+def test_the_driver_local_keeps_a_log_that_has_no_path(engine):
+    engine.ok(
+        "run", "--name", "web", "--network=none", "--log-driver", "local", "busybox", "sh", "-c", "echo out; echo e >&2"
+    )
+
+    assert engine.ok("logs", "web") == "out"
+    assert engine.inspect("web", ".LogPath") == ""
+    assert engine.inspect("web", ".HostConfig.LogConfig") == {"Type": "local", "Config": {}}
+    assert "local" in json.loads(engine.ok("info", "--format", "{{json .Plugins.Log}}"))
+
+
+def test_the_driver_local_is_rotated(engine):
+    options = (
+        "--log-driver",
+        "local",
+        "--log-opt",
+        "max-size=4k",
+        "--log-opt",
+        "max-file=2",
+        "--log-opt",
+        "compress=false",
+    )
+    program = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; done"
+    engine.ok("run", "--name", "web", "--network=none", *options, "busybox", "sh", "-c", program)
+
+    lines = engine.ok("logs", "web").splitlines()
+    assert lines[-1] == "line 300" and 20 < len(lines) < 200

@@ -1,0 +1,140 @@
+"""Images: list, inspect, history, tag, removal."""
+
+import time
+
+import pytest
+from daemon import wait_until
+from hello import hello
+from images import Image, busybox_layer
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+def layers(engine):
+    return {path.name for path in (engine.data / "images/layers").iterdir() if not path.name.startswith(".")}
+
+
+def test_the_list_has_names_ids_and_sizes(engine):
+    (image,) = engine.call("GET", "/images/json")[1]
+
+    assert image["RepoTags"] == ["busybox:latest"]
+    assert image["RepoDigests"][0].startswith("busybox@sha256:")
+    assert image["Id"] == engine.inspect("busybox", ".Id")
+    assert 1 << 20 < image["Size"] < 10 << 20
+
+
+def test_an_image_is_found_by_its_names_and_by_the_beginning_of_its_id(engine):
+    id_ = engine.inspect("busybox", ".Id")
+
+    digest = engine.inspect("busybox", ".RepoDigests")[0]
+    for name in ("busybox:latest", "library/busybox", "docker.io/library/busybox", id_, id_[7:19], digest):
+        assert engine.call("GET", f"/images/{name}/json")[1]["Id"] == id_
+
+
+def test_a_missing_image_is_named(engine):
+    assert engine.call("GET", "/images/nosuch/json") == (404, {"message": "No such image: nosuch:latest"})
+    assert engine.call("DELETE", "/images/nosuch:1") == (404, {"message": "No such image: nosuch:1"})
+
+
+def test_inspect_shows_the_config_and_the_layers(engine):
+    shown = engine.inspect("busybox", ".")
+
+    assert shown["Config"]["Cmd"] == ["sh"]
+    assert shown["Architecture"] == "amd64"
+    assert len(shown["RootFS"]["Layers"]) == 2
+
+
+def test_a_tag_is_another_name(engine):
+    engine.ok("tag", "busybox", "mine/box:1")
+
+    assert engine.inspect("mine/box:1", ".Id") == engine.inspect("busybox", ".Id")
+    assert engine.ok("rmi", "mine/box:1") == "Untagged: mine/box:1"
+    assert engine.inspect("busybox", ".RepoTags") == ["busybox:latest"]
+
+
+def test_an_image_with_two_names_is_removed_by_its_id_only_by_force(engine):
+    engine.ok("tag", "busybox", "mine/box:1")
+
+    errors = engine.fails("rmi", engine.inspect("busybox", ".Id"))[1]
+    engine.ok("rmi", "mine/box:1")
+
+    assert "(must be forced) - image is referenced in multiple repositories" in errors
+
+
+def test_the_last_removal_frees_the_layers_that_no_other_image_has(hub, engine):
+    hub.push(hello("to be removed"), "goner:latest")
+    before = layers(engine)
+    engine.ok("pull", "goner")
+    made = layers(engine) - before
+
+    shown = engine.ok("rmi", "goner")
+
+    assert len(made) == 1  # busybox's own is there already
+    assert "Untagged: goner:latest" in shown and "Deleted: sha256:" in shown
+    wait_until(lambda: layers(engine) == before, "the removal of the layer")
+
+
+def test_an_image_that_a_container_uses_stays(engine):
+    id_ = engine.ok("create", "--network=none", "busybox")
+
+    errors = engine.fails("rmi", "busybox")[1]
+
+    assert f"container {id_[:12]} is using its referenced image" in errors
+    assert 'unable to remove repository reference "busybox" (must force)' in errors
+
+
+def test_a_container_outlives_the_name_of_its_image(hub, engine):
+    hub.push(hello("kept"), "kept:latest")
+    engine.ok("pull", "kept")
+    engine.ok("create", "--name", "web", "--network=none", "kept")
+
+    engine.ok("rmi", "-f", "kept")
+    wait_until(lambda: engine.docker("image", "inspect", "kept").returncode != 0, "the removal")
+
+    assert engine.ok("start", "-a", "web") == "kept"
+
+
+def test_a_pull_by_digest_works(engine):
+    digest = engine.inspect("busybox", ".RepoDigests")[0]
+
+    assert "Status: " in engine.ok("pull", digest)
+    engine.ok("rmi", digest)
+
+
+def test_a_platform_that_cannot_be_is_refused(engine):
+    status, answer = engine.call("POST", "/images/create?fromImage=busybox&platform=a/b/c/d")
+
+    assert status == 400, answer
+
+
+def test_a_pull_that_fails_is_no_event_and_has_a_status(engine):
+    status, answer = engine.call("POST", "/images/create?fromImage=127.0.0.1:5000/library/nosuch&tag=1")
+
+    assert status == 404
+    assert "manifest for 127.0.0.1:5000/library/nosuch:1 not found" in answer["message"]
+    assert "nosuch" not in engine.ok(
+        "events", "--since", "1", "--until", f"{time.time():.9f}", "--filter", "event=pull"
+    )
+
+
+def test_a_reference_that_cannot_be_is_refused(engine):
+    status, answer = engine.call("POST", "/images/create?fromImage=Upper")
+
+    assert status == 400
+    assert "repository name must be lowercase" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    "config", [{"Env": "A=b"}, {"Cmd": {"a": 1}}, {"Labels": ["a"]}, {"Volumes": "x"}, {"User": 3}], ids=str
+)
+def test_an_image_with_a_config_of_wrong_types_is_refused(hub, engine, config):
+    hub.push(Image(busybox_layer(), config=config), "strange:latest")
+    engine.docker("pull", "strange")
+
+    status, answer = engine.call(
+        "POST", "/containers/create", {"Image": "strange", "HostConfig": {"NetworkMode": "none"}}
+    )
+
+    assert status >= 400, answer
+    assert engine.ok("ps", "-aq") == ""
+    engine.docker("rmi", "strange")

@@ -1,0 +1,119 @@
+"""`docker logs`: nothing is lost, and each option chooses what it says."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+from daemon import wait_until
+
+pytestmark = pytest.mark.usefixtures("removed")
+
+
+def run(engine, program, *options):
+    engine.ok("run", "--name", "web", "--network=none", *options, "busybox", "sh", "-c", program)
+    return engine.inspect("web", ".LogPath")
+
+
+def test_both_streams_are_kept_apart(engine):
+    run(engine, "echo out; echo error >&2")
+
+    done = engine.docker("logs", "web")
+
+    assert (done.stdout, done.stderr) == ("out\n", "error\n")
+
+
+def test_the_file_is_what_docker_writes(engine):
+    path = run(engine, "echo '<a> \"b\"'")
+
+    with open(path) as file:
+        entry = json.loads(file.read())
+    assert (entry["log"], entry["stream"]) == ('<a> "b"\n', "stdout")
+    assert len(entry["time"]) == len("2026-11-28T20:40:05.123456789Z")
+
+
+@pytest.mark.parametrize(("tail", "first"), [("all", 1), ("3", 198), ("200", 1), ("1000", 1), ("0", 201)])
+def test_tail_gives_the_last_lines(engine, tail, first):
+    run(engine, "seq 200")
+
+    assert engine.ok("logs", "--tail", tail, "web").split() == [str(number) for number in range(first, 201)]
+
+
+def test_since_and_until_choose_by_the_time(engine):
+    run(engine, "echo one; sleep 0.6; echo two; sleep 0.6; echo three")
+    times = [line.split(" ")[0] for line in engine.ok("logs", "-t", "web").splitlines()]
+
+    assert engine.ok("logs", "--since", times[1], "web") == "two\nthree"
+    assert engine.ok("logs", "--until", times[1], "web") == "one\ntwo"
+
+
+def test_follow_goes_on_to_the_end_of_the_container(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "echo one; sleep 1; echo two")
+
+    assert engine.ok("logs", "-f", "web") == "one\ntwo"
+
+
+def test_follow_ends_when_the_client_goes(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    streams = engine.children()["streams"]
+    before = len(descriptors(streams))
+    client = engine.begin("logs", "-f", "web", stdout=subprocess.DEVNULL)
+    wait_until(lambda: len(descriptors(streams)) > before, "the follower")
+
+    client.kill()
+    client.wait()
+
+    wait_until(lambda: len(descriptors(streams)) == before, "the end of the follower")
+
+
+def descriptors(pid):
+    return os.listdir(f"/proc/{pid}/fd")
+
+
+def test_a_line_without_an_end_is_shown_when_the_program_ends(engine):
+    run(engine, "printf 'no newline'")
+
+    assert engine.docker("logs", "web").stdout == "no newline"
+
+
+def test_long_lines_and_strange_bytes_come_back_as_they_were(engine):
+    engine.docker("run", "--name", "web", "--network=none", "busybox", "cat", "/bin/busybox", text=False)
+
+    with open("/bin/busybox", "rb") as file:
+        assert engine.docker("logs", "web", text=False).stdout == file.read()
+
+
+def test_a_log_is_rotated_and_read_over_all_its_files(engine):
+    path = run(engine, "seq 1000", "--log-opt", "max-size=20k", "--log-opt", "max-file=3")
+
+    numbers = list(map(int, engine.ok("logs", "web").split()))
+
+    assert numbers == list(range(numbers[0], 1001))
+    assert 300 < len(numbers) < 1000  # three files of at least 20 KiB, with 70 bytes a line
+    assert engine.ok("logs", "--tail", "400", "web").split() == [str(number) for number in range(601, 1001)]
+    with open(f"{path}.2") as file:
+        assert file.readline()
+
+
+def test_a_container_without_a_log_says_so(engine):
+    run(engine, "echo out", "--log-driver", "none")
+
+    assert "configured logging driver does not support reading" in engine.fails("logs", "web")[1]
+
+
+def test_a_stream_must_be_chosen(engine):
+    run(engine, "true")
+
+    answered = engine.call("GET", "/containers/web/logs")
+
+    assert answered == (400, {"message": "Bad parameters: you must choose at least one stream"})
+
+
+def test_attach_may_begin_with_the_log(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "echo before; sleep 1; echo after")
+    time.sleep(0.3)
+
+    data = engine.exchange(b"POST /containers/web/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+
+    assert data.endswith(b"\x01\0\0\0\0\0\0\x07before\n\x01\0\0\0\0\0\0\x06after\n")

@@ -1,0 +1,441 @@
+"""Parts of pyrund that need no container: the loop, requests, logs, times, addresses."""
+
+import json
+import os
+import random
+
+import pytest
+
+from pyrund.errors import ApiError
+from pyrund.http.request import BadRequest, Request, parse_query, unquote
+from pyrund.loop import Future, Loop, Turns, first
+from pyrund.model import names, times
+from pyrund.net import subnet
+from pyrund.spec import log_config, signals
+from pyrund.spec.config import merged
+from pyrund.spec.mounts import mounts_of, with_volumes
+from pyrund.streams import keys
+from pyrund.streams.history import History
+from pyrund.streams.log import PIECE, Log
+
+
+def run(coroutine_of):
+    loop = Loop()
+    return loop.run(loop.spawn(coroutine_of(loop)))
+
+
+# The loop.
+
+
+def test_a_coroutine_reads_what_comes_later():
+    async def main(loop):
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        read = loop.spawn(loop.read(reader, 10))
+        await loop.sleep(0.01)
+        os.write(writer, b"data")
+        return await read
+
+    assert run(main) == b"data"
+
+
+def test_a_writer_waits_for_a_reader():
+    async def main(loop):
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        written = loop.spawn(loop.write_all(writer, bytes(300_000)))
+        size = 0
+        while size < 300_000:
+            size += len(await loop.read(reader, 65536))
+        await written
+        return size
+
+    assert run(main) == 300_000
+
+
+def test_the_end_of_a_descriptor_wakes_its_readers():
+    async def main(loop):
+        reader, _ = os.pipe2(os.O_NONBLOCK)
+        read = loop.spawn(loop.read(reader, 10))
+        await loop.sleep(0.01)
+        loop.close(reader)
+        return await read
+
+    assert run(main) == b""
+
+
+def test_first_returns_when_one_of_several_is_done():
+    async def main(loop):
+        never = Future()
+        await first(never, loop.sleep(0.01))
+        return never.is_done
+
+    assert run(main) is False
+
+
+def test_an_error_is_raised_in_all_that_wait():
+    async def fail():
+        raise ValueError("wrong")
+
+    async def main(loop):
+        task = loop.spawn(fail())
+        caught = 0
+        for _ in range(2):
+            try:
+                await task
+            except ValueError:
+                caught += 1
+        return caught
+
+    assert run(main) == 2
+
+
+def test_turns_are_taken_in_the_order_of_arrival():
+    async def main(loop):
+        turns, order = Turns(), []
+
+        async def one(number):
+            async with turns:
+                await loop.sleep(0.001)
+                order.append(number)
+
+        for task in [loop.spawn(one(number)) for number in range(5)]:
+            await task
+        return order
+
+    assert run(main) == [0, 1, 2, 3, 4]
+
+
+# Requests.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a%20b", "a b"), ("%C3%A4", "ä"), ("plain", "plain"), ("%2F%2f", "//"), ("%25zz", "%zz")]
+)
+def test_escapes_are_decoded(text, expected):
+    assert unquote(text) == expected
+
+
+@pytest.mark.parametrize("text", ["%", "%1", "%zz", "% 1", "%ff", "a%"])
+def test_wrong_escapes_are_refused(text):
+    with pytest.raises(BadRequest):
+        unquote(text)
+
+
+def test_the_first_of_two_values_counts_and_plus_is_a_space():
+    assert parse_query("a=1&a=2&b=x+y&&c") == {"a": "1", "b": "x y", "c": ""}
+
+
+def request(target):
+    return Request(f"GET {target} HTTP/1.1\r\nHost: d".encode())
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("True", True), ("x", True), ("0", False), ("NO", False)])
+def test_booleans_are_read_as_docker_does(value, expected):
+    assert request(f"/x?all={value}").flag("all") is expected
+
+
+@pytest.mark.parametrize("text", ['{"a":["b"]}', '{"a":{"b":true}}'])
+def test_filters_have_two_forms(text):
+    assert request(f"/x?filters={text}").filters(frozenset("a")) == {"a": ["b"]}
+
+
+@pytest.mark.parametrize("text", ["[", "[1]", '{"a":1}', '{"x":["b"]}'])
+def test_wrong_filters_are_refused(text):
+    with pytest.raises(ApiError, match="invalid filter"):
+        request(f"/x?filters={text}").filters(frozenset("a"))
+
+
+@pytest.mark.parametrize(
+    ("target", "prefix", "path"),
+    [("/v1.41/info", "/v1.41", "/info"), ("/info", "", "/info"), ("/version", "", "/version"), ("/v1/x", "", "/v1/x")],
+)
+def test_the_version_is_taken_from_the_path(target, prefix, path):
+    found = request(target)
+
+    assert (found.prefix, found.path) == (prefix, path)
+
+
+# Logs.
+
+
+def entries(path, tail=-1, since="", until=""):
+    history = History(str(path), tail, since, until)
+    found = []
+    while (some := history.next()) is not None:
+        found += some
+    history.close()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_is_written_comes_back(tmp_path, seed):
+    source = random.Random(seed)
+    data = source.randbytes(200_000).replace(b"\n", b"x", 100)
+    log, rest = Log(str(tmp_path / "log"), 0, 1), data
+    while rest:
+        size = source.randrange(1, 70_000)
+        log.write("stdout", rest[:size])
+        rest = rest[size:]
+    log.close()
+
+    assert b"".join(text for _, _, text in entries(tmp_path / "log")) == data
+    assert max(len(text) for _, _, text in entries(tmp_path / "log")) <= PIECE
+
+
+@pytest.mark.parametrize("lines", [0, 1, 2, 5000])
+@pytest.mark.parametrize("tail", [0, 1, 2, 4999, 5000, 5001])
+def test_the_tail_has_that_many_lines(tmp_path, lines, tail):
+    log = Log(str(tmp_path / "log"), 0, 1)
+    for number in range(lines):
+        log.write("stdout", b"%d\n" % number)
+    log.close()
+
+    found = [int(text) for _, _, text in entries(tmp_path / "log", tail)]
+
+    assert found == list(range(lines))[max(0, lines - tail) :] if tail else found == []
+
+
+def test_a_half_written_entry_is_left_out_and_what_follows_is_read(tmp_path):
+    log = Log(str(tmp_path / "log"), 0, 1)
+    log.write("stdout", b"one\n")
+    log.close()
+    with open(tmp_path / "log", "a") as file:
+        file.write('{"log":"tw')
+    log = Log(str(tmp_path / "log"), 0, 1)
+    log.write("stdout", b"three\n")
+    log.close()
+
+    assert [text for _, _, text in entries(tmp_path / "log")] == [b"one\n", b"three\n"]
+
+
+def test_a_reader_follows_a_rotation(tmp_path):
+    log = Log(str(tmp_path / "log"), 1000, 3)
+    history = History(str(tmp_path / "log"), -1, "", "")
+    found = []
+    for number in range(30):
+        log.write("stdout", b"%d\n" % number)
+        while (some := history.next()) is not None:
+            found += [int(text) for _, _, text in some]
+    log.close()
+    history.close()
+
+    assert found == list(range(30))
+    assert sorted(os.listdir(tmp_path)) == ["log", "log.1", "log.2"]
+
+
+def test_an_entry_is_json_for_other_readers_too(tmp_path):
+    log = Log(str(tmp_path / "log"), 0, 1)
+    log.write("stderr", 'a "quoted" \\ ä \x00\n'.encode())
+    log.close()
+
+    entry = json.loads((tmp_path / "log").read_text())
+    assert (entry["log"], entry["stream"]) == ('a "quoted" \\ ä \x00\n', "stderr")
+
+
+# Keys.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("ctrl-p,ctrl-q", b"\x10\x11"), ("a", b"a"), ("ctrl-@,ctrl-_", b"\0\x1f"), ("", b"")]
+)
+def test_detach_keys_are_read(text, expected):
+    assert keys.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["ctrl-", "ctrl-ab", "ab", "a,,b", "ä"])
+def test_keys_that_nobody_can_type_are_refused(text):
+    with pytest.raises(ApiError, match="Invalid detach keys"):
+        keys.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "passed", "has_left"),
+    [
+        ([b"ab\x10", b"\x11cd"], b"ab", True),
+        ([b"\x10", b"a"], b"\x10a", False),
+        ([b"\x10\x10\x11"], b"\x10", True),
+        ([b"abc"], b"abc", False),
+    ],
+)
+def test_keys_are_found_over_several_packets(pieces, passed, has_left):
+    scanner = keys.Scanner(keys.DEFAULT)
+    found, left = b"", False
+    for piece in pieces:
+        data, left = scanner.scan(piece)
+        found += data
+
+    assert (found, left) == (passed, has_left)
+
+
+# Words and numbers of docker's.
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.5, "Less than a second"),
+        (1, "1 second"),
+        (59, "59 seconds"),
+        (60, "About a minute"),
+        (119, "About a minute"),
+        (120, "2 minutes"),
+        (3599, "59 minutes"),
+        (3600, "About an hour"),
+        (2 * 3600, "2 hours"),
+        (47 * 3600, "47 hours"),
+        (48 * 3600, "2 days"),
+        (14 * 86400, "2 weeks"),
+        (60 * 86400, "2 months"),
+        (800 * 86400, "2 years"),
+    ],
+)
+def test_durations_have_docker_s_words(seconds, words):
+    assert times.duration(seconds) == words
+
+
+def test_times_can_be_compared_as_texts():
+    assert times.rfc3339(1_500_000_000_000_000_001) == "2017-07-14T02:40:00.000000001Z"
+    assert times.seconds("2017-07-14T02:40:00.5Z") == 1_500_000_000.5
+    assert times.seconds("nonsense") == 0
+
+
+@pytest.mark.parametrize(("text", "number"), [("TERM", 15), ("SIGTERM", 15), ("9", 9), ("term", 15), ("RTMIN+3", 37)])
+def test_signals_are_known_by_names_and_numbers(text, number):
+    assert signals.number(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "FOO", "0", "65", "-1", "TERM+1", "RTMIN+x", "9" * 5000])
+def test_unknown_signals_are_refused(text):
+    with pytest.raises(ApiError, match="invalid signal"):
+        signals.number(text)
+
+
+@pytest.mark.parametrize(("text", "bytes_"), [("10", 10), ("1k", 1024), ("64m", 64 << 20), ("1GB", 1 << 30)])
+def test_sizes_have_units(text, bytes_):
+    assert log_config.size(text) == bytes_
+
+
+@pytest.mark.parametrize("name", ["a", "-a", "a b", "a/b", "", "ä1"])
+def test_names_that_docker_refuses_are_refused(name):
+    with pytest.raises(ApiError, match="only .a-zA-Z0-9.* are allowed"):
+        names.check_name(name)
+
+
+# Addresses.
+
+
+def routes(*networks):
+    lines = ["Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"]
+    for network in networks:
+        found = subnet.parse(network)
+        hexadecimal = [number.to_bytes(4, "little").hex() for number in (found.base, found.mask)]
+        lines.append(f"eth0 {hexadecimal[0]} 00000000 0001 0 0 0 {hexadecimal[1]} 0 0 0")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("used", "chosen"),
+    [
+        ([], "172.17.0.0/16"),
+        (["0.0.0.0/0"], "172.17.0.0/16"),
+        (["172.17.0.0/16"], "172.18.0.0/16"),
+        (["172.17.5.0/24"], "172.18.0.0/16"),
+        (["172.16.0.0/12"], "192.168.0.0/20"),
+        (["172.16.0.0/12", "192.168.0.0/24"], "192.168.16.0/20"),
+    ],
+)
+def test_a_subnet_overlaps_no_route_of_the_host(used, chosen):
+    assert str(subnet.choose(routes(*used), [], "pyrund0")) == chosen
+
+
+def test_a_subnet_overlaps_none_of_our_own_but_may_be_that_of_an_earlier_engine():
+    used = [subnet.parse("172.18.0.0/16"), subnet.parse("172.19.4.0/24")]
+
+    assert str(subnet.choose(routes("172.17.0.0/16"), used, "eth0")) == "172.17.0.0/16"
+    assert str(subnet.choose(routes("172.17.0.0/16"), used, "pyrund0")) == "172.20.0.0/16"
+
+
+def test_without_a_free_subnet_that_is_said():
+    with pytest.raises(ApiError, match="all predefined address pools have been fully subnetted"):
+        subnet.choose(routes("172.16.0.0/12", "192.168.0.0/16"), [], "pyrund0")
+
+
+def test_the_lowest_free_address_is_given_until_none_is_left():
+    small = subnet.parse("192.168.7.0/29")
+
+    assert small.lowest_free(["192.168.7.1", "192.168.7.2", "192.168.7.4"], small) == "192.168.7.3"
+    assert small.lowest_free([], subnet.parse("192.168.7.4/30")) == "192.168.7.4"
+    assert small.lowest_free((f"192.168.7.{last}" for last in range(1, 7)), small) is None
+
+
+def test_subnets_of_ipv6_have_local_addresses_of_the_engine():
+    first = subnet.choose_local("0123456789", [])
+    second = subnet.choose_local("0123456789", [first, subnet.parse("172.17.0.0/16")])
+
+    assert (str(first), str(second)) == ("fd01:2345:6789::/64", "fd01:2345:6789:1::/64")
+    assert first.lowest_free([first.gateway], first) == "fd01:2345:6789::2"
+    assert first.holds("fd01:2345:6789::ffff") and not first.holds("172.17.0.2")
+    assert str(subnet.parse("fd00::/8")) == "fd00::/8"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["172.17.0.0", "172.17.0.0/33", "172.17.0/16", "172.17.0.256/16", "a/16", "1.2.3.4/-1", "fd00::/129", "fd00::g/64"],
+)
+def test_what_is_no_subnet_is_refused(text):
+    with pytest.raises(ValueError):
+        subnet.parse(text)
+
+
+# Create.
+
+IMAGE = {"Cmd": ["cmd"], "Entrypoint": ["entry"], "Env": ["A=image", "B=image"], "Labels": {"a": "1"}, "User": "u"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entrypoint", "command"),
+    [
+        ({}, ["entry"], ["cmd"]),
+        ({"Cmd": ["own"]}, ["entry"], ["own"]),
+        ({"Entrypoint": ["own"]}, ["own"], None),
+        ({"Entrypoint": [""], "Cmd": ["own"]}, None, ["own"]),
+        ({"Entrypoint": [], "Cmd": []}, None, ["cmd"]),
+        ({"Cmd": "a string"}, ["entry"], ["a string"]),
+    ],
+)
+def test_a_command_replaces_the_image_s_as_in_docker(wanted, entrypoint, command):
+    found = merged(wanted, IMAGE, "a" * 64)
+
+    assert (found["Entrypoint"], found["Cmd"]) == (entrypoint, command)
+
+
+def test_variables_and_labels_are_merged():
+    found = merged({"Env": ["A=own", "C"], "Labels": {"b": "2"}}, IMAGE, "a" * 64)
+
+    assert found["Env"] == ["A=own", "C", "B=image"]
+    assert found["Labels"] == {"a": "1", "b": "2"}
+    assert (found["User"], found["Hostname"]) == ("u", "a" * 12)
+
+
+@pytest.mark.parametrize(
+    ("bind", "words"),
+    [
+        ("/a", "invalid volume specification"),
+        ("/a:b", "mount path must be absolute"),
+        ("/a:/", "destination can't be '/'"),
+        ("/a:/b:zz", "invalid mode: zz"),
+        ("n:/b", "volume name is too short"),
+        ("/a:/b:ro:x", "invalid volume specification"),
+    ],
+)
+def test_wrong_binds_are_refused(bind, words):
+    with pytest.raises(ApiError, match=words):
+        mounts_of({"Binds": [bind]})
+
+
+def test_mounts_come_before_those_below_them():
+    wanted = mounts_of({"Binds": ["/x:/a/b/c", "/y:/a:ro"], "Tmpfs": {"/a/b": "size=1m,exec"}})
+    found = with_volumes(wanted, [], [])
+
+    assert [mount.target for mount in found] == ["/a", "/a/b", "/a/b/c"]
+    assert found[0].entry()["options"] == ["rbind", "rprivate", "rro"]
+    assert found[1].entry()["options"] == ["nosuid", "nodev", "size=1m", "exec"]
