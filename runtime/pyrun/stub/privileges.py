@@ -35,13 +35,8 @@ if TYPE_CHECKING:
 
 TIOCSCTTY = 0x540E
 KEYCTL_JOIN_SESSION_KEYRING = 1
-SECCOMP_SET_MODE_FILTER = 1
 F_SETFD, FD_CLOEXEC = 2, 1
 EPERM, EINVAL, EROFS, ENOSYS = 1, 22, 30, 38
-
-# The process writes this word and the listener's number if its filter has one; the runtime answers when it has a copy.
-HAS_LISTENER = b"seccomp "
-ACKNOWLEDGEMENT = b"1"
 
 _NGROUPS_MAX = 65536  # <linux/limits.h>
 
@@ -72,7 +67,7 @@ class Confinement:
         self.labels = _labels(process)
         self.keeps_groups = KEEP_GROUPS in annotations
         self.rules = _rules(annotations) if LANDLOCK in annotations else None
-        self.filter = _compile(linux.seccomp, annotations) if linux.seccomp else None
+        self.filter = _filter(linux.seccomp, annotations) if linux.seccomp else None
 
     def open(self, in_user_namespace: bool) -> None:
         """Open the host's files that the stub needs. Must run while "/" and /proc are the host's."""
@@ -122,8 +117,9 @@ def _rules(annotations: "dict[str, str]") -> "Rules":
     return Rules(annotations)
 
 
-def _compile(seccomp: "Node", annotations: "dict[str, str]") -> "Filter | None":
+def _filter(seccomp: "Node", annotations: "dict[str, str]") -> "Filter | None":
     from pyrun.confine.seccomp import compile  # with its tables it is larger than all else here
+    from pyrun.stub import seccomp_load  # noqa: F401 - for execute()
 
     return compile(seccomp, annotations)
 
@@ -240,29 +236,15 @@ def execute(table: Table, process: "Process", program: "Program", filter_: "Filt
         if rlimit.type == "RLIMIT_NOFILE" and min(rlimit.soft, rlimit.hard) < _NOFILE_NEEDED:
             _limit(table, rlimit)
     if filter_:
-        # struct sock_fprog: the number of instructions, of eight bytes each, and their address
-        instructions = table.words(len(filter_.program) // 8, table.block(filter_.program))
-        load = (SECCOMP_SET_MODE_FILTER, filter_.flags, instructions)
-        if filter_.notify:
-            _hand_over_listener(table, table.open("seccomp", *load, label="load seccomp filter"))
-        else:
-            table.call("seccomp", *load, label="load seccomp filter")
+        from pyrun.stub import seccomp_load  # already loaded by Confinement(): imports are sealed by now
+
+        seccomp_load.load(table, filter_)
     if program.reaper >= 0:
         from pyrun.stub import reaper  # already loaded by the runtime: imports are sealed by now
 
         reaper.execute(table, program, process.terminal)
     else:
         program.execute(table)
-
-
-def _hand_over_listener(table: Table, listener: int) -> None:
-    """Append the rows that wait until the runtime has a copy of the `listener`, and exit if it ends without one."""
-    word = HAS_LISTENER + b"%d" % listener  # close-on-exec, seccomp(2)
-    table.call("write", table.report, table.string(word), len(word), label="report seccomp listener")
-    answer = table.block(bytes(len(ACKNOWLEDGEMENT)))
-    acknowledged = table.call("read", table.report, answer, len(ACKNOWLEDGEMENT), label="hand over seccomp listener")
-    table.call("exit_group", 1)
-    acknowledged.jump_to = len(table.rows)
 
 
 def replaces_groups(user: "User", denied: bool) -> bool:
