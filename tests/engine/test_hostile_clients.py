@@ -69,6 +69,26 @@ def test_a_body_is_never_the_next_request(engine, method, path):
     assert b"MinAPIVersion" not in answered
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "POST /v1.99/build",
+        "POST /build?squash=1",
+        "POST /build?version=2",
+        "POST /v1.1/images/load",
+        "POST /images/create?fromSrc=http://h.example/x",
+        "PUT /containers/nosuch/archive?path=/",
+    ],
+)
+def test_the_body_of_a_refused_upload_is_never_the_next_request(engine, target):
+    smuggled = b"GET /version HTTP/1.1\r\nHost: d\r\n\r\n"
+
+    answered = engine.exchange(head(f"Content-Length: {len(smuggled)}", first=f"{target} HTTP/1.1") + smuggled + PING)
+
+    assert answered.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answered
+
+
 def test_no_text_of_a_client_writes_a_line_of_the_daemon_s_log(engine):
     quoted = "%0Apyrund:%20forged%0D%0A%1B"
     host = {"NetworkMode": "none"}

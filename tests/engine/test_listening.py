@@ -126,6 +126,17 @@ def test_browsers_are_refused(hub, tcp_engine, headers, status):
         assert "are refused" in json.loads(body)["message"]
 
 
+def test_the_body_of_a_refused_page_is_not_a_request_of_its_own(hub, tcp_engine):
+    volume = json.dumps({"Name": "of-the-page"})
+    body = f"POST /volumes/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(volume)}\r\n\r\n{volume}"
+    head = "POST /info HTTP/1.1\r\nHost: 127.0.0.1:2375\r\nOrigin: https://page.example\r\nContent-Type: text/plain\r\n"
+
+    found, _ = request(hub, f"{head}Content-Length: {len(body)}\r\n\r\n{body}")
+
+    assert found == 403
+    assert tcp_engine.call("GET", "/volumes")[1]["Volumes"] == []
+
+
 @pytest.fixture(scope="module")
 def tcp_engine(hub, tmp_path_factory):
     daemon = Daemon(hub, tmp_path_factory.mktemp("tcp"), "-H", "tcp://localhost:2375")

@@ -51,6 +51,7 @@ class Connection:
         self._is_given_away = False
         self._has_begun = False  # a response without a known length
         self._closes = False
+        self._has_unread_body = False
         self._method = ""  # of the request that is being received or answered
 
     async def serve(self, handle: "Handler") -> None:
@@ -81,6 +82,9 @@ class Connection:
             return
         if self._has_begun:
             raise Gone  # too late for another status: the client sees that the response has no end
+        # A request may be refused before its body is read. That must not be taken for the next request: somebody else
+        # may have written it, such as a web page whose own request has just been refused for its origin.
+        self._closes |= self._has_unread_body
         body = b"" if self._method == "HEAD" else answer.body
         await self._loop.write_all(self.fd, answer.head(self._closes) + body)
 
@@ -92,16 +96,17 @@ class Connection:
         request = Exchange(head.lstrip(b"\r\n"), self)
         self._method = request.method
         self._closes = not request.keeps_connection
+        self._has_unread_body = not request.headers.keys().isdisjoint(("content-length", "transfer-encoding"))
         return request
 
     async def receive_body(self, request: Request) -> bytes:
         """Return the body, which follows the head. Raises BadRequest if it is longer than any JSON."""
         length = await self._announced(request)
-        if length is None:
-            return await self._chunks()
-        if length > _LARGEST_BODY:
+        if length is not None and length > _LARGEST_BODY:
             raise BadRequest("request body too large", 413)
-        return await self._exactly(length)
+        body = await self._chunks() if length is None else await self._exactly(length)
+        self._has_unread_body = False
+        return body
 
     async def stream_body(self, request: Request) -> "dict[str, Any]":
         """Leave the body to a worker that gets the connection: return how the worker finds its end (http/body.py).
