@@ -1,5 +1,8 @@
 """What the engine does for the networks of a container: addresses, ports of the host, and changes while it runs."""
 
+import sys
+
+from foundation.errors import reason
 from foundation.linux import os
 from pyrund import naming, networks
 from pyrund.errors import ApiError
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+_OPPOSITES = {"join": "leave", "leave": "join"}
 _FAILED = "failed to set up container networking: "
 _SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
 _PRIVATE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
@@ -30,10 +34,17 @@ async def recover(engine: "Engine") -> None:
     for container in engine.containers:
         if not container.is_running:
             continue
-        engine.ports.reserve_again(container.id, [Published(*one) for one in container.document["Ports"]])
+        engine.ports.reserve_again(container.id, _published(container))
         ends += [[one.settings["NetworkID"], one.outside] for one in container.endpoints.values() if one.address]
     if any(one.document["Subnet"] for one in engine.networks):
         await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends})
+    for container in engine.containers:
+        if container.is_running and "Change" in container.document:
+            await _go_on(engine, container)
+
+
+def _published(container: "Container") -> "list[Published]":
+    return [Published(*one) for one in container.document["Ports"]]
 
 
 # A container's places.
@@ -163,15 +174,8 @@ async def connect(engine: "Engine", container: "Container", network: "Network", 
             await networks.prepare(engine, network)
             engine.networks.find(network.id)  # it may have been removed meanwhile
             _allocate(engine, endpoint, network)
-        container.document["Endpoints"][network.name] = endpoint.settings
-        try:
-            if container.is_running:
-                await _change(engine, container, {"do": "join", "id": container.id, "network": network.name})
-        except BaseException:
-            del container.document["Endpoints"][network.name]
-            container.save()
-            raise
-        container.save()
+        places = {**container.document["Endpoints"], network.name: endpoint.settings}
+        await _change(engine, container, places, {"do": "join", **_described(container, network, endpoint)})
         tell_one(engine, container, network, endpoint, "connect")
 
 
@@ -183,13 +187,15 @@ async def disconnect(engine: "Engine", container: "Container", network: "Network
         endpoint = container.endpoints.get(network.name)
         if endpoint is None:
             raise ApiError(500, f"container {container.id} is not connected to network {network.name}")
-        del container.document["Endpoints"][network.name]
-        if container.is_running:
-            request = {"do": "leave", "id": container.id, "outside": endpoint.outside, "was": endpoint.addresses}
-            await _change(engine, container, request)
-        container.save()
+        places = {name: one for name, one in container.document["Endpoints"].items() if name != network.name}
+        await _change(engine, container, places, {"do": "leave", **_described(container, network, endpoint)})
         tell_one(engine, container, network, endpoint, "disconnect")
-        endpoint.end()
+
+
+def _described(container: "Container", network: "Network", endpoint: "Endpoint") -> "Json":
+    """Return what workers need to know of a place that comes or goes."""
+    place = {"network": network.name, "outside": endpoint.outside, "addresses": endpoint.addresses}
+    return {"id": container.id, **place}
 
 
 def _refuse(container: "Container", network: "Network") -> None:
@@ -205,17 +211,58 @@ def _refuse(container: "Container", network: "Network") -> None:
         raise ApiError(400, _PRIVATE)
 
 
-async def _change(engine: "Engine", container: "Container", request: "Json") -> None:
-    """Have a worker change the interfaces of a running container; its way out, and with it its ports, may change."""
-    before = container.way_out
-    after = _way_out(container, _known(engine, container))
-    if after != before:
-        await end(engine, container)
-        container.document["WayOut"] = after
-        _reserve(engine, container)
+async def _change(engine: "Engine", container: "Container", places: "Json", request: "Json") -> None:
+    """Let the container have `places`; if it runs, a worker does what `request` says. If that fails, it is undone.
+
+    The request stands in container.json before the worker begins: whoever kills us leaves what recover() goes on with.
+    """
+    document = container.document
+    before = {key: document[key] for key in ("Endpoints", "WayOut", "Ports")}
+    document["Endpoints"] = places
+    try:
+        if container.is_running:
+            document["Change"] = {**request, "routes": _move_way_out(engine, container)}
+        container.save()
+        if container.is_running:
+            await _carry_out(engine, container)
+            await naming.again(engine, container)
+    except BaseException:
+        has_moved = document["WayOut"] != before["WayOut"]
+        document.update(before)
+        if has_moved:
+            engine.ports.release(container.id)
+            engine.ports.reserve_again(container.id, _published(container))
+        if "Change" in document:
+            document["Change"]["do"] = _OPPOSITES[request["do"]]
+            await _go_on(engine, container)
+        raise
+
+
+def _move_way_out(engine: "Engine", container: "Container") -> bool:
+    """Return whether the container's way out, and with it its ports, must be others. Raises ApiError."""
+    way_out = _way_out(container, _known(engine, container))
+    if way_out == container.way_out:
+        return False
+    engine.ports.release(container.id)
+    container.document["WayOut"] = way_out
+    _reserve(engine, container)
+    return True
+
+
+async def _carry_out(engine: "Engine", container: "Container") -> None:
+    """Have a worker make the change that container.json speaks of. Raises ApiError and OSError."""
+    await engine.launcher.do(engine.loop, container.document["Change"])
+    del container.document["Change"]
     container.save()
-    await engine.launcher.do(engine.loop, {**request, "routes": after != before})
-    await naming.again(engine, container)
+
+
+async def _go_on(engine: "Engine", container: "Container") -> None:
+    """Finish, or undo, a change that was interrupted."""
+    try:
+        container.save()
+        await _carry_out(engine, container)
+    except (ApiError, OSError) as error:
+        print(f"pyrund: {container.id}: its networks: {reason(error)}", file=sys.stderr)
 
 
 # Events.

@@ -1,7 +1,8 @@
 """Each process of the engine is killed at each message between them: nothing of a container is lost, nothing is left.
 
 The daemon under test is pyrund's modules with a count of its messages: before each one is sent, and after each one has
-come, is a point at which one of the processes can be killed. By default a few points are tried, all with --full.
+come, is a point at which one of the processes can be killed. Before each request to rtnetlink is one, too, so that a
+worker is killed between two parts of its work. By default a few points are tried, all with --full.
 """
 
 import os
@@ -18,6 +19,8 @@ LAST = 300
 LINES = [f"line {number}" for number in range(1, LAST + 1)]
 PROGRAM = f"i=0; while [ $i -lt {LAST} ]; do i=$((i+1)); echo line $i; done; exit 7"
 STEADY = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done"
+SERVE = "while true; do echo hello | nc -l -p 80; done"
+LOOK = "ip -4 -o addr; echo =; ip route; echo =; cat /etc/hosts; echo =; nslookup -type=a web"
 VICTIMS = ("daemon", "launcher", "streams", "worker")
 # `fault` says at which point whom to kill; it is there while messages are counted.
 COUNTING = """#!/usr/bin/python3 -IS
@@ -64,6 +67,16 @@ def counted_receive(self):
     return found
 
 messages.Port.send, messages.Port.receive = counted_send, counted_receive
+
+from foundation.linux.netlink import Netlink
+
+ask = Netlink._ask
+
+def counted_ask(self, kind, *more):
+    point(f"rtnetlink {{kind}}")
+    return ask(self, kind, *more)
+
+Netlink._ask = counted_ask
 import pyrund.__main__
 """
 
@@ -114,8 +127,11 @@ def engine(hub, faults, tmp_path_factory):
 
 
 def revive(engine):
-    """Start the daemon again if it was killed."""
-    if engine.process.poll() is not None:
+    """Start the daemon again if it was killed, or is about to end."""
+    try:
+        engine.call("GET", "/version")
+    except (OSError, IndexError):
+        engine.process.wait(daemon.PATIENCE)
         engine.start()
 
 
@@ -187,5 +203,54 @@ def test_a_process_is_killed_at_any_message(engine, faults, steady, full):
         revive(engine)
         try:
             check(engine, was_started, steady, victim)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            raise AssertionError(f"{victim} killed at point {at} of {points}: {killed}: {error}") from error
+
+
+def move(engine, faults, at, victim):
+    """Let a running container have another network instead of its own; return what clients were told to be done."""
+    engine.ok("run", "-d", "--name", "web", "--network", "own", "-p", "8080:80", "busybox", "sh", "-c", SERVE)
+    faults.arm(at, victim)
+    done = []
+    for words in (("connect", "--ip", "10.31.0.9", "other", "web"), ("disconnect", "own", "web")):
+        done.append(engine.docker("network", *words).returncode == 0)
+        revive(engine)
+    return done
+
+
+def check_move(engine, done):
+    """The container has what inspect says, and nothing else."""
+    places = engine.call("GET", "/containers/web/json")[1]["NetworkSettings"]["Networks"]
+    assert not done[0] or "other" in places
+    assert not done[1] or "own" not in places
+    addresses = {one["IPAddress"] for one in places.values()}
+    shown = engine.ok("exec", "web", "sh", "-c", LOOK)
+    interfaces, routes, hosts, found = (part.strip().splitlines() for part in shown.split("=\n"))
+    assert {line.split()[3].partition("/")[0] for line in interfaces if " lo " not in line} == addresses
+    defaults = [line.split()[2] for line in routes if line.startswith("default")]
+    assert len(defaults) == 1 and defaults[0] in {one["Gateway"] for one in places.values()}
+    assert {line.split()[0] for line in hosts if line.startswith(("10.", "172."))} == addresses
+    assert {line.split()[-1] for line in found if line.startswith("Address: ")} == addresses
+    outside = engine.hub.run("ip", "-o", "link", "show", "type", "veth").stdout.splitlines()
+    assert len(outside) == len(places) + 1  # and that of `steady`
+    assert engine.hub.run("busybox", "nc", "-w", "5", "127.0.0.1", "8080").stdout == "hello\n"
+    engine.ok("rm", "-f", "web")
+
+
+@pytest.mark.timeout(7200)
+def test_a_running_container_is_in_a_network_or_is_not_whoever_is_killed(engine, faults, steady, full):
+    engine.ok("network", "create", "--subnet", "10.31.0.0/24", "other")
+    done = move(engine, faults, -1, "nobody")
+    points, _ = faults.disarm()
+    check_move(engine, done)
+    assert done == [True, True]
+    tries = [(at, victim) for at in range(points) for victim in ("daemon", "launcher", "worker")]
+
+    for at, victim in tries if full else tries[3 :: len(tries) // 8]:
+        done = move(engine, faults, at, victim)
+        _, killed = faults.disarm()
+        revive(engine)
+        try:
+            check_move(engine, done)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             raise AssertionError(f"{victim} killed at point {at} of {points}: {killed}: {error}") from error

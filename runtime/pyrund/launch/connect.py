@@ -6,6 +6,7 @@ from foundation.errors import Error
 from foundation.linux import os, whole_file
 from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
+from pyrund.launch.unpublish import take_back
 from pyrund.model import network
 from pyrund.net import bridge, table
 from pyrund.net.bridge import End
@@ -48,6 +49,12 @@ def publish(container: "Container") -> None:
     table.publish(ports)
 
 
+def publish_again(container: "Container") -> None:
+    """Publish the ports of a running container, which are others now; whoever calls this has the lock."""
+    take_back(container.places, container.id)
+    publish(container)
+
+
 def running_pid(container: "Container") -> int:
     """Return the pid of the container's init. Raises Error if it has ended."""
     state = load_state(container.places.states, container.id)
@@ -67,26 +74,31 @@ def note_hosts(container: "Container", *addresses: str) -> None:
 
 
 def forget_hosts(container: "Container", addresses: "list[str]") -> None:
-    """Take the lines of the addresses out of it. The container has the file itself, so it is changed in place."""
-    path = f"{container.places.bundle(container.id)}/hosts"
-    with open(path, "rb+") as file:
-        gone = {address.encode() for address in addresses}
+    """Take the lines of the addresses out of it."""
+    gone = {address.encode() for address in addresses}
+    with open(f"{container.places.bundle(container.id)}/hosts", "rb+", buffering=0) as file:
         lines = file.read(_LARGEST_FILE).splitlines(keepends=True)
-        kept = b"".join(line for line in lines if not set(line.split()[:1]) & gone)
-        file.seek(0)
-        file.write(kept)
-        file.truncate()
+        _write_in_place(file.fileno(), b"".join(line for line in lines if not set(line.split()[:1]) & gone))
 
 
 def note_name_servers(container: "Container") -> None:
     """Change the /etc/resolv.conf of the running container, unless somebody has changed it already."""
-    path = f"{container.places.bundle(container.id)}/resolv.conf"
-    before, after = (resolv_conf(container, by) for by in (not has_resolver(container), has_resolver(container)))
-    with open(path, "rb+") as file:
-        if file.read(_LARGEST_FILE) == before.encode("utf-8", "surrogateescape"):
-            file.seek(0)
-            file.write(after.encode("utf-8", "surrogateescape"))
-            file.truncate()
+    before, after = (
+        resolv_conf(container, by).encode("utf-8", "surrogateescape")
+        for by in (not has_resolver(container), has_resolver(container))
+    )
+    with open(f"{container.places.bundle(container.id)}/resolv.conf", "rb+", buffering=0) as file:
+        if file.read(_LARGEST_FILE).rstrip() == before.rstrip():
+            _write_in_place(file.fileno(), after)
+
+
+def _write_in_place(fd: int, content: bytes) -> None:
+    """Replace what a file has, which is mounted in a container and so cannot be another one.
+
+    If we are killed before it has its new length, there are empty lines at its end.
+    """
+    os.pwrite(fd, content.ljust(os.fstat(fd).st_size, b"\n"), 0)
+    os.ftruncate(fd, len(content))
 
 
 def ends_of(container: "Container") -> "dict[str, End]":

@@ -1,6 +1,14 @@
 """A worker that connects a running container with one more network."""
 
-from pyrund.launch.connect import ends_of, note_hosts, note_name_servers, publish, route, running_pid
+from pyrund.launch.connect import (
+    ends_of,
+    forget_hosts,
+    note_hosts,
+    note_name_servers,
+    publish_again,
+    route,
+    running_pid,
+)
 from pyrund.model.container import load
 from pyrund.net import bridge
 
@@ -11,18 +19,21 @@ if TYPE_CHECKING:
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
-    """Make what container.json says of `network`; `routes`: the container's way out has changed, too."""
+    """Make what container.json says of `network`: the interface `outside` with its `addresses`; `routes`: the
+    container's way out has changed, too. It may be half made already, by a worker that was killed."""
     container = load(places, message["id"])
     assert container is not None
     pid, ends = running_pid(container), ends_of(container)
     new = ends.get(message["network"])
     with bridge.Lock(places.run):
         if new:
+            bridge.remove(message["outside"])
             bridge.connect(pid, [new])
-            note_hosts(container, new.address, new.address6)
+            forget_hosts(container, message["addresses"])
+            note_hosts(container, *message["addresses"])
             note_name_servers(container)
         if message["routes"]:
             route(container, pid, ends, of_ipv6=False)
-            publish(container)
+            publish_again(container)
         if new and new.address6:
             route(container, pid, ends, of_ipv6=True)

@@ -34,7 +34,7 @@ _VERBS = (
     "unpublish join leave resolver copy_out copy_in export changes stats save load "
     "commit bring build clear_build build_cache"
 ).split()
-_REPEATABLE = frozenset("remove remove_volume unpublish leave networks".split())
+_REPEATABLE = frozenset("remove remove_volume unpublish join leave networks".split())
 
 
 class Launcher:

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Take back what container `id` has; it may be nothing."""
-    path = places.published(message["id"])
-    if not os.path.exists(path):
-        return
-    with bridge.Lock(places.run):
-        table.unpublish(networks.read(places, message["id"]))
-        os.unlink(path)
+    if os.path.exists(places.published(message["id"])):
+        with bridge.Lock(places.run):
+            take_back(places, message["id"])
+
+
+def take_back(places: "Places", id_: str) -> None:
+    """Take back the ports of the container; whoever calls this has the lock. Raises OSError."""
+    table.unpublish(networks.read(places, id_))
+    if os.path.exists(places.published(id_)):
+        os.unlink(places.published(id_))

@@ -41,6 +41,7 @@ class Container:
     Endpoints    {name of a network: its place there} (model/endpoint.py), the one of the network mode first
     Ports        what is published while it runs: lists of what net/ports.py calls Published
     WayOut       the name of the network by which it reaches the world while it runs, "" if there is none
+    Change       what a worker is doing to its networks while it runs; only there meanwhile
 
     pid          its init's pid on the host, 0 if it does not run
     attempt      the start that its restart policy will make, if it waits for one
@@ -157,6 +158,7 @@ class Container:
         for endpoint in self.endpoints.values():
             endpoint.end()
         self.document.update(Ports=[], WayOut="")
+        self.document.pop("Change", None)
 
     # The restart policy.
 
