@@ -1,5 +1,6 @@
 """pyrund under test, with a docker-registry in the place of Docker Hub, in namespaces of their own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -108,9 +109,13 @@ class Daemon:
         self.process.wait(PATIENCE)
 
     def children(self):
-        """Return {name: pid} of the daemon's processes, "launcher" and "streams"."""
+        """Return {name: pid} of the daemon's processes: "launcher", "streams", and "tls" if there is one."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {Path(f"/proc/{pid}/comm").read_text().strip().partition(":")[2]: int(pid) for pid in children}
+        found = {}
+        for pid in children:
+            with contextlib.suppress(OSError):  # it has just ended
+                found[Path(f"/proc/{pid}/comm").read_text().strip().partition(":")[2]] = int(pid)
+        return found
 
     def connect(self):
         connection = socket.socket(socket.AF_UNIX)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -248,6 +250,31 @@ def test_bytes_that_are_not_tls_are_only_an_end(hub, tls_engine, certificates):
 
     assert client(hub, PYRUND, "", *options, "ps").returncode == 0
     assert "Traceback" not in tls_engine.log.read_text()
+
+
+def test_the_process_for_tls_is_begun_again_when_it_was_killed(hub, tls_engine, certificates):
+    options = [*with_certificate(certificates, "client"), "-H", "tcp://127.0.0.1:2377"]
+    killed = tls_engine.children()["tls"]
+
+    os.kill(killed, signal.SIGKILL)
+
+    wait_until(lambda: tls_engine.children().get("tls", killed) != killed, "another process for TLS")
+    assert client(hub, PYRUND, "", *options, "ps").returncode == 0
+
+
+def test_a_process_for_tls_that_cannot_begin_is_tried_again_and_its_reason_told(hub, serve, certificates, tmp_path):
+    for name in ("ca", "server", "server-key"):
+        shutil.copy(certificates / f"{name}.pem", tmp_path)
+    files = [f"--tls{kind}={tmp_path}/{name}.pem" for kind, name in (("cacert", "ca"), ("cert", "server"))]
+    engine = serve("-H", "tcp://127.0.0.1:2378", "--tlsverify", *files, f"--tlskey={tmp_path}/server-key.pem")
+    os.rename(tmp_path / "ca.pem", tmp_path / "hidden.pem")
+    os.kill(engine.children()["tls"], signal.SIGKILL)
+    wait_until(lambda: "ca.pem" in engine.log.read_text(), "the reason")
+
+    os.rename(tmp_path / "hidden.pem", tmp_path / "ca.pem")
+
+    options = [*with_certificate(certificates, "client"), "-H", "tcp://127.0.0.1:2378"]
+    wait_until(lambda: client(hub, PYRUND, "", *options, "ps").returncode == 0, "an answer")
 
 
 # The service manager

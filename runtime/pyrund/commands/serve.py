@@ -17,7 +17,6 @@ from pyrund.http.guard import guarded
 from pyrund.launch.launcher import Launcher
 from pyrund.listening import Listener, inherited, listeners
 from pyrund.loop import Loop
-from pyrund.messages import Port, receive
 from pyrund.places import Places
 from pyrund.process import raise_limit_of_files
 from pyrund.settings import Settings
@@ -27,6 +26,7 @@ from pyrund.streams.process import StreamsProcess
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.http.connection import Handler
+    from pyrund.launch.encrypted import EncryptedProcess
     from pyrund.loop import Future
     from pyrund.options import Options
 
@@ -76,11 +76,11 @@ class Daemon:
         self._clients = 0
         self._engine: Engine
 
-    def _encrypt(self, opened: "list[Listener]") -> Port:
-        from pyrund.launch.encrypted import begin  # imported here because few listen at a network
+    def _encrypt(self, opened: "list[Listener]") -> "EncryptedProcess":
+        from pyrund.launch.encrypted import EncryptedProcess  # imported here because few listen at a network
 
         verifies = self._settings.tls == "tlsverify"
-        return begin([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
+        return EncryptedProcess([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
 
     def serve(self, signals: int, manager: str) -> None:
         """Serve until a signal comes, or for too long nobody needs us. The service `manager` is told of both ends."""
@@ -102,7 +102,8 @@ class Daemon:
             guard = guarded(handle, listener.names) if listener.is_tcp else handle
             loop.spawn(self._accept(listener.socket, guard))
         if self._encrypted:
-            loop.spawn(self._accept_encrypted(self._encrypted, guarded(handle, None)))
+            guard = guarded(handle, None)
+            loop.spawn(self._encrypted.serve(loop, lambda fd: self._take(fd, guard)))
         gc.collect()
         gc.freeze()
         _notify(manager, b"READY=1\n")
@@ -124,16 +125,6 @@ class Daemon:
                 await loop.sleep(0.1)
                 continue
             self._take(fd, handle)
-
-    async def _accept_encrypted(self, port: Port, handle: "Handler") -> None:
-        """Take the connections that the process for TLS has accepted."""
-        while True:
-            message, descriptors = await receive(self._loop, port)
-            if message is None:
-                print("pyrund: the process for TLS has ended", file=sys.stderr)
-                return
-            for fd in descriptors:
-                self._take(fd, handle)
 
     def _take(self, fd: int, handle: "Handler") -> None:
         os.set_blocking(fd, False)

@@ -8,34 +8,65 @@ import sys
 from foundation.linux import os
 from foundation.linux.prctl import end_with
 from pyrund.errors import Refused
-from pyrund.messages import Port, pair
+from pyrund.messages import Port, pair, receive
 from pyrund.process import LOCK, PORT, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Callable
     from typing import NoReturn
 
+    from pyrund.loop import Loop
+
 _MOST = 256  # connections
+_READY = {"ready": True}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another process begins
 
 
-def begin(sockets: "list[_socket.socket]", files: "dict[str, str]", verifies: bool, lock: int) -> Port:
-    """Start the process; return the port on which each connection comes as a descriptor. Raises Refused.
+class EncryptedProcess:
+    """The daemon's side. Another process is begun when it was killed; the sockets stay open here for that.
 
     ssl is imported there alone: the daemon and its other processes stay small.
     """
-    ours, theirs = pair()
-    daemon = os.getpid()
-    if os.fork() == 0:
-        _run(sockets, files, verifies, theirs, lock, daemon)
-    theirs.close()
-    message, _ = ours.receive()
-    if message is None or "error" in message:
-        raise Refused(message["error"] if message else "the process for TLS does not start")
-    ours.set_blocking(False)
-    for socket in sockets:
-        socket.close()
-    return ours
+
+    def __init__(self, sockets: "list[_socket.socket]", files: "dict[str, str]", verifies: bool, lock: int) -> None:
+        """Begin. Raises Refused if the process cannot."""
+        self._sockets = sockets
+        self._files = files
+        self._verifies = verifies
+        self._lock = lock
+        self._port = self._begin()
+        message, _ = self._port.receive()
+        if message != _READY:
+            raise Refused(message["error"] if message else "the process for TLS does not start")
+        self._port.set_blocking(False)
+
+    def _begin(self) -> Port:
+        ours, theirs = pair()
+        daemon = os.getpid()
+        if os.fork() == 0:
+            _run(self._sockets, self._files, self._verifies, theirs, self._lock, daemon)
+        theirs.close()
+        return ours
+
+    async def serve(self, loop: "Loop", take: "Callable[[int], None]") -> None:
+        """Call `take` with each connection. A process that cannot begin is tried again after a pause that grows."""
+        pause = _FIRST_PAUSE
+        while True:
+            message, descriptors = await receive(loop, self._port)
+            for fd in descriptors:
+                take(fd)
+            if message == _READY:
+                pause = _FIRST_PAUSE
+            elif message is None:
+                await loop.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                loop.close(self._port.detach())
+                self._port = self._begin()
+                self._port.set_blocking(False)
+            elif "error" in message:
+                print(f"pyrund: {message['error']}", file=sys.stderr)
 
 
 def _run(
@@ -53,7 +84,7 @@ def _run(
         except OSError as error:
             own.send({"error": f"TLS with {', '.join(files.values())}: {error.strerror or error}"})
             os._exit(1)
-        own.send({})
+        own.send(_READY)
         _accept(own, [_socket.socket(fileno=LOCK + 1 + number) for number in range(len(sockets))], context)
     finally:
         os._exit(0)
