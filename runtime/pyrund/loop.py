@@ -29,6 +29,7 @@ else:
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _BROKEN = select.EPOLLERR | select.EPOLLHUP
+_LONGEST_WAIT = 3600.0  # seconds; epoll_wait(2) takes an int of milliseconds, which end after 24 days
 
 
 class Future(Generic[T]):
@@ -53,6 +54,11 @@ class Future(Generic[T]):
             watcher()
         else:
             self._watchers.append(watcher)
+
+    def forget(self, watcher: "Callable[[], None]") -> None:
+        """Take back what when_done() was given, if it has not been called."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
 
     def __await__(self) -> "Generator[Future[T], None, T]":
         if not self.is_done:
@@ -177,8 +183,8 @@ class Loop:
         return waiting.setdefault(event, Future())
 
     def _wait(self) -> None:
-        timeout = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else -1
-        for fd, events in self._epoll.poll(timeout):
+        pause = self._timers[0][0] - time.monotonic() if self._timers else _LONGEST_WAIT
+        for fd, events in self._epoll.poll(min(max(0.0, pause), _LONGEST_WAIT)):
             self._wake(fd, events)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
@@ -208,10 +214,17 @@ def read_now(fd: int, size: int) -> "bytes | None":
 
 
 def first(*futures: "Future[Any]") -> "Future[None]":
-    """Wait until one of `futures` is done; the others go on."""
+    """Wait until one of `futures` is done; the others go on, and nothing of this stays with them."""
     any_: Future[None] = Future()
+
+    def finish() -> None:
+        for future in futures:
+            future.forget(finish)
+        any_.set(None)
+
     for future in futures:
-        future.when_done(lambda: any_.set(None))
+        if not any_.is_done:
+            future.when_done(finish)
     return any_
 
 
@@ -220,16 +233,17 @@ class Turns:
 
     def __init__(self) -> None:
         self._is_taken = False
-        self._queue: list[Future[None]] = []
+        self._queue: deque[Future[None]] = deque()
 
     async def __aenter__(self) -> None:
-        while self._is_taken:
-            self._queue.append(Future())
-            await self._queue[-1]
+        if self._is_taken:
+            turn: Future[None] = Future()
+            self._queue.append(turn)
+            await turn  # whoever leaves hands the block over, so nobody who comes later gets it before
         self._is_taken = True
 
     async def __aexit__(self, *_: object) -> None:
-        self._is_taken = False
-        queue, self._queue = self._queue, []
-        for waiting in queue:
-            waiting.set(None)
+        if self._queue:
+            self._queue.popleft().set(None)
+        else:
+            self._is_taken = False

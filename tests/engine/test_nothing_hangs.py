@@ -98,6 +98,19 @@ def test_a_client_that_reads_no_events_delays_nobody(engine):
         assert_prompt(engine)
 
 
+def test_a_client_that_waits_for_years_delays_nobody(engine):
+    """The kernel's longest pause is 24 days."""
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    stopping = engine.begin("stop", "-t", "1000000000", "web", stdout=-3)
+    with engine.connect() as connection:
+        connection.sendall(b"GET /events?until=9999999999 HTTP/1.1\r\nHost: d\r\n\r\n")
+        read_until(connection, b"\r\n\r\n")
+
+        assert_prompt(engine)
+    engine.ok("rm", "-f", "web")
+    stopping.wait(30)
+
+
 def test_clients_that_ask_and_read_no_answers_delay_nobody(engine):
     engine.ok("create", "--name", "web", "--network=none", "busybox")
     asked = b"GET /containers/json?all=1 HTTP/1.1\r\nHost: d\r\n\r\n" * 2000

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 
 import pytest
 
@@ -102,6 +103,45 @@ def test_turns_are_taken_in_the_order_of_arrival():
         return order
 
     assert run(main) == [0, 1, 2, 3, 4]
+
+
+def test_nobody_gets_a_turn_before_those_who_wait_for_it():
+    async def main(loop):
+        turns, order = Turns(), []
+
+        async def again_and_again(name):
+            for _ in range(2):
+                async with turns:
+                    await loop.sleep(0.001)
+                    order.append(name)
+
+        for task in [loop.spawn(again_and_again(name)) for name in "ab"]:
+            await task
+        return order
+
+    assert run(main) == ["a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("seconds", [10 * 365 * 86400, 1e300, float("inf")])
+def test_a_pause_may_be_longer_than_the_kernel_s_longest(seconds):
+    async def main(loop):
+        reader, writer = os.pipe2(os.O_NONBLOCK)
+        longest = loop.sleep(seconds)
+        os.write(writer, b"x")
+        await loop.readable(reader)
+        return longest.is_done
+
+    assert run(main) is False
+
+
+def test_a_future_that_is_waited_for_again_and_again_remembers_none_of_that():
+    async def main(loop):
+        never = Future()
+        for _ in range(1000):
+            await first(loop.sleep(0), never)
+        return sys.getsizeof(never._watchers)
+
+    assert run(main) < 1000
 
 
 # Requests.

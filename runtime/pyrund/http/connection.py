@@ -203,7 +203,10 @@ class Connection:
         """Wait until the client sends something, or closes the connection; return which. Reads nothing."""
         if self._ahead:
             return False
-        await self._loop.readable(self.fd)
+        try:
+            await self._loop.readable(self.fd)
+        except OSError:
+            return True  # we have closed it
         return _is_at_end(self.fd)
 
     def give_away(self) -> bytes:
