@@ -154,6 +154,40 @@ def test_escapes_are_decoded(text, expected):
     assert unquote(text) == expected
 
 
+def body(text):
+    request = Request(b"POST /x HTTP/1.1")
+    request.body = text
+    return request.json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"a": 9223372036854775808}',
+        b'{"a": -9223372036854775809}',
+        b'{"a": 1%b}' % (b"0" * 5000),
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": ' + b"[" * 100_000 + b"}",
+        b"[]",
+        b"null",
+        b"{",
+    ],
+    ids=lambda text: text[:30].decode(),
+)
+def test_json_that_no_field_could_hold_is_refused(text):
+    with pytest.raises(ApiError, match="invalid JSON") as raised:
+        body(text)
+
+    assert raised.value.status == 400
+
+
+def test_json_is_read_as_by_dockerd():
+    assert body(rb'{"a": 9223372036854775807, "b": -9223372036854775808}') == {"a": (1 << 63) - 1, "b": -(1 << 63)}
+    assert body(b'{"half": "\\uD800", "pair": "\\ud83d\\ude00"}') == {"half": "\ufffd", "pair": "\U0001f600"}
+    assert body(b'{"not UTF-8": "\xff"}') == {"not UTF-8": "\ufffd"}
+
+
 @pytest.mark.parametrize("text", ["%", "%1", "%zz", "% 1", "%ff", "a%"])
 def test_wrong_escapes_are_refused(text):
     with pytest.raises(BadRequest):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NEWEST, OLDEST = (1, 51), (1, 24)
 
+_LONGEST_NUMBER = 20  # digits of 64 bits, with a sign
 _FALSE = ("", "0", "no", "false", "none")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -100,8 +101,8 @@ class Request:
         if not self.body.strip():
             return {}
         try:
-            found = json.loads(self.body)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(self.body.decode("utf-8", "replace"))
+        except ValueError as error:
             raise ApiError(400, f"invalid JSON: {error}") from None
         if not isinstance(found, dict):
             raise ApiError(400, "invalid JSON: expected an object")
@@ -113,9 +114,8 @@ class Request:
         if not text:
             return {}
         try:
-            found = json.loads(text)
-            filters = {key: [str(one) for one in values] for key, values in found.items()}
-        except (ValueError, AttributeError, TypeError, RecursionError):
+            filters = {key: [str(one) for one in values] for key, values in parse_json(text).items()}
+        except (ValueError, AttributeError, TypeError):
             raise ApiError(400, f"invalid filter '{text[:80]}'") from None
         for key in filters:
             if key not in known:
@@ -135,6 +135,32 @@ def parse_query(text: str) -> "dict[str, str]":
         if name:
             query.setdefault(unquote(name.replace("+", " ")), unquote(value.replace("+", " ")))
     return query
+
+
+def parse_json(text: str) -> "Any":
+    """Return a value of JSON. Raises ValueError.
+
+    As for Go, a number is one of 64 bits, and half of a pair of surrogates is U+FFFD: no file, no program and no client
+    could take it.
+    """
+    try:
+        found = json.loads(text, parse_int=_integer, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():
+            whole = json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            found = json.loads(whole)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER or not -(1 << 63) <= int(digits) < 1 << 63:
+        raise ValueError(f"{digits[:80]} is not a number of 64 bits")
+    return int(digits)
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def unquote(text: str) -> str:
