@@ -281,3 +281,17 @@ def test_diff_of_a_container_that_changed_nothing_is_empty(engine, removed):
     engine.ok("run", "--name", "web", "busybox", "true")
 
     assert engine.ok("diff", "web") == ""
+
+
+def test_diff_lists_any_number_of_changes(engine, removed):
+    many = "i=0; while [ $i -lt 4000 ]; do : > /tmp/a-file-with-a-rather-long-name-$i; i=$((i+1)); done"
+    engine.ok("run", "--name", "web", "--network=none", "busybox", "sh", "-c", f"mkdir /tmp; {many}")
+
+    assert len(engine.ok("diff", "web").splitlines()) == 4001
+
+
+def test_diff_of_a_container_that_removes_files_meanwhile_is_answered(engine, removed):
+    restless = "while true; do mkdir -p /tmp/a/b; : > /tmp/a/b/c; : > /tmp/a/d; rm -rf /tmp/a; done"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", restless)
+
+    assert {engine.call("GET", "/containers/web/changes")[0] for _ in range(100)} == {200}

@@ -189,6 +189,26 @@ def test_top_lists_the_processes(engine):
     assert [line.split()[1] for line in lines[1:]] == ["sleep"]
 
 
+def test_top_lists_any_number_of_processes(engine):
+    many = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done; echo all; sleep 1000"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", many)
+    wait_until(lambda: engine.ok("logs", "web") == "all", "the processes")
+
+    # Forty columns for each, so that all is more than a message between the engine's processes can be.
+    table = engine.call("GET", f"/containers/web/top?ps_args=-eo%20pid{',args' * 40}")[1]
+
+    assert sum("sleep" in line[-1] for line in table["Processes"]) == 201
+
+
+def test_top_with_options_that_no_program_can_have_is_refused(engine):
+    sleeping(engine)
+
+    assert engine.call("GET", "/containers/web/top?ps_args=-e%00f") == (
+        400,
+        {"message": "bad parameter: ps_args: a text cannot hold a zero byte"},
+    )
+
+
 def test_prune_removes_what_does_not_run(engine):
     sleeping(engine)
     id_ = engine.ok("create", "--network=none", "busybox")

@@ -44,12 +44,9 @@ class ArchiveApi:
         await let_answer(self._engine, request, {"do": "export", "id": container.id})
         self._engine.events.of_container(container, "export")
 
-    async def changes(self, request: "Request") -> Response:
+    async def changes(self, request: "Exchange") -> None:
         container = await self._container(request)
-        answer = await self._engine.launcher.do(self._engine.loop, {"do": "changes", "id": container.id})
-        response = Response(200, answer["changes"] or ())
-        response.body = response.body if answer["changes"] else b"null\n"
-        return response
+        await let_answer(self._engine, request, {"do": "changes", "id": container.id})
 
     async def copy_in(self, request: "Exchange") -> Response:
         """Have a worker take the archive. While a container that does not run is written to, it cannot be started."""

@@ -121,15 +121,14 @@ class RunningApi:
         await self._engine.streams.send(sized(container.id, height, width))
         return Response(200)
 
-    async def top(self, request: "Request") -> Response:
+    async def top(self, request: "Exchange") -> None:
         container = await self._settled(request)
         if not container.is_running:
             raise ApiError(409, f"container {container.id} is not running")
-        options = request.query.get("ps_args", "-ef").split()
-        table = await self._engine.launcher.do(
-            self._engine.loop, {"do": "processes", "id": container.id, "options": options}
-        )
-        return Response(200, table)
+        options = request.query.get("ps_args", "-ef")
+        if "\0" in options:
+            raise ApiError(400, "bad parameter: ps_args: a text cannot hold a zero byte")
+        await let_answer(self._engine, request, {"do": "processes", "id": container.id, "options": options.split()})
 
     async def stats(self, request: "Exchange") -> "Response | None":
         engine, container = self._engine, await self._settled(request)

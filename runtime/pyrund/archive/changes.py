@@ -14,6 +14,7 @@ MODIFIED, ADDED, DELETED = 0, 1, 2  # as docker's API has them
 OPAQUE = "trusted.overlay.opaque"
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 BELOW = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
+_GONE = (FileNotFoundError, NotADirectoryError)  # or something else is there now
 # The runtime makes these for its mounts; dockerd has them in a layer of their own.
 OF_THE_RUNTIME = frozenset(
     b"/dev /dev/console /dev/pts /dev/shm /dev/mqueue /etc/hosts /etc/hostname /etc/resolv.conf /proc /sys".split()
@@ -28,18 +29,28 @@ class Comparison:
         self.opaque: set[bytes] = set()  # directories that hide one of the image
 
     def of(self, upper: str) -> "list[tuple[bytes, int]]":
-        """Return (path, kind) of all changes in the directory `upper`, each directory before what is in it."""
+        """Return (path, kind) of all changes in the directory `upper`, each directory before what is in it.
+
+        What a running container removes meanwhile is left out.
+        """
         found: list[tuple[bytes, int]] = []
         hiding: set[bytes] = set()  # directories below which nothing of the image is seen
         pending = [b"/"]
         with opened(os.open(upper, LOOK | os.O_DIRECTORY)) as top:
             while pending:
                 above = pending.pop()
-                with opened(openat2(top, above, os.O_RDONLY | os.O_DIRECTORY, BELOW)) as directory:
-                    names = sorted(map(os.fsencode, os.listdir(directory)))
-                    for name in names:
+                try:
+                    directory = openat2(top, above, os.O_RDONLY | os.O_DIRECTORY, BELOW)
+                except _GONE:
+                    continue
+                with opened(directory):
+                    for name in sorted(map(os.fsencode, os.listdir(directory))):
                         path = above.rstrip(b"/") + b"/" + name
-                        with opened(os.open(name, LOOK, dir_fd=directory)) as file:
+                        try:
+                            file = os.open(name, LOOK, dir_fd=directory)
+                        except FileNotFoundError:
+                            continue
+                        with opened(file):
                             status = os.fstat(file)
                             kind = self._kind(path, file, status)
                             if stat.S_ISDIR(status.st_mode) and (above in hiding or self._is_opaque(path, file)):

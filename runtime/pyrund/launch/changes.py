@@ -4,6 +4,7 @@ from foundation.linux import os
 from pyfetch.bundle import overlay
 from pyfetch.image.store import Store
 from pyrund.archive.changes import Comparison
+from pyrund.launch.answer import send_json
 from pyrund.model.container import load
 
 TYPE_CHECKING = False
@@ -12,13 +13,13 @@ if TYPE_CHECKING:
     from pyrund.places import Places
 
 
-def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
-    """Return the changes as docker's API has them, each directory before what is in it."""
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Answer the request on the connection `descriptors[0]` with the changes, each directory before what is in it."""
     container = load(places, message["id"])
     assert container is not None
     upper = f"{places.layer(container.id)}/upper"
-    if not os.path.isdir(upper):
-        return {"changes": None}
-    layers = list(container.document["Layers"])
-    found = overlay.with_view(Store(places.images), layers, lambda image: Comparison(image).of(upper))
-    return {"changes": [{"Path": os.fsdecode(path), "Kind": kind} for path, kind in found] or None}
+    found: list[tuple[bytes, int]] = []
+    if os.path.isdir(upper):
+        layers = list(container.document["Layers"])
+        found = overlay.with_view(Store(places.images), layers, lambda image: Comparison(image).of(upper))
+    send_json(descriptors[0], [{"Path": os.fsdecode(path), "Kind": kind} for path, kind in found] or None)
