@@ -152,7 +152,8 @@ def describe_pyfetch() -> "Program":
         for one in options_of(verb):
             short = one.names[0] if len(one.names) > 1 else ""
             options.append(Option(short, one.names[-1], one.value, one.summary))
-        verbs[verb] = Command(summary, options, {"pull": "FILE", "rm": "ID..."}.get(verb, "ID" if usage else ""))
+        takes = {"pull": "FILE", "login": "", "logout": ""}.get(verb, "ID" if usage else "")
+        verbs[verb] = Command(summary, options, "ID..." if verb in ("rm", "push", "copy", "tag") else takes)
     return Program("pyfetch", verbs, [], "images | cut -d ' ' -f 1 | tail -n +2")
 
 

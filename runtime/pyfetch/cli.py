@@ -13,7 +13,7 @@ from foundation.linux.whole_file import to_standard_error
 from pyfetch import __version__
 from pyfetch.errors import exit_status, translate
 from pyfetch.image.store import Store, default_path
-from pyfetch.options import VERBS, Arguments, parse
+from pyfetch.options import VERBS, WITHOUT_STORE, Arguments, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def _as_user(arguments: Arguments, store: Store) -> int:
     """Run the verb: directly as root, else in a user namespace if the user has enough subordinate ids."""
     from pyfetch.bundle.runtime_config import IdMappings
 
+    if arguments.verb in WITHOUT_STORE:
+        return _command(arguments, store, IdMappings([], []))
     if os.geteuid() == 0:
         return _run_verb(arguments, store, IdMappings([], []))
     from pyfetch.bundle import rootless
@@ -136,6 +138,10 @@ def _run_inside(arguments: Arguments, store: Store, mappings: "IdMappings") -> i
 
 def _run_verb(arguments: Arguments, store: Store, mappings: "IdMappings") -> int:
     store.open(exclusive=arguments.verb == "prune")
+    return _command(arguments, store, mappings)
+
+
+def _command(arguments: Arguments, store: Store, mappings: "IdMappings") -> int:
     command = __import__(f"pyfetch.commands.{arguments.verb}", fromlist=["run"])  # importlib takes a millisecond
     return int(command.run(arguments, store, mappings))
 

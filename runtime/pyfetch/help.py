@@ -11,6 +11,12 @@ EXAMPLES = {
     "rm": "pyfetch alpine ./box\npyfetch rm ./box alpine",
     "prune": "pyfetch prune",
     "save": "pyfetch alpine ./box\npyfetch save alpine -o alpine.tar\npyfetch rm ./box",
+    "push": "pyfetch alpine ./box\npyfetch push alpine localhost:5000/alpine\npyfetch rm ./box",
+    "copy": "pyfetch copy alpine localhost:5000/alpine",
+    "tags": "pyfetch tags alpine",
+    "login": "pyfetch login localhost:5000 --username me --password-stdin <<<secret\npyfetch logout localhost:5000",
+    "logout": "pyfetch logout localhost:5000",
+    "tag": "pyfetch alpine ./box\npyfetch tag alpine localhost:5000/alpine\npyfetch rm ./box",
 }
 
 

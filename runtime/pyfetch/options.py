@@ -19,7 +19,14 @@ VERBS = {
     "rm": ("BUNDLE|IMAGE...", "remove bundles, or the names of images"),
     "prune": ("", "remove what no image and no bundle needs"),
     "save": ("IMAGE", "write an image of the store as an OCI archive"),
+    "push": ("IMAGE [NAME]", "send an image of the store, or of a file, to a registry"),
+    "copy": ("IMAGE NAME", "send an image from one registry to another, for all platforms, without storing it"),
+    "tags": ("REPOSITORY", "list the tags of a registry's repository"),
+    "tag": ("IMAGE NAME", "give an image of the store another name"),
+    "login": ("[REGISTRY]", "keep credentials for a registry, Docker Hub by default, where docker keeps them"),
+    "logout": ("[REGISTRY]", "forget them"),
 }
+WITHOUT_STORE = ("tags", "login", "logout")
 EXIT_STATUS = "exit status: 2 usage, 3 not found, 4 authentication, 5 network, 6 verification, 7 disk, 1 anything else"
 
 
@@ -107,6 +114,26 @@ _STORE = Option("--store", "DIR", "where images are kept (default: $PYFETCH_STOR
 _QUIET = Option("-q, --quiet", "", "no progress")
 _PLATFORM = os.environment.get("DOCKER_DEFAULT_PLATFORM", "")
 _WHEN = ("always", "missing", "never")
+_PASSWORD = Option("--password-stdin", "", "read the password from standard input")
+_KEPT = Option("--authfile", "FILE", "keep credentials in FILE (default: where they are, or docker's config.json)")
+_CONNECTION = [
+    Option("--insecure", "", "allow plain HTTP or an unverified certificate"),
+    Option("--retries", "N", "attempts without progress before giving up (5)", 5, natural),
+    Option("--timeout", "SECONDS", "give up a server after so much silence (60)", 60.0, seconds),
+]
+_REGISTRY = [
+    Option("--authfile", "FILE", "read credentials from FILE, docker's or podman's", "", existing_file),
+    Option("--username", "NAME", "log in, with the password from --password-stdin"),
+    _PASSWORD,
+    *_CONNECTION,
+]
+_POLICY = Option("--insecure-policy", "", "accept images that containers-policy.json(5) rejects or wants signed")
+_SENDING = [
+    Option("--platform", "OS/ARCH[/VARIANT]", "send the image for one platform only"),
+    Option("--json", "", "progress as JSON, one event a line"),
+    *_REGISTRY,
+    Option("--jobs", "N", "layers to send at the same time (4)", 4, positive),
+]
 _OPTIONS = {
     "pull": [
         Option("--platform", "OS/ARCH[/VARIANT]", "the platform of the image (default: this machine's)", _PLATFORM),
@@ -122,13 +149,8 @@ _OPTIONS = {
         Option("--network", "none|host", "none has loopback only (default)", "none", one_of("none", "host")),
         Option("--read-only", "", "make the root file system read-only"),
         Option("-t, --tty", "", "give the container a terminal"),
-        Option("--authfile", "FILE", "read credentials from FILE, docker's or podman's", "", existing_file),
-        Option("--username", "NAME", "log in, with the password from --password-stdin"),
-        Option("--password-stdin", "", "read the password from standard input"),
-        Option("--insecure", "", "allow plain HTTP or an unverified certificate"),
-        Option("--insecure-policy", "", "accept images that containers-policy.json(5) rejects or wants signed"),
-        Option("--retries", "N", "attempts without progress before giving up (5)", 5, natural),
-        Option("--timeout", "SECONDS", "give up a server after so much silence (60)", 60.0, seconds),
+        *_REGISTRY,
+        _POLICY,
         Option("--jobs", "N", "layers to fetch at the same time (4)", 4, positive),
         Option("--max-size", "BYTES", "limit of an image's unpacked size (64G)", 64 << 30, size),
         Option("--max-files", "N", "limit of an image's files (4000000)", 4_000_000, natural),
@@ -138,6 +160,25 @@ _OPTIONS = {
         Option("--check", "", "only compare blobs and layers with their digests, and mend or remove what is damaged"),
     ],
     "save": [Option("-o, --output", "FILE", "write to FILE instead of standard output")],
+    "push": _SENDING,
+    "copy": [*_SENDING, _POLICY],
+    "tags": _REGISTRY,
+    "login": [Option("-u, --username", "NAME", "the user (asked for on a terminal)"), _PASSWORD, _KEPT, *_CONNECTION],
+    "logout": [_KEPT],
+}
+
+
+_WORDS = {  # the least and the most
+    "pull": (1, 2),
+    "inspect": (1, 1),
+    "rm": (1, 1 << 16),
+    "save": (1, 1),
+    "push": (1, 2),
+    "copy": (2, 2),
+    "tags": (1, 1),
+    "tag": (2, 2),
+    "login": (0, 1),
+    "logout": (0, 1),
 }
 
 
@@ -159,9 +200,11 @@ def parse(argv: "list[str]") -> Arguments:
             _take(arguments, by_name, word, ours)
         else:
             arguments.words.append(word)
-    least, most = {"pull": (1, 2), "rm": (1, 1 << 16), "inspect": (1, 1), "save": (1, 1)}.get(verb, (0, 0))
+    least, most = _WORDS.get(verb, (0, 0))
     if not least <= len(arguments.words) <= most or (arguments.arguments and verb != "pull"):
         raise UsageError(f"expected: pyfetch {verb} {VERBS[verb][0]}".rstrip() + f"; see `pyfetch {verb} --help`")
+    if "--password-stdin" in by_name and verb != "login" and bool(arguments.username) != arguments.password_stdin:
+        raise UsageError("--username and --password-stdin go together: the password is read from standard input")
     return arguments
 
 

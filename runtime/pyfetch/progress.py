@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pyfetch.unpack.unpack import Reader
 
-_MOVING = ("Downloading", "Extracting")  # states with a position, which plain lines leave out
+_MOVING = ("Downloading", "Extracting", "Pushing")  # states with a position, which plain lines leave out
 _INTERVAL = 0.1  # seconds between two redraws
 _BAR_COLUMNS = 110  # docker draws a bar on terminals wider than this
 

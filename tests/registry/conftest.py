@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [HERE, os.path.join(ROOT, "tests/engines"), os.path.join(ROOT, "runtime")]
 
 from images import Image, busybox_layer  # noqa: E402
-from misbehaving import Registry  # noqa: E402
+from misbehaving import Receiver, Registry  # noqa: E402
 from tools import Daemon, Tool  # noqa: E402
 
 COMMAND = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
@@ -138,6 +138,14 @@ def registry():
     server.close()
 
 
+@pytest.fixture
+def receiver():
+    """A registry of ours to which one can push."""
+    server = Receiver()
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
 def busybox():
     """An image that can run."""
@@ -174,6 +182,21 @@ def serve_docker_registry(folder, port, more):
     finally:
         process.kill()
         process.wait()
+
+
+def htpasswd(folder):
+    """Make a file of passwords, `secret` of `me`, in `folder`; return the registry's configuration for it."""
+    salted = "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"
+    made = subprocess.run([sys.executable, "-c", salted], capture_output=True, text=True, check=True).stdout.strip()
+    (folder / "htpasswd").write_text(f"me:{made.replace('$2b$', '$2y$')}\n")
+    return f"auth: {{htpasswd: {{realm: r, path: {folder}/htpasswd}}}}\n"
+
+
+@pytest.fixture(scope="session")
+def locked_registry(tmp_path_factory):
+    """host:port of a docker-registry in which only `me` with the password `secret` may do anything."""
+    folder = tmp_path_factory.mktemp("locked")
+    yield from serve_docker_registry(folder, 50552, htpasswd(folder))
 
 
 @pytest.fixture(scope="session")

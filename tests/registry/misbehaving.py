@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+from images import digest_of
+
 
 class Request:
     def __init__(self, handler):
@@ -29,13 +31,13 @@ class Server:
             def do_GET(self):
                 owner.requests.append(Request(self))
                 length = int(self.headers.get("Content-Length") or 0)
-                self.body = self.rfile.read(length)
                 try:
+                    self.body = owner.receive(self, length)
                     owner.answer(self)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-            do_HEAD = do_POST = do_CONNECT = do_GET
+            do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_CONNECT = do_GET
 
             def log_message(self, *_):
                 pass
@@ -68,6 +70,9 @@ class Server:
         self.port = self._server.server_address[1]
         self.host = f"{address}:{self.port}"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def receive(self, handler, length):
+        return handler.rfile.read(length)
 
     def answer(self, handler):
         handler.reply(404)
@@ -109,6 +114,8 @@ class Registry(Server):
             handler.reply(200, b"{}")
             return
         _, _, _, kind, version = (path.split("/", 4) + [""] * 5)[:5]
+        if kind == "tags":
+            return handler.reply(200, json.dumps({"tags": list(self.tags)}).encode())
         digest = self.tags[version]["digest"] if version in self.tags else version
         if digest not in self.blobs or kind not in ("manifests", "blobs"):
             error = {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}
@@ -149,3 +156,82 @@ class Registry(Server):
             self.sent += len(piece)
             if self.delay:
                 time.sleep(self.delay)
+
+
+class Receiver(Registry):
+    """Takes what is pushed to it into `blobs` and `tags`."""
+
+    def __init__(self, *address):
+        super().__init__(*address)
+        self.uploads = {}
+        self.received = 0  # bytes of blobs
+        self.losses = []  # after how many bytes of a blob's request to hang up, one per request
+        self.resumes = True
+        self.most = 1 << 40  # bytes of a request; a proxy says "too large" to more
+        self.least = None
+        self.location = "/v2/test/blobs/uploads/{}?state=a%20b"
+
+    def receive(self, handler, length):
+        if handler.command not in ("PUT", "PATCH") or "/uploads/" not in handler.path or length > self.most:
+            return super().receive(handler, length)
+        upload = self.uploads[self._number(handler)]
+        loss = self.losses.pop(0) if self.losses and length else length
+        data = handler.rfile.read(min(loss, length))
+        upload += data
+        self.received += len(data)
+        if loss < length:
+            handler.hang_up()
+            raise ConnectionResetError
+        return data
+
+    def answer(self, handler):
+        if not self.before(handler):
+            method = getattr(self, f"_{handler.command.lower()}", None)
+            if method is None or handler.command in ("GET", "HEAD") and "/uploads/" not in handler.path:
+                return super().answer(handler)
+            method(handler)
+
+    def _post(self, handler):
+        number = len(self.uploads)
+        self.uploads[number] = bytearray()
+        handler.reply(202, Location=self.location.format(number), OCI_Chunk_Min_Length=self.least, Range="0-0")
+
+    def _get(self, handler):
+        number = self._number(handler)
+        if not self.resumes:
+            self.uploads.pop(number, None)
+        if number not in self.uploads:
+            return handler.reply(404)
+        handler.reply(204, Location=self.location.format(number), Range=f"0-{len(self.uploads[number]) - 1}")
+
+    def _patch(self, handler):
+        upload = self.uploads[self._number(handler)]
+        if int(handler.headers["Content-Length"]) > self.most:
+            return handler.reply(413, b"<html>too large</html>")
+        first, last = map(int, handler.headers["Content-Range"].split("-"))
+        assert (first, last) == (len(upload) - len(handler.body), len(upload) - 1)
+        handler.reply(202, Location=self.location.format(self._number(handler)), Range=f"0-{last}")
+
+    def _put(self, handler):
+        if "/manifests/" in handler.path:
+            digest = digest_of(handler.body)
+            version = handler.path.rpartition("/")[2]
+            self.blobs[digest] = handler.body
+            self.tags[version] = {"digest": digest}
+            return handler.reply(201, Docker_Content_Digest=digest)
+        if int(handler.headers["Content-Length"]) > self.most:
+            return handler.reply(413, b"<html>too large</html>")
+        assert "state=a%20b" in handler.path
+        data = bytes(self.uploads.pop(self._number(handler)))
+        digest = handler.path.rpartition("digest=")[2].replace("%3A", ":")
+        if digest_of(data) != digest:
+            return handler.reply(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"wrong"}]}')
+        self.blobs[digest] = data
+        handler.reply(201, Docker_Content_Digest=digest)
+
+    def _delete(self, handler):
+        self.uploads.pop(self._number(handler), None)
+        handler.reply(204)
+
+    def _number(self, handler):
+        return int(handler.path.partition("?")[0].rpartition("/")[2])

@@ -5,11 +5,10 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import push, serve_docker_registry
+from conftest import htpasswd, push, serve_docker_registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import Image, tar
@@ -428,20 +427,8 @@ def test_an_identity_token_is_sent_to_nobody_else(pyfetch, registry, tokens):
 
 
 def test_basic_authentication_of_docker_registry(pyfetch, tmp_path):
-    # htpasswd -nbB me secret
-    hashed = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
     (tmp_path / "registry").mkdir()
-    (tmp_path / "registry/htpasswd").write_text(f"me:{hashed.replace('$2b$', '$2y$')}\n")
-    more = f"auth: {{htpasswd: {{realm: r, path: {tmp_path}/registry/htpasswd}}}}\n"
+    more = htpasswd(tmp_path / "registry")
     server = serve_docker_registry(tmp_path / "registry", 50551, more)
     host = next(server)
     try:

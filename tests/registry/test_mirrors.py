@@ -485,6 +485,17 @@ def test_hosts_toml_may_name_an_authority(pyfetch, tls_registry):
     assert pyfetch.ok(f"{host}/test:1")
 
 
+def test_a_push_over_tls_verifies_the_certificate_unless_told_otherwise(pyfetch, tls_registry):
+    host, files = tls_registry
+    Image(tar("pushed")).write_layout(pyfetch.folder / "layout", "x")
+    status, error = pyfetch.fails("push", "oci:layout", f"{host}/pushed:1")
+
+    assert (status, "self-signed certificate" in error) == (5, True)
+    assert pyfetch.ok("push", "oci:layout", f"{host}/pushed:1", env={"SSL_CERT_FILE": str(files / "ca.crt")})
+    assert pyfetch.ok("push", "oci:layout", f"{host}/pushed:2", "--insecure")
+    assert pyfetch.ok("tags", f"{host}/pushed", "--insecure").split() == ["1", "2"]
+
+
 def over_tls(server, tls_registry):
     """Give a server of ours the certificate of the other."""
     _, files = tls_registry

@@ -25,7 +25,8 @@ from pyfetch.image.reference import parse_reference
 from pyfetch.registry.auth import _challenges
 from pyfetch.registry.connection import Origin
 from pyfetch.registry.credentials import _in_document, _parse
-from pyfetch.registry.registry import _media_type, _retry_after
+from pyfetch.registry.patience import retry_after
+from pyfetch.registry.repository import _media_type
 from pyfetch.registry.toml import parse_toml
 from pyfetch.unpack.compression import decompressed
 from pyfetch.unpack.layer import Applier
@@ -161,7 +162,7 @@ class Headers:
             response[name] = text
         _challenges(response)
         _media_type(response)
-        _retry_after(text)
+        retry_after(text)
         Origin(text)
 
 

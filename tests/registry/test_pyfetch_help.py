@@ -28,13 +28,15 @@ def test_help_names_all_verbs(pyfetch, ask):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_example_of_a_verb_works_when_pasted(pyfetch, registry, busybox, verb):
-    # What the example calls alpine comes from here.
-    name = registry.add(busybox).replace("test:1", "library/alpine")
+def test_the_example_of_a_verb_works_when_pasted(pyfetch, receiver, busybox, verb):
+    # What the example calls alpine comes from here, and what it calls localhost:5000 is here.
+    registry = receiver
+    registry.add(busybox)
     registry.before = lambda h: setattr(h, "path", h.path.replace("library/alpine", "test").replace("latest", "1"))
     conf = pyfetch.home / ".config/containers/registries.conf"
     conf.parent.mkdir(parents=True)
-    conf.write_text(f'[[registry]]\nprefix = "docker.io"\nlocation = "{name.partition("/")[0]}"\ninsecure = true\n')
+    entry = '[[registry]]\nprefix = "{}"\nlocation = "{}"\ninsecure = true\n'
+    conf.write_text("".join(entry.format(prefix, registry.host) for prefix in ("docker.io", "localhost:5000")))
     environment = {**pyfetch.environment, "PATH": f"{ROOT}/dist:/usr/bin:/bin:/usr/sbin:/sbin"}
     result = subprocess.run(
         ["bash", "-e"], input=EXAMPLES[verb], cwd=pyfetch.folder, env=environment, capture_output=True, text=True

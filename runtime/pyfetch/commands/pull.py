@@ -3,8 +3,6 @@
 An engine that has its own way to make bundles calls Pull.into_store() instead of run().
 """
 
-import sys
-
 from foundation.errors import one_line
 from foundation.linux import os
 from foundation.node import flaw_of
@@ -27,14 +25,12 @@ if TYPE_CHECKING:
     from pyfetch.image.document import Document
     from pyfetch.image.image import Source
     from pyfetch.options import Arguments
+    from pyfetch.registry.access import Options
     from pyfetch.registry.credentials import Credentials
-    from pyfetch.registry.registry import Options
     from pyfetch.sources.downloads import Downloads
 
 
 def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
-    if bool(arguments.username) != arguments.password_stdin:
-        raise UsageError("--username and --password-stdin go together: the password is read from standard input")
     progress = open_progress(arguments.quiet, arguments.json)
     try:
         print(Pull(arguments, store, mappings, progress).run())
@@ -147,18 +143,10 @@ class Pull:
             self._name = self._source.name
 
     def _options(self) -> "Options":
-        from pyfetch.registry.credentials import Credentials
-        from pyfetch.registry.registry import Options
+        from pyfetch.registry.access import Options
 
-        options = Options()
-        options.authfile = self._arguments.authfile
-        options.insecure = self._arguments.insecure
-        options.timeout = self._arguments.timeout
-        options.retries = self._arguments.retries
-        options.login = self.login
-        if self._arguments.username:
-            password = os.fsdecode(sys.stdin.buffer.readline())
-            options.login = Credentials(self._arguments.username, password.removesuffix("\n").removesuffix("\r"))
+        options = Options.of(self._arguments)
+        options.login = options.login or self.login
         return options
 
     def _resolver(self, source: "Source | None") -> Resolver:

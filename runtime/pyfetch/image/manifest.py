@@ -78,6 +78,21 @@ class Manifest:
             _check_layer_type(layer.media_type)
 
 
+class Pointers:
+    """What a manifest or an index points to, be it of an image or of an artifact.
+
+    Foreign layers are left out: a registry need not have them.
+    """
+
+    def __init__(self, data: bytes, media_type: str) -> None:
+        document = Document.decode(data, "manifest")
+        _, self.media_type = _kind_of(document, media_type)
+        self.manifests = [read_descriptor(entry) for entry in document.objects("manifests")]
+        self.config = [read_descriptor(document.object("config"))] if document.has("config") else []
+        layers = [read_descriptor(layer) for layer in document.objects("layers")]
+        self.layers = [layer for layer in layers if not is_foreign(layer)]
+
+
 class ImageConfig:
     """The image's config. `settings` is its inner `config` object: what the image wants to run, and how."""
 
@@ -111,6 +126,12 @@ def read_platform(document: Document) -> Platform:
 def read_manifest(data: bytes, media_type: str) -> "Index | Manifest":
     """Parse `data`; raise VerificationError. `media_type` is from the descriptor or the server, or ""."""
     document = Document.decode(data, "manifest")
+    kind, known_type = _kind_of(document, media_type)
+    return Index(document, known_type) if kind == "index" else Manifest(document, known_type)
+
+
+def _kind_of(document: Document, media_type: str) -> "tuple[str, str]":
+    """Return "index" or "image", and the media type, whatever the server says."""
     if document.properties.get("schemaVersion") == 1:
         raise VerificationError("manifest: schema 1 is no longer supported by any tool; push the image again")
     own_type = document.string("mediaType")
@@ -123,9 +144,9 @@ def read_manifest(data: bytes, media_type: str) -> "Index | Manifest":
         # wrong in other ways do no harm, and are common.
         raise VerificationError("manifest: both an index and an image")
     if kinds == {"index"}:
-        return Index(document, known_type or OCI_INDEX)
+        return "index", known_type or OCI_INDEX
     if kinds == {"image"}:
-        return Manifest(document, known_type or OCI_MANIFEST)
+        return "image", known_type or OCI_MANIFEST
     raise VerificationError(f"manifest: neither an index nor an image: {own_type or media_type or 'no mediaType'}")
 
 

@@ -38,10 +38,13 @@ class Reference:
 
     def familiar(self) -> str:
         """Return the name as users of docker write it, without defaults."""
-        name = f"{self.host}/{self.repository}"
+        return self.familiar_repository() + self._suffix()
+
+    def familiar_repository(self) -> str:
+        """Return the same without tag and digest."""
         if self.host == DOCKER_HUB:
-            name = self.repository[len("library/") :] if _is_official(self.repository) else self.repository
-        return name + self._suffix()
+            return self.repository[len("library/") :] if _is_official(self.repository) else self.repository
+        return f"{self.host}/{self.repository}"
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
@@ -75,7 +78,7 @@ def _split_host(name: str) -> "tuple[str, str]":
 
 
 def _check(text: str, host: str, repository: str) -> None:
-    if not _is_host(host):
+    if not is_registry(host):
         raise _invalid(text, f"{host!r} is not a host")
     if not _is_repository(repository):
         lower = _is_repository(repository.lower())
@@ -107,8 +110,8 @@ def _is_component(text: str) -> bool:
     return begins_and_ends and all(s in (".", "_", "__") or not s.strip("-") for s in separators)
 
 
-def _is_host(text: str) -> bool:
-    """label(.label)*, or an IPv6 address in brackets; then [:port]"""
+def is_registry(text: str) -> bool:
+    """Return whether `text` can be the host of a registry: label(.label)*, or an IPv6 address in brackets; [:port]."""
     name, bracket, rest = text.partition("]")
     if not bracket:
         name, colon, port = text.partition(":")

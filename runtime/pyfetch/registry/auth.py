@@ -80,7 +80,7 @@ class Authenticator:
     def _basic(self) -> str:
         credentials = self._find()
         if credentials is None:
-            raise AuthError(f"{self._registry}: unauthorized: use `docker login`, `podman login` or --username")
+            raise AuthError(f"{self._registry}: no basic auth credentials: use `pyfetch login` or --username")
         if self._header:
             raise AuthError(f"{self._registry}: unauthorized: the user name or the password is wrong")
         return credentials.basic()
@@ -90,7 +90,7 @@ class Authenticator:
         if credentials is not None and credentials.registry_token:
             return f"Bearer {credentials.registry_token}"
         realm = self._checked_realm(challenge.get("realm", ""))
-        scope = challenge.get("scope") or self._scope
+        scope = self._wanted(challenge.get("scope", ""))
         service = challenge.get("service", "")
         response = self._request(realm, service, scope, credentials)
         if response.status != 200:
@@ -101,13 +101,21 @@ class Authenticator:
             raise VerificationError(f"{realm}: gave no usable token")
         return f"Bearer {token}"
 
+    def _wanted(self, asked: str) -> str:
+        """Return the scopes that the registry asks for; in the own repository, all that is going to be done there.
+
+        A registry asks for the one request: "pull" for that of a blob's head, although the blob is sent next.
+        """
+        own = self._scope.rpartition(":")[0]
+        return " ".join(self._scope if own and s.rpartition(":")[0] == own else s for s in asked.split()) or self._scope
+
     def _request(self, realm: str, service: str, scope: str, credentials: "Credentials | None") -> Response:
         if credentials is not None and credentials.token:
             response = self._exchange(realm, service, scope, credentials.token)
             if response.status not in (404, 405):
                 return response
             response.close()  # the server supports only the older GET
-        query = [("service", service)] * bool(service) + [("scope", s) for s in scope.split(" ")]
+        query = [("service", service)] * bool(service) + [("scope", s) for s in scope.split()]
         authorization = {}
         if credentials is not None and credentials.username:
             query.append(("account", credentials.username))

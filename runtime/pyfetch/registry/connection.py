@@ -1,12 +1,10 @@
 """HTTP connections, kept open and shared by threads, without redirects, authentication or retries.
 
-http.client implements the protocol. This module adds what it lacks: several addresses of a host tried at once, tunnels
-through proxies, a time limit for the head of an answer, and one exception for everything that is worth a retry.
+http.client implements the protocol. This module adds what it lacks: tunnels through proxies, a time limit for the head
+of an answer, and one exception for everything that is worth a retry.
 """
 
-import errno
 import http.client
-import select
 import socket
 import threading
 import time
@@ -15,22 +13,21 @@ from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
 from foundation.errors import one_line
-from foundation.linux import os
 from pyfetch import __version__
 from pyfetch.errors import NetworkError, VerificationError
-from pyfetch.registry.addresses import Reach, ip_address, is_host, numeric_address, out_of_reach
+from pyfetch.registry.addresses import Reach, ip_address, is_host, numeric_address
+from pyfetch.registry.dialing import connect
 from pyfetch.registry.proxies import Proxy, proxy_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Union
 
-    Target = tuple[socket.AddressFamily, "tuple[str, int]"]
+    Body = Union[bytes, "Iterable[bytes | memoryview]", None]
 
 USER_AGENT = f"pyfetch/{__version__}"
-_STAGGER = 0.3  # RFC 8305, 5: seconds before the next address is tried in parallel
 _MAXIMUM_HEAD = 64 << 10
 _MAXIMUM_TRAILERS = 100  # as many as http.client takes headers
 _MINIMUM_RATE = 1024  # bytes in `timeout` seconds; less is a stall, even if they keep dripping
@@ -97,8 +94,11 @@ class Client:
         self._idle: dict[tuple[str, str, int], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
 
-    def send(self, method: str, url: str, headers: "dict[str, str]", body: "bytes | None" = None) -> "Response":
-        """Return the answer once its head has come, whatever its status. The caller closes it."""
+    def send(self, method: str, url: str, headers: "dict[str, str]", body: "Body" = None) -> "Response":
+        """Return the answer once its head has come, whatever its status. The caller closes it.
+
+        A `body` of pieces is sent once, as they come; the caller gives its Content-Length.
+        """
         origin = Origin(url)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         kept = self._take(origin)
@@ -106,7 +106,9 @@ class Client:
             try:
                 return self._exchange(kept, origin, method, headers, body)
             except Unavailable:
-                pass  # a server may close an idle connection at any time: this is not a failure
+                if not _is_whole(body):
+                    raise
+                # A server may close an idle connection at any time: this is not a failure.
         return self._exchange(self._connect(origin), origin, method, headers, body)
 
     def keep(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
@@ -125,20 +127,45 @@ class Client:
         origin: Origin,
         method: str,
         headers: "dict[str, str]",
-        body: "bytes | None",
+        body: "Body",
     ) -> "Response":
         target = origin.target
         proxy = proxy_for(origin.scheme, origin.host, origin.port) if origin.scheme == "http" else None
         if proxy is not None:
             target = f"{origin}{target}"
             headers = {**headers, **_proxy_headers(proxy)}
+        headers = {"Host": _host_header(origin), **headers}
         try:
+            is_sent = True
+            if not _is_whole(body):
+                is_sent = self._send_pieces(connection, method, target, body, headers)
             with _deadline(connection.sock, self.timeout):
-                connection.request(method, target, body, {"Host": _host_header(origin), **headers})
-                return Response(self, origin, connection, connection.getresponse())
+                if _is_whole(body):
+                    connection.request(method, target, body, headers)
+                response = Response(self, origin, connection, connection.getresponse())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _unavailable(origin, error) from error
+        except BaseException:  # of what gives the pieces
+            connection.close()
+            raise
+        response.can_be_kept = is_sent
+        return response
+
+    def _send_pieces(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: "Body", headers: "dict[str, str]"
+    ) -> bool:
+        """Send a request whose body takes its time; return whether all of it was taken.
+
+        The socket's timeout limits the time of each piece. A server that refuses the body answers before it closes.
+        """
+        try:
+            connection.request(method, target, body, headers)
+        except socket.timeout:  # TimeoutError since 3.10
+            raise
+        except OSError:
+            return False
+        return True
 
     def _connect(self, origin: Origin) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(origin.host, origin.port, timeout=self.timeout)
@@ -199,6 +226,7 @@ class Response:
         self.headers = response.headers
         self.origin = origin
         self.length = response.length
+        self.can_be_kept = True
         self.encoding = one_line(response.headers.get("Content-Encoding", ""), 40).lower().replace("identity", "")
         self._inflate = zlib.decompressobj(wbits=31)
         self._inflating = False
@@ -265,7 +293,7 @@ class Response:
         self._closed = True
         if self._response.length == 0:
             self._response.read()  # read1 does not mark an answer as complete
-        if self._response.isclosed() and not self._response.will_close:
+        if self.can_be_kept and self._response.isclosed() and not self._response.will_close:
             self._client.keep(self.origin, self._connection)
         else:
             self._connection.close()
@@ -279,67 +307,8 @@ class Response:
             self._window, self._got = now, 0
 
 
-def connect(host: str, port: int, timeout: float, reach: "Reach | None" = None) -> socket.socket:
-    """Connect to the first address of `host` that answers; one that does not delays the next by only 300 ms.
-
-    RFC 8305 ("happy eyeballs"): otherwise the addresses of a broken IPv6 would use up the whole timeout. Addresses out
-    of `reach` are left out; raise VerificationError if no other is left.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = _interleaved([entry for entry in found if reach is None or _allows(reach, entry[4])])
-    if found and not addresses:
-        raise out_of_reach(host, found[0][4][0])
-    pending: list[socket.socket] = []
-    failure: OSError | None = None
-    deadline = time.monotonic() + timeout
-    try:
-        while addresses or pending:
-            if addresses:
-                sock, error = _start_to_connect(*addresses.pop(0))
-                if error:
-                    failure = OSError(error, os.strerror(error))
-                    sock.close()
-                    continue
-                pending.append(sock)
-            wait = min(_STAGGER, deadline - time.monotonic()) if addresses else deadline - time.monotonic()
-            _, ready, _ = select.select([], pending, [], max(wait, 0))
-            for sock in ready:
-                pending.remove(sock)
-                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if not error:
-                    sock.settimeout(timeout)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    return sock
-                sock.close()
-                failure = OSError(error, os.strerror(error))
-            if time.monotonic() >= deadline:
-                raise failure or TimeoutError("timed out")
-    finally:
-        for sock in pending:
-            sock.close()
-    raise failure or OSError("no address")
-
-
-def _allows(reach: Reach, target: "tuple[Any, ...]") -> bool:
-    address = ip_address(target[0])
-    return address is not None and reach.allows(address)
-
-
-def _interleaved(found: "list[tuple[Any, ...]]") -> "list[Target]":
-    """Alternate between the address families, beginning with the resolver's first."""
-    addresses = [(family, address) for family, _, _, _, address in found]
-    first = [a for a in addresses if a[0] == addresses[0][0]]
-    second = [a for a in addresses if a[0] != addresses[0][0]]
-    mixed = [a for pair in zip(first, second) for a in pair]
-    return mixed + first[len(second) :] + second[len(first) :]
-
-
-def _start_to_connect(family: socket.AddressFamily, address: "tuple[str, int]") -> "tuple[socket.socket, int]":
-    """Return the socket, and the errno of an immediate failure (no route, say), or 0."""
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    error = sock.connect_ex(address)
-    return sock, 0 if error == errno.EINPROGRESS else error
+def _is_whole(body: "Body") -> bool:
+    return body is None or isinstance(body, bytes)
 
 
 def _open_tunnel(sock: socket.socket, origin: Origin, proxy: Proxy) -> None:

@@ -5,25 +5,14 @@ for a registry, only the helper is asked, and its failure is an error (CVE-2021-
 """
 
 import base64
-import re
-import select
-import time
 
-from foundation.errors import one_line
 from foundation.linux import os
 from pyfetch.errors import AuthError, UsageError
 from pyfetch.image.document import Document, read_configuration
 from pyfetch.image.reference import DOCKER_HUB, HUB_ALIASES
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from subprocess import Popen
+from pyfetch.registry.credential_helper import Helper
 
 _HUB_KEY = "https://index.docker.io/v1/"
-_HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_HELPER_SECONDS = 60
-_MAXIMUM_SIZE = 4 << 20
-_NOT_FOUND = "credentials not found in native keychain"
 
 
 class Credentials:
@@ -51,20 +40,21 @@ def find_credentials(host: str, repository: str, authfile: str) -> "Credentials 
     """Return the credentials in the first file that has some for `host`; with `authfile`, only that file is read."""
     config = os.environment.get("DOCKER_AUTH_CONFIG")
     if config and not authfile:
-        found = _in_document(_parse(os.fsencode(config), "DOCKER_AUTH_CONFIG"), host, repository)
+        found = _in_document(parse(os.fsencode(config), "DOCKER_AUTH_CONFIG"), host, repository)
         if found is not None:
             return found
-    for path in [authfile] if authfile else _default_files():
+    for path in [authfile] if authfile else default_files():
         data = read_configuration(path)
         if data is None and authfile:
             raise UsageError(f"{path}: no such file")
-        found = _in_document(_parse(data or b"", path), host, repository)
+        found = _in_document(parse(data or b"", path), host, repository)
         if found is not None:
             return found
     return None
 
 
-def _default_files() -> "list[str]":
+def default_files() -> "list[str]":
+    """Return the files in the order in which they are read, docker's last."""
     home = os.home()
     config = os.environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
     runtime = os.environment.get("XDG_RUNTIME_DIR")
@@ -77,20 +67,26 @@ def _default_files() -> "list[str]":
     ]
 
 
-def _parse(data: bytes, source: str) -> Document:
+def parse(data: bytes, source: str) -> Document:
+    """Return the content of a file of credentials."""
     return Document.decode(data, source) if data.strip() else Document({}, source)  # as docker, ignore an empty file
 
 
+def server_name(host: str) -> str:
+    """Return the key that docker uses for a registry, in files and for helpers."""
+    return _HUB_KEY if host == DOCKER_HUB else host
+
+
 def _in_document(document: Document, host: str, repository: str) -> "Credentials | None":
-    server = _HUB_KEY if host == DOCKER_HUB else host
-    for key in _spellings(document.keys("credHelpers"), host):
+    server = server_name(host)
+    for key in spellings(document.keys("credHelpers"), host):
         helper = document.object("credHelpers").string(key)
         if helper:
-            return _ask_helper(helper, server)
+            return _asked(helper, server)
     store = document.string("credsStore")
     found = _in_auths(document, host, repository)
     if found is None and store:
-        return _ask_helper(store, server)
+        return _asked(store, server)
     return found
 
 
@@ -99,7 +95,7 @@ def _in_auths(document: Document, host: str, repository: str) -> "Credentials | 
     auths = document.object("auths")
     place = f"{host}/{repository}"
     while place:
-        for key in _spellings(document.keys("auths"), place):
+        for key in spellings(document.keys("auths"), place):
             found = _decode(auths.object(key))
             if found is not None:
                 return found
@@ -107,12 +103,13 @@ def _in_auths(document: Document, host: str, repository: str) -> "Credentials | 
     return None
 
 
-def _spellings(keys: "list[str]", place: str) -> "list[str]":
+def spellings(keys: "list[str]", place: str) -> "list[str]":
     """Return those of `keys` that mean `place`, an exact match first."""
-    return sorted((key for key in keys if _normal(key) == place), key=lambda key: key != place)
+    return sorted((key for key in keys if normal_registry(key) == place), key=lambda key: key != place)
 
 
-def _normal(key: str) -> str:
+def normal_registry(key: str) -> str:
+    """Return what a key of a credentials file, or a user, calls a registry, as references call it."""
     key = key.partition("://")[2] or key
     for version in ("/v1/", "/v2/", "/v1", "/v2"):
         key = key.removesuffix(version)
@@ -137,53 +134,9 @@ def _decode(entry: Document) -> "Credentials | None":
     return Credentials(username, password, token, registry_token)
 
 
-def _ask_helper(name: str, key: str) -> "Credentials | None":
-    """Run `docker-credential-NAME get` with the user's environment: the helper needs his session."""
-    import subprocess
-
-    if not _HELPER_NAME.fullmatch(name):
-        raise AuthError(f"credential helper {name!r}: not the name of a program")
-    program = f"docker-credential-{name}"
-    try:
-        with subprocess.Popen(
-            [program, "get"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            output = _talk(process, program, key.encode())
-    except OSError as error:
-        raise AuthError(f"{program}: {error.strerror}: no credentials for {key}") from error
-    except subprocess.TimeoutExpired:
-        raise AuthError(f"{program}: no answer within {_HELPER_SECONDS} seconds") from None
-    if process.returncode != 0:
-        # The protocol puts the error on standard output.
-        text = one_line(output.decode("utf-8", "replace"), 300)
-        if _NOT_FOUND in text:
-            return None
-        raise AuthError(f"error getting credentials - {program}: {text or 'failed'}")
-    document = Document.decode(output, program)
-    username, secret = document.string("Username"), document.string("Secret")
+def _asked(helper: str, server: str) -> "Credentials | None":
+    found = Helper(helper).get(server)
+    if found is None:
+        return None
+    username, secret = found
     return Credentials("", "", secret) if username == "<token>" else Credentials(username, secret)
-
-
-def _talk(process: "Popen[bytes]", program: str, request: bytes) -> bytes:
-    """Send the request and return the answer; kill a helper that takes too long or writes too much."""
-    assert process.stdin is not None and process.stdout is not None
-    output = bytearray()
-    deadline = time.monotonic() + _HELPER_SECONDS
-    try:
-        try:
-            process.stdin.write(request)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it has answered without reading the request
-        while len(output) < _MAXIMUM_SIZE:
-            ready, _, _ = select.select([process.stdout], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                break
-            piece = os.read(process.stdout.fileno(), 64 << 10)
-            if not piece:
-                process.wait(max(0.1, deadline - time.monotonic()))
-                return bytes(output)
-            output += piece
-        raise AuthError(f"{program}: gives too much, or nothing for {_HELPER_SECONDS} seconds")
-    finally:
-        process.kill()

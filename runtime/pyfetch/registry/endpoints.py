@@ -15,7 +15,7 @@ from pyfetch.image.reference import DOCKER_HUB, Reference
 from pyfetch.registry.addresses import ip_address, is_loopback
 from pyfetch.registry.toml import parse_toml
 
-_HUB_API = "registry-1.docker.io"
+HUB_API = "registry-1.docker.io"
 _HOSTS_FOLDERS = ("/etc/containerd/certs.d", "/etc/docker/certs.d")
 _IN_HEADER_NAME = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -56,7 +56,7 @@ def _allow_anything(endpoint: Endpoint) -> None:
 
 
 def _origin(reference: Reference) -> Endpoint:
-    host = _HUB_API if reference.host == DOCKER_HUB else reference.host
+    host = HUB_API if reference.host == DOCKER_HUB else reference.host
     return Endpoint(host, reference.repository, "" if is_loopback(_without_port(host)) else "https")
 
 
@@ -100,7 +100,7 @@ def _host(url: str, settings: Configuration, path: str, reference: Reference) ->
     if not separator:
         scheme, rest = "https", url
     host, slash, prefix = rest.rstrip("/").partition("/")
-    endpoint = Endpoint(_HUB_API if host == DOCKER_HUB else host, reference.repository, scheme)
+    endpoint = Endpoint(HUB_API if host == DOCKER_HUB else host, reference.repository, scheme)
     prefix = (slash + prefix).removesuffix("/v2")
     endpoint.path = prefix if settings.boolean("override_path") else f"{prefix}/v2"
     if settings.has("capabilities"):
@@ -201,7 +201,7 @@ def _location(settings: Configuration, registry: Configuration, name: str) -> En
     covered = name.partition("/")[0] if prefix.startswith("*.") else prefix
     place = (settings.string("location") or covered) + name[len(covered) :]
     host, _, repository = place.partition("/")
-    host = _HUB_API if host == DOCKER_HUB else host
+    host = HUB_API if host == DOCKER_HUB else host
     endpoint = Endpoint(host, repository, "" if is_loopback(_without_port(host)) else "https")
     if settings.boolean("insecure"):
         _allow_anything(endpoint)

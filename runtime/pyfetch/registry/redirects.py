@@ -26,8 +26,13 @@ def follow(response: Response, send: "Callable[[str, Origin], Response]", unencr
         response.close()
         url = response.origin.join(response.headers.get("Location", ""))
         origin = Origin(url)
-        if response.origin.scheme == "https" and origin.scheme != "https" and not unencrypted:
-            raise VerificationError(f"{first}: redirects to {origin}, without encryption: refused; see --insecure")
+        check_encryption(response.origin, origin, unencrypted)
         response = send(url, origin)
     response.close()
     raise VerificationError(f"{first}: more than {_MAXIMUM_REDIRECTS} redirects")
+
+
+def check_encryption(first: Origin, then: Origin, unencrypted: bool) -> None:
+    """Raise VerificationError if `first`, with TLS, leads to `then` without it, unless that is allowed."""
+    if first.scheme == "https" and then.scheme != "https" and not unencrypted:
+        raise VerificationError(f"{first}: redirects to {then}, without encryption: refused; see --insecure")

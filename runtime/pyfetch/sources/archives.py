@@ -315,7 +315,7 @@ class DockerArchive:
         name = self._where[descriptor.digest]
         if descriptor.digest not in self._unpacked:
             return _pieces(self._files, name, descriptor, offset, self._place)
-        return _from_offset(decompressed(self._files.pieces(name), of_docker=True), offset)
+        return from_offset(decompressed(self._files.pieces(name), of_docker=True), offset)
 
     def distrust(self) -> bool:
         return False
@@ -329,7 +329,8 @@ def _pieces(files: "Files", name: str, descriptor: Descriptor, offset: int, plac
     return files.pieces(name, offset)
 
 
-def _from_offset(pieces: "Iterator[bytes]", offset: int) -> "Iterator[bytes]":
+def from_offset(pieces: "Iterator[bytes]", offset: int) -> "Iterator[bytes]":
+    """Yield what follows the first `offset` bytes of `pieces`."""
     for piece in pieces:
         if offset < len(piece):
             yield piece[offset:]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pyfetch.image.image import Source
     from pyfetch.image.store import Store
-    from pyfetch.registry.registry import Options
+    from pyfetch.registry.access import Options
 
 _FILE_KINDS = ("oci", "oci-archive", "docker-archive")
 _OTHER_KINDS = ("dir", "containers-storage", "docker-daemon", "sif", "ostree", "http", "https")

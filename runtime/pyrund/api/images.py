@@ -8,7 +8,7 @@ from pyrund.api.filters import has_labels, is_yes
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.containers import short
-from pyrund.model.images import new_name, reference_of, without_version
+from pyrund.model.images import new_name, reference_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ImagesApi:
         }
         answer = await let_answer(engine, request, message)
         if answer["is_pulled"]:
-            engine.events.tell("image", "pull", reference.familiar(), {"name": without_version(reference)})
+            engine.events.tell("image", "pull", reference.familiar(), {"name": reference.familiar_repository()})
 
     async def list_all(self, request: "Request") -> Response:
         filters = request.filters(_FILTERS)
@@ -120,7 +120,7 @@ class ImagesApi:
             reference = parse_reference(text)
         except Error:
             return [(images.find(text), [])]
-        is_bare = text in (without_version(reference), str(reference).partition(":")[0])
+        is_bare = text in (reference.familiar_repository(), str(reference).partition(":")[0])
         if is_bare:
             known = [(image, [one for one in image.names if _is_in(one, reference)]) for image in images.all()]
             if found := [(image, names) for image, names in known if names]:
@@ -189,7 +189,7 @@ async def forget(engine: "Engine", image: "Image", names: "list[str]") -> "list[
 
 def _is_in(name: str, reference: "Reference") -> bool:
     other = parse_reference(name)
-    return not other.digest and without_version(other) == without_version(reference)
+    return not other.digest and other.familiar_repository() == reference.familiar_repository()
 
 
 def _is_wanted(image: "Image", filters: "dict[str, list[str]]") -> bool:

@@ -79,7 +79,7 @@ class Image:
     @property
     def digests(self) -> "list[str]":
         references = [parse_reference(name) for name in self.names]
-        names = {without_version(reference): None for reference in references}
+        names = {reference.familiar_repository(): None for reference in references}
         return [f"{name}@{self.stored.top.digest}" for name in names]
 
     def record(self) -> "Json":
@@ -145,7 +145,7 @@ class Images:
     def _is_called(self, image: Image, reference: "Reference") -> bool:
         if str(reference) in image.names:
             return True
-        return bool(reference.digest) and f"{without_version(reference)}@{reference.digest}" in image.digests
+        return bool(reference.digest) and f"{reference.familiar_repository()}@{reference.digest}" in image.digests
 
     def size(self, image: Image) -> int:
         """Return the bytes of its unpacked layers, which the worker that unpacked them has counted."""
@@ -235,12 +235,6 @@ def new_name(text: str) -> "Reference":
 def nameless(descriptor: "Descriptor") -> str:
     """Return what stands for a name in the store, so that an image without one is kept."""
     return f"{_NAMELESS}{descriptor.digest}"
-
-
-def without_version(reference: "Reference") -> str:
-    """Return the familiar name without tag and digest."""
-    text = reference.familiar().partition("@")[0]
-    return text[: -len(reference.tag) - 1] if reference.tag else text
 
 
 def _graph(layers: "list[str]") -> "Json":
