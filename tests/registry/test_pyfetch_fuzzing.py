@@ -24,7 +24,7 @@ from pyfetch.image.manifest import ImageConfig, read_manifest
 from pyfetch.image.reference import parse_reference
 from pyfetch.registry.auth import _challenges
 from pyfetch.registry.connection import Origin
-from pyfetch.registry.credentials import _in_document, _parse
+from pyfetch.registry.credentials import _in_document, parse
 from pyfetch.registry.patience import retry_after
 from pyfetch.registry.repository import _media_type
 from pyfetch.registry.toml import parse_toml
@@ -197,7 +197,7 @@ class Login:
         ]
 
     def __call__(self, data, chance):
-        _in_document(_parse(data, "auth.json"), "a", "b/c")
+        _in_document(parse(data, "auth.json"), "a", "b/c")
 
 
 def assert_one_line(error):
