@@ -63,14 +63,14 @@ def members(engine: "Engine", network: "Network") -> "list[Container]":
 
 def _choose_default_subnet(engine: "Engine") -> None:
     for one in engine.networks:
-        if one.is_bridge and not one.document["Subnet"]:
-            engine.networks.choose_subnet(one)
+        if one.is_bridge and not one.has_addresses:
+            engine.networks.choose_default_subnets(one)
             one.save(engine.places)
 
 
 async def prepare(engine: "Engine", network: "Network") -> None:
     """Make the default bridge when it is used for the first time."""
-    if not network.is_bridge or network.document["Subnet"]:
+    if not network.is_bridge or network.has_addresses:
         return
     _choose_default_subnet(engine)
     await remake(engine)

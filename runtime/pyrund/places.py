@@ -8,13 +8,16 @@ class Places:
            networks/ID.json, builds/ID/
     run    what does not: pyrun/ID/ (the state directories of pyrun), execs/ID/, published/ID, lock, network, forwarding
 
+    table  the name of its table of nftables
+
     daemon_json is the file that says where registries are.
     """
 
-    def __init__(self, data: str, run: str, daemon_json: str) -> None:
+    def __init__(self, data: str, run: str, daemon_json: str, table: str) -> None:
         self.data = data
         self.run = run
         self.daemon_json = daemon_json
+        self.table = table
         self.images = f"{data}/images"
         self.sizes = f"{data}/sizes"
         self.containers = f"{data}/containers"

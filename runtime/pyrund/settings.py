@@ -3,7 +3,7 @@
 from foundation.linux import os
 from pyfetch.image.document import Configuration, read_configuration
 from pyrund.errors import Refused
-from pyrund.net import subnet
+from pyrund.net import bridge, subnet
 from pyrund.net.subnet import Subnet
 
 TYPE_CHECKING = False
@@ -16,10 +16,11 @@ CONFIG_FILE = "/etc/docker/daemon.json"
 HOST, DATA_ROOT, EXEC_ROOT, GROUP = "unix:///var/run/docker.sock", "/var/lib/pyrund", "/run/pyrund", "docker"
 
 # Names of daemon.json. Mirrors and insecure registries are read by pyfetch.
-_TEXTS = ("data-root", "exec-root", "group", "log-driver", "tlscacert", "tlscert", "tlskey")
+_TEXTS = ("data-root exec-root group log-driver tlscacert tlscert tlskey bridge bip fixed-cidr-v6").split()
 _LISTS = ("hosts", "labels", "registry-mirrors", "insecure-registries")
-_FLAGS = ("debug", "tls", "tlsverify")
-_KNOWN = (*_TEXTS, *_LISTS, *_FLAGS, "log-opts", "bip", "default-address-pools")
+_FLAGS = ("debug", "tls", "tlsverify", "ipv6")
+_KNOWN = (*_TEXTS, *_LISTS, *_FLAGS, "log-opts", "default-address-pools")
+_NO_BRIDGE = "none"
 _FLAGS_OF_LISTS = {"hosts": "host", "labels": "label"}
 _MOST_POOLS = 12  # bits: 4096 networks of one pool
 _OF_DOCKERD = ("overlay2", "image", "containerd", "engine-id", "buildkit")  # in dockerd's data-root
@@ -31,7 +32,10 @@ class Settings:
     hosts           where it listens; empty: at the sockets that it is given, or at the default one
     tls             "" for none, "tls" for encryption alone, "tlsverify" for certificates of clients, too
     is_insecure     clients of other machines may connect without a certificate
-    bridge          (subnet, gateway) of the default bridge, None for one that is free
+    bridge_name     of the default bridge, "none" if there shall be none
+    bip             (subnet, gateway) of the default bridge, None for one that is free
+    ipv6            the default bridge has addresses of IPv6, too
+    fixed_cidr_v6   its subnet of IPv6, None for one that is free
     idle            seconds without containers and clients after which it ends; 0 for never
     """
 
@@ -54,13 +58,29 @@ class Settings:
             name: _text(given, document, name, f"/etc/docker/{default}")
             for name, default in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
         }
-        self.bridge = _bridge(document)
+        self.bridge_name = _text(given, document, "bridge", bridge.DEFAULT)
+        if not bridge.is_name(self.bridge_name):
+            raise Refused(f"bridge: {self.bridge_name!r} is not the name of an interface")
+        self.bip = _bip(_text(given, document, "bip", ""))
+        if self.bip and self.names_bridge:
+            raise Refused("You specified -b & --bip, mutually exclusive options. Please specify only one")
+        self.ipv6 = bool(given.get("ipv6")) or document.boolean("ipv6")
+        self.fixed_cidr_v6 = _subnet_of_ipv6(_text(given, document, "fixed-cidr-v6", ""))
         self._pools = [_pool(one) for one in document.objects("default-address-pools")]
         self.is_insecure = bool(given.get("insecure_tcp"))
         self.idle = _seconds(given.get("idle", "0"))
         self.warnings = [
             f"{file}: unknown name {name!r}: ignored" for name in document.properties if name not in _KNOWN
         ]
+
+    @property
+    def has_bridge(self) -> bool:
+        return self.bridge_name != _NO_BRIDGE
+
+    @property
+    def names_bridge(self) -> bool:
+        """Whether the administrator has chosen the name of the default bridge."""
+        return self.bridge_name != bridge.DEFAULT
 
     def pools(self) -> "list[Subnet]":
         """Return the subnets that networks get, if the administrator has named some."""
@@ -89,19 +109,31 @@ def read(given: "Options") -> Settings:
     return settings
 
 
-def _bridge(document: Configuration) -> "tuple[Subnet, str] | None":
-    """Return the subnet and the address of "bip": 10.1.0.1/24."""
-    text = document.string("bip")
+def _bip(text: str) -> "tuple[Subnet, str] | None":
+    """Return the subnet and the address of 10.1.0.1/24. Raises Refused."""
     if not text:
         return None
     try:
         given = subnet.parse(text)
         network = Subnet(given.base & given.mask, given.prefix)
     except ValueError:
-        raise document.error("bip", f"{text!r} is not an address with the length of its prefix") from None
-    if not 8 <= network.prefix <= 30 or not network.base < given.base < network.end - 1:
-        raise document.error("bip", f"{text!r} is not the address of a host in a network")
+        raise Refused(f"bip: {text!r} is not an address with the length of its prefix") from None
+    if given.bits != 32 or not 8 <= network.prefix <= 30 or not network.base < given.base < network.end - 1:
+        raise Refused(f"bip: {text!r} is not the address of a host in a network")
     return network, subnet.shown(given.base)
+
+
+def _subnet_of_ipv6(text: str) -> "Subnet | None":
+    """Return the subnet of 2001:db8:1::/64, None of "". Raises Refused."""
+    if not text:
+        return None
+    try:
+        found = subnet.parse(text)
+    except ValueError:
+        raise Refused(f"fixed-cidr-v6: {text!r} is not a network such as 2001:db8:1::/64") from None
+    if found.bits != 128 or found.base & ~found.mask or not 8 <= found.prefix <= 126:
+        raise Refused(f"fixed-cidr-v6: {text!r} is not a network such as 2001:db8:1::/64")
+    return found
 
 
 def _pool(entry: Configuration) -> "tuple[Subnet, int]":

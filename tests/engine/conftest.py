@@ -53,18 +53,18 @@ def engine(hub, tmp_path_factory):
 
 @pytest.fixture
 def own_engine(hub, tmp_path):
-    """A daemon of the test's own, with busybox in its store."""
-    yield from serve(hub, tmp_path, "busybox")
+    """A daemon of the test's own, with busybox in its store; that of the file may have the default bridge."""
+    yield from serve(hub, tmp_path, "busybox", options=("--bridge", "own0"))
 
 
 @pytest.fixture
 def empty_engine(hub, tmp_path):
     """A daemon of the test's own, with an empty store."""
-    yield from serve(hub, tmp_path)
+    yield from serve(hub, tmp_path, options=("--bridge", "own0"))
 
 
-def serve(hub, directory, *images):
-    daemon = Daemon(hub, directory)
+def serve(hub, directory, *images, options=()):
+    daemon = Daemon(hub, directory, *options)
     try:
         for image in images:
             daemon.ok("pull", image)

@@ -9,7 +9,15 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_GETADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 20, 22, 24, 25
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x300, 0x200, 0x400
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = (
+    1,
+    3,
+    4,
+    10,
+    18,
+    27,
+    28,
+)
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 5, 4, 33
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -30,20 +38,19 @@ class Address:
     def __init__(self, message: bytes) -> None:
         self.family, self.prefix, flags, self.scope = message[:4]
         self.index = int.from_bytes(message[4:8], "little")
-        attributes = _attributes(message[_ADDRESS:])
-        self.flags = int.from_bytes(attributes.get(_IFA_FLAGS, bytes([flags])), "little")
-        self._kept = {
-            kind: attributes[kind] for kind in (_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST) if kind in attributes
-        }
+        found = attributes(message[_ADDRESS:])
+        self.flags = int.from_bytes(found.get(_IFA_FLAGS, bytes([flags])), "little")
+        self._kept = {kind: found[kind] for kind in (_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST) if kind in found}
 
     @property
     def is_global_and_permanent(self) -> bool:
         """Whether it is neither link-local or host-local, nor assigned by the kernel for a limited time."""
         return self.scope == 0 and bool(self.flags & _IFA_F_PERMANENT)
 
-    def is_of(self, address: bytes) -> bool:
-        """Return whether it is this one."""
-        return self._kept.get(_IFA_LOCAL, self._kept.get(_IFA_ADDRESS)) == address
+    @property
+    def value(self) -> bytes:
+        """The address itself: 4 bytes, or 16 with IPv6."""
+        return self._kept.get(_IFA_LOCAL) or self._kept.get(_IFA_ADDRESS, b"")
 
     def message(self, index: int) -> bytes:
         """Return a struct ifaddrmsg, with attributes, that assigns the address to the interface `index`."""
@@ -67,7 +74,7 @@ class Netlink:
         """Return the names of the interfaces by index."""
         found = {}
         for message in self._ask(_RTM_GETLINK, _NLM_F_DUMP, bytes(_LINK)):
-            name = _attributes(message[_LINK:])[_IFLA_IFNAME].rstrip(b"\0")
+            name = attributes(message[_LINK:])[_IFLA_IFNAME].rstrip(b"\0")
             found[int.from_bytes(message[4:8], "little")] = os.fsdecode(name)
         return found
 
@@ -80,6 +87,17 @@ class Netlink:
                 return 0
             raise
         return int.from_bytes(found[0][4:8], "little")
+
+    def group(self, name: str) -> int:
+        """Return the group of an interface. ENODEV: there is none of that name."""
+        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
+        return int.from_bytes(attributes(found[0][_LINK:]).get(_IFLA_GROUP, b""), "little")
+
+    def is_bridge(self, name: str) -> bool:
+        """Return whether the interface is a bridge. ENODEV: there is none of that name."""
+        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
+        information = attributes(attributes(found[0][_LINK:]).get(_IFLA_LINKINFO, b""))
+        return information.get(_IFLA_INFO_KIND, b"").rstrip(b"\0") == b"bridge"
 
     def addresses(self, index: int) -> "list[Address]":
         """Return the addresses of the interface `index`."""
@@ -100,10 +118,11 @@ class Netlink:
         """Assign the address to the interface. EEXIST: it has it."""
         self._ask(_RTM_NEWADDR, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, address.message(index))
 
-    def make_bridge(self, name: str, mtu: int = 0) -> None:
-        """Make a bridge. EEXIST: there is an interface of that name."""
+    def make_bridge(self, name: str, group: int, mtu: int = 0) -> None:
+        """Make a bridge in the `group` of interfaces. EEXIST: there is an interface of that name."""
         kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge\0"))
-        content = _link(0) + _name(name) + (_mtu(mtu) if mtu else b"") + kind
+        content = _link(0) + _name(name) + attribute(_IFLA_GROUP, group.to_bytes(4, "little"))
+        content += (_mtu(mtu) if mtu else b"") + kind
         self._ask(_RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
 
     def make_pair(self, name: str, bridge: int, peer: str, mac: bytes, namespace: int, mtu: int = 0) -> None:
@@ -199,7 +218,8 @@ def attribute(kind: int, value: bytes) -> bytes:
     return (size.to_bytes(2, "little") + kind.to_bytes(2, "little") + value).ljust(_aligned(size), b"\0")
 
 
-def _attributes(data: bytes) -> "dict[int, bytes]":
+def attributes(data: bytes) -> "dict[int, bytes]":
+    """Return the values of the attributes in `data`, by their kinds."""
     found = {}
     while len(data) >= 4:
         size = max(int.from_bytes(data[:2], "little"), 4)

@@ -7,7 +7,7 @@ from foundation.linux.nftables import NESTED, number, text
 
 EQUAL, DIFFERENT = 0, 1
 TCP, UDP = 6, 17
-_META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 6, 7, 15, 16
+_META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO, _META_IIFGROUP, _META_OIFGROUP = 6, 7, 15, 16, 21, 22
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 # Offsets in the headers.
 _IPV4_SOURCE, _IPV4_DESTINATION, _IPV6_SOURCE, _IPV6_DESTINATION, _DESTINATION_PORT = 12, 16, 8, 24, 2
@@ -43,6 +43,12 @@ def leaves_by(name: str, comparison: int = EQUAL) -> bytes:
 def crosses(name: str) -> bytes:
     """Match packets whose two interfaces are a pair in the set `name`: where they come in, and where they go out."""
     return _meta(_META_IIFNAME, _FIRST) + _meta(_META_OIFNAME, _SECOND) + _lookup(name, _FIRST)
+
+
+def touches_no_interface_of(group: int) -> bytes:
+    """Match packets that neither come in by an interface of the group nor go out by one."""
+    others = _compare(DIFFERENT, group.to_bytes(4, sys.byteorder))
+    return _meta(_META_IIFGROUP, _FIRST) + others + _meta(_META_OIFGROUP, _FIRST) + others
 
 
 def comes_from(name: str) -> bytes:

@@ -4,11 +4,11 @@ import _socket
 import sys
 
 from foundation.linux import os
-from foundation.linux.netlink import attribute
+from foundation.linux.netlink import attribute, attributes
 
 _NETLINK_NETFILTER, _NFNL_SUBSYS_NFTABLES = 12, 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 2, 3, 6, 9, 12, 14
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 1, 2, 3, 6, 9, 12, 14
 _REQUEST, _ACK, _CREATE, _APPEND = 1, 4, 0x400, 0x800
 NESTED = 0x8000
 _NLMSG_ERROR = 2
@@ -24,6 +24,7 @@ IPV4, IPV6, PROTOCOL, PORT, INTERFACE = (7, 4), (8, 16), (12, 1), (13, 2), (41, 
 _BITS_OF_A_TYPE = 6
 _INTERVAL, _MAP, _CONCATENATION = 4, 8, 0x80
 _INTERVAL_END = 1
+_COMMENT, _LONGEST_COMMENT = 0, 254  # of a table's user data, as libnftnl writes them
 _ELEMENTS_AT_ONCE = 256  # an attribute has at most 64 KB
 
 TYPE_CHECKING = False
@@ -41,10 +42,16 @@ class Transaction:
         self._messages: list[tuple[int, int, bytes]] = []
         self._sets = 0
 
-    def make_anew(self) -> None:
-        """Make the table, empty, whether it exists or not."""
-        for kind in (_NEWTABLE, _DELTABLE, _NEWTABLE):
-            self._add(kind, _CREATE, b"")
+    def make_anew(self, comment: str = "") -> None:
+        """Make the table, empty, whether it exists or not. comment_of() finds the comment again."""
+        self._add(_NEWTABLE, _CREATE, b"")
+        self.remove()
+        said = os.fsencode(comment)[:_LONGEST_COMMENT] + b"\0"
+        self._add(_NEWTABLE, _CREATE, attribute(6, bytes([_COMMENT, len(said)]) + said))
+
+    def remove(self) -> None:
+        """Remove the table with all that is in it. ENOENT: there is none."""
+        self._add(_DELTABLE, 0, b"")
 
     def chain(self, name: str, kind: str, hook: int, priority: int, policy: int = ACCEPT) -> None:
         """Add a base chain: `kind` is filter, nat or route, a lower `priority` comes first, and `policy` is for packets
@@ -101,9 +108,8 @@ class Transaction:
         edge = bytes(2) + _NFNL_SUBSYS_NFTABLES.to_bytes(2, "big")
         messages = [(_BATCH_BEGIN, _REQUEST, edge), *self._messages, (_BATCH_END, _REQUEST, edge)]
         data = b"".join(_packed(number, *message) for number, message in enumerate(messages))
-        socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+        socket = _netlink()
         try:
-            socket.bind((0, 0))
             socket.setsockopt(_SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)  # a transaction is one packet, however long
             socket.send(data)
             self._hear(socket)
@@ -127,6 +133,35 @@ class Transaction:
         self._messages.append(
             (_NFNL_SUBSYS_NFTABLES << 8 | kind, flags | _REQUEST | _ACK, head + self._table + content)
         )
+
+
+def comment_of(table: str) -> str:
+    """Return the comment of the table, "" if it has none. Raises OSError: ENOENT if there is no such table.
+
+    Kernels before 5.10 keep none.
+    """
+    socket = _netlink()
+    try:
+        head = bytes([_INET, 0, 0, 0])
+        socket.send(_packed(0, _NFNL_SUBSYS_NFTABLES << 8 | _GETTABLE, _REQUEST, head + attribute(1, text(table))))
+        packet = socket.recv(1 << 16)
+    finally:
+        socket.close()
+    if int.from_bytes(packet[4:6], sys.byteorder) == _NLMSG_ERROR:
+        errno = -int.from_bytes(packet[_HEADER : _HEADER + 4], sys.byteorder, signed=True)
+        raise OSError(errno, os.strerror(errno), "nftables")
+    data = attributes(packet[_HEADER + 4 :]).get(6, b"")
+    return os.fsdecode(data[2 : 1 + data[1]]) if len(data) > 2 and data[0] == _COMMENT else ""
+
+
+def _netlink() -> "_socket.socket":
+    socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    try:
+        socket.bind((0, 0))
+    except BaseException:
+        socket.close()
+        raise
+    return socket
 
 
 def text(value: str) -> bytes:

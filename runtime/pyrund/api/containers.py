@@ -249,6 +249,8 @@ def _checked(host: "Json", settings: "Settings") -> "tuple[Json, list[Mount]]":
     type that nobody sends."""
     try:
         checked = host_config.checked(settings.with_log_defaults(host))
+        if checked["NetworkMode"] == "bridge" and not settings.has_bridge:
+            checked["NetworkMode"] = "none"  # as dockerd does it
         bindings(checked, {"ExposedPorts": {}})
         check_names(checked)
         return checked, mounts_of(checked)

@@ -17,6 +17,7 @@ from pyrund.http.guard import guarded
 from pyrund.launch.launcher import Launcher
 from pyrund.listening import Listener, inherited, listeners
 from pyrund.loop import Loop
+from pyrund.net import table
 from pyrund.places import Places
 from pyrund.process import raise_limit_of_files
 from pyrund.settings import Settings
@@ -45,11 +46,12 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     for warning in told.warnings:
         print(f"pyrund: warning: {warning}", file=sys.stderr, flush=True)
     _check_logs(told)
-    places = Places(told.data_root, told.exec_root, told.file)
+    places = Places(told.data_root, told.exec_root, told.file, table.name_of(told.bridge_name))
     os.umask(0o022)
     _make_folders(places)
     _clean_environment(places)
     lock = _lock(places)
+    table.refuse_other(places.table, places.run)
     signals = _receive_signals()  # before a client can see us
     opened = listeners(told, given, settings.HOST)
     try:
@@ -83,19 +85,22 @@ class Daemon:
         return EncryptedProcess([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
 
     def serve(self, signals: int, manager: str) -> None:
-        """Serve until a signal comes, or for too long nobody needs us. The service `manager` is told of both ends."""
+        """Serve until a signal comes, or for too long nobody needs us. The service `manager` is told of both ends.
+
+        Raises Refused, Error and OSError if the engine cannot begin.
+        """
+        streams = StreamsProcess(
+            self._loop,
+            self._lock,
+            give_again=lambda: recovery.give_streams_again(self._engine),
+            has_detached=lambda id_: self._engine.tell_detached(id_),
+        )
+        self._engine = Engine(self._places, self._launcher, self._loop, streams, self._settings)
         self._loop.run(self._loop.spawn(self._serve(signals, manager)))
         _notify(manager, b"STOPPING=1\n")
 
     async def _serve(self, signals: int, manager: str) -> None:
         loop = self._loop
-        streams = StreamsProcess(
-            loop,
-            self._lock,
-            give_again=lambda: recovery.give_streams_again(self._engine),
-            has_detached=lambda id_: self._engine.tell_detached(id_),
-        )
-        self._engine = Engine(self._places, self._launcher, loop, streams, self._settings)
         await recovery.recover(self._engine)
         handle = handler(self._engine)
         for listener in self._opened:

@@ -46,7 +46,7 @@ def publish(container: "Container") -> None:
     path = places.published(container.id)
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     whole_file.replace(path, json.dumps([one.listed() for one in ports]).encode(), f"{places.run}/.{container.id}")
-    table.publish(ports)
+    table.publish(places.table, ports)
 
 
 def publish_again(container: "Container") -> None:

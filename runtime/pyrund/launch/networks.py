@@ -25,6 +25,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
             raise ApiError(403, f"bridge {message['absent']}: the host has an interface of that name")
         return
     with bridge.Lock(places.run):
+        table.refuse_other(places.table, places.run)
         for gone in network.load_removed(places):
             bridge.remove(gone.bridge_name)
             os.unlink(places.removed_network(gone.id))
@@ -35,7 +36,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         for id_, outside in message.get("ends", []):
             bridge.repair(bridges[id_], outside)
         forwarded = bridge.forward(places.run, any(one.subnet6 for one in bridges.values()))
-        table.make(list(bridges.values()), _published(places), forwarded)
+        table.make(places.table, places.run, list(bridges.values()), _published(places), forwarded)
 
 
 def _published(places: "Places") -> "list[Published]":

@@ -19,6 +19,6 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
 
 def take_back(places: "Places", id_: str) -> None:
     """Take back the ports of the container; whoever calls this has the lock. Raises OSError."""
-    table.unpublish(networks.read(places, id_))
+    table.unpublish(places.table, networks.read(places, id_))
     if os.path.exists(places.published(id_)):
         os.unlink(places.published(id_))

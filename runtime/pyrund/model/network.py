@@ -7,7 +7,7 @@ from foundation.linux import os, whole_file
 from pyrund.errors import ApiError
 from pyrund.model.times import now
 from pyrund.net import subnet as addresses
-from pyrund.net.bridge import Bridge
+from pyrund.net.bridge import DEFAULT, Bridge
 from pyrund.net.subnet import Subnet
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}  # names and their drivers
-_DEFAULT_BRIDGE = "pyrund0"
 MTU = "com.docker.network.driver.mtu"
 BRIDGE_NAME = "com.docker.network.bridge.name"
 HOST_ADDRESS = "com.docker.network.bridge.host_binding_ipv4"
@@ -94,8 +93,13 @@ class Network:
 
     @property
     def bridge_name(self) -> str:
-        default = _DEFAULT_BRIDGE if self.is_predefined else f"br-{self.id[:12]}"
+        default = DEFAULT if self.is_predefined else f"br-{self.id[:12]}"
         return str(self.document["Options"].get(BRIDGE_NAME) or default)
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether all are chosen that it shall have."""
+        return bool(self.document["Subnet"] and (self.document["Subnet6"] or not self.document["EnableIPv6"]))
 
     def bridge(self) -> Bridge:
         """Return what the network is on the host. It must have a subnet."""

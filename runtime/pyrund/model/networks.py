@@ -1,10 +1,8 @@
 """All networks, and how a client names one: its id, its name, or a unique beginning of its id."""
 
-import sys
-
 from foundation.linux import os, whole_file
 from pyrund.errors import ApiError
-from pyrund.model import names, network
+from pyrund.model import default_bridge, names, network
 from pyrund.model.network import PREDEFINED, Network
 from pyrund.net import subnet
 
@@ -31,19 +29,11 @@ class Networks:
         for name, driver in PREDEFINED.items():
             if not any(one.name == name for one in self):
                 self.add(network.new(names.new_id(), name, driver))
-
-        self._apply_bip()
-
-    def _apply_bip(self) -> None:
-        """Let the default bridge get the administrator's addresses; one that is there already keeps its own."""
-        bridge, wanted = self.named("bridge"), self._settings.bridge
-        if not bridge or not wanted or bridge.document["Subnet"] in ("", str(wanted[0])):
-            return
-        if f"{bridge.bridge_name}:" in whole_file.read("/proc/net/dev").decode():
-            print(f"pyrund: warning: bip: {bridge.bridge_name} keeps {bridge.document['Subnet']}", file=sys.stderr)
-            return
-        bridge.document.update(Subnet="", Gateway="")
-        bridge.save(self._places)
+        bridge = next(one for one in self if one.name == "bridge")
+        default_bridge.settle(bridge, settings, places)
+        if not settings.has_bridge:
+            os.unlink(places.network(bridge.id))
+            del self._by_id[bridge.id]
 
     def __iter__(self) -> "Iterator[Network]":
         """Return all, the oldest first."""
@@ -75,6 +65,18 @@ class Networks:
             raise ApiError(404, f"network {reference[:80]} not found")
         return matching[0]
 
+    def choose_default_subnets(self, one: Network) -> None:
+        """Give the default bridge what it lacks of its addresses. Raises ApiError."""
+        wanted, wanted6 = default_bridge.wanted_subnet(self._settings), self._settings.fixed_cidr_v6
+        if wanted:
+            one.document.update(Subnet=str(wanted[0]), Gateway=wanted[1])
+        elif not one.document["Subnet"]:
+            self.choose_subnet(one)
+        if one.document["EnableIPv6"] and wanted6:
+            one.document.update(Subnet6=str(wanted6), Gateway6=wanted6.gateway)
+        elif one.document["EnableIPv6"] and not one.document["Subnet6"]:
+            self.choose_subnet6(one)
+
     def refuse_overlap(self, wanted: "Subnet") -> None:
         """Raise ApiError if a network has addresses of `wanted`."""
         if any(map(wanted.overlaps, self._subnets())):
@@ -87,16 +89,12 @@ class Networks:
 
     def choose_subnet6(self, one: Network) -> None:
         """Give the network addresses of IPv6, which nobody has chosen for it."""
-        seed = next(known.id for known in self if known.name == "bridge")
+        seed = next(known.id for known in self if known.name == "none")
         chosen = subnet.choose_local(seed[:_DIGITS_OF_SEED], self._subnets())
         one.document.update(Subnet6=str(chosen), Gateway6=chosen.gateway)
 
     def choose_subnet(self, one: Network) -> None:
         """Give the network addresses, which nobody has chosen for it. Raises ApiError."""
-        if one.name == "bridge" and self._settings.bridge:
-            chosen, gateway = self._settings.bridge
-            one.document.update(Subnet=str(chosen), Gateway=gateway)
-            return
         routes = whole_file.read("/proc/net/route").decode()
         chosen = subnet.choose(routes, self._subnets(), one.bridge_name, self._settings.pools())
         one.document.update(Subnet=str(chosen), Gateway=chosen.gateway)

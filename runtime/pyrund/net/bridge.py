@@ -9,15 +9,18 @@ namespace, so that nothing is left after a kill.
 import errno
 import fcntl
 
+from foundation.errors import Error
 from foundation.linux import os, whole_file
 from foundation.linux.netlink import Netlink
 from foundation.linux.sched import CLONE_NEWNET, setns
-from pyrund.net.subnet import Subnet, mac_bytes, packed
+from pyrund.net.subnet import Subnet, mac_bytes, packed, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+DEFAULT = "pyrund0"
+GROUP = 0x7079  # of the interfaces that any engine has made: see `ip link show group 28793`
 _FORWARDING = {"ipv4": "/proc/sys/net/ipv4/ip_forward", "ipv6": "/proc/sys/net/ipv6/conf/all/forwarding"}
 _INTERFACES_OF_IPV6 = "/proc/sys/net/ipv6/conf"
 _ROUTES_LOOPBACK = "/proc/sys/net/ipv4/conf/{}/route_localnet"
@@ -73,13 +76,14 @@ class Lock:
 
 
 def make(bridge: Bridge) -> int:
-    """Make the bridge if it is missing; return its index. Raises OSError."""
+    """Make the bridge if it is missing; return its index. Raises OSError, and Error if its name is taken."""
     here = Netlink()
     try:
         found = here.index(bridge.name)
         if not found:
-            here.make_bridge(bridge.name, bridge.mtu)
+            here.make_bridge(bridge.name, GROUP, bridge.mtu)
             found = here.index(bridge.name)
+        _check_kind(here, bridge.name)
         _assign(here, found, bridge.gateway, bridge.subnet)
         if bridge.subnet6:
             # Else its link-local address, by which it asks for its neighbours, is of no use for the first seconds.
@@ -100,6 +104,37 @@ def exists(name: str) -> bool:
         here.close()
 
 
+def is_name(name: str) -> bool:
+    """Return whether the kernel takes the name for an interface (dev_valid_name)."""
+    return (
+        0 < len(os.fsencode(name)) < 16
+        and name not in (".", "..", "all", "default")
+        and not set(name) & set("/: \t\n\r\v\f\0")
+    )
+
+
+def found(name: str) -> "tuple[Subnet, str] | None":
+    """Return the subnet and the address of IPv4 of the bridge, None if it is missing or has none. Raises OSError, and
+    Error if the interface is no bridge."""
+    here = Netlink()
+    try:
+        index = here.index(name)
+        if index:
+            _check_kind(here, name)
+        for one in here.addresses(index) if index else []:
+            if len(one.value) == 4:
+                whole = Subnet(int.from_bytes(one.value, "big"), one.prefix)
+                return Subnet(whole.base & whole.mask, one.prefix), shown(whole.base)
+        return None
+    finally:
+        here.close()
+
+
+def _check_kind(here: Netlink, name: str) -> None:
+    if not here.is_bridge(name):
+        raise Error(f"existing interface {name} is not a bridge")
+
+
 def remove(name: str) -> None:
     """Remove an interface, if it is there: a bridge, or the outer end of a container's. Raises OSError."""
     here = Netlink()
@@ -110,6 +145,17 @@ def remove(name: str) -> None:
             raise
     finally:
         here.close()
+
+
+def remove_ours(name: str) -> None:
+    """Remove a bridge, if an engine has made it. Raises OSError."""
+    here = Netlink()
+    try:
+        is_ours = here.index(name) and here.group(name) == GROUP
+    finally:
+        here.close()
+    if is_ours:
+        remove(name)
 
 
 def connect(pid: int, ends: "list[End]") -> None:
@@ -161,7 +207,7 @@ def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
 
 def _route(there: Netlink, address: str, gateway: str) -> None:
     for index in there.interfaces():
-        if any(found.is_of(packed(address)) for found in there.addresses(index)):
+        if any(one.value == packed(address) for one in there.addresses(index)):
             there.route_all(packed(gateway), index)
             return
 

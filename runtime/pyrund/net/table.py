@@ -5,7 +5,9 @@ a port comes and goes as an element of a map, so a thousand ports are a thousand
 """
 
 import errno
+import fcntl
 
+from foundation.linux import os
 from foundation.linux.nft_expressions import (
     DIFFERENT,
     TCP,
@@ -29,6 +31,7 @@ from foundation.linux.nft_expressions import (
     masquerade,
     redirect,
     redirect_ipv6,
+    touches_no_interface_of,
     verdict,
 )
 from foundation.linux.nftables import (
@@ -44,7 +47,10 @@ from foundation.linux.nftables import (
     PREROUTING,
     PROTOCOL,
     Transaction,
+    comment_of,
 )
+from pyrund.errors import Refused
+from pyrund.net.bridge import DEFAULT, GROUP
 from pyrund.net.subnet import packed
 
 TYPE_CHECKING = False
@@ -56,19 +62,68 @@ if TYPE_CHECKING:
 
     Elements = dict[str, list[tuple[bytes, bytes]]]
 
-_TABLE = "pyrund"
 _RAW, _DESTINATION_NAT, _FILTER, _SOURCE_NAT = -300, -100, 0, 100  # priorities of <linux/netfilter_ipv4.h>
 _EVERYWHERE, _AT_AN_ADDRESS = "published", "published_at"
 _PROTOCOLS = {"tcp": TCP, "udp": UDP}
 
 
-def make(bridges: "list[Bridge]", published: "Iterable[Published]", forwarded: "Container[str]") -> None:
-    """Make the table anew. `forwarded`: "ipv4" and "ipv6", if others may go on to have their packets forwarded.
+def name_of(bridge: str) -> str:
+    """Return the name of the table of the engine that has this default bridge."""
+    return "pyrund" if bridge == DEFAULT else f"pyrund-{bridge}"
+
+
+def refuse_other(table: str, run: str) -> None:
+    """Raise Refused if the table belongs to another engine in this network namespace than that of the folder `run`,
+    and that one is running or has containers that are."""
+    owner = owner_of(table)
+    if owner not in ("", run) and _is_used(owner):
+        raise Refused(
+            f"the engine of {owner} has the bridge and the table {table} here; name another bridge with --bridge"
+        )
+
+
+def owner_of(table: str) -> str:
+    """Return the folder of the engine to which the table belongs, "" if there is none."""
+    try:
+        return comment_of(table)
+    except OSError:
+        return ""  # there is no table; or no nftables in this kernel, which make() will say
+
+
+def _is_used(run: str) -> bool:
+    states = f"{run}/pyrun"
+    if os.path.isdir(states) and os.listdir(states):
+        return True
+    try:
+        lock = os.open(f"{run}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def remove(table: str) -> None:
+    """Raises OSError: ENOENT if there is no such table."""
+    changes = Transaction(table)
+    changes.remove()
+    changes.commit()
+
+
+def make(
+    table: str, owner: str, bridges: "list[Bridge]", published: "Iterable[Published]", forwarded: "Container[str]"
+) -> None:
+    """Make the table of the engine of the folder `owner` anew. `forwarded`: "ipv4" and "ipv6", if others may go on to
+    have their packets forwarded.
 
     Raises OSError; nothing has changed then.
     """
-    changes = Transaction(_TABLE)
-    changes.make_anew()
+    changes = Transaction(table)
+    changes.make_anew(owner)
     _add_sets(changes, bridges)
     _add_filters(changes, forwarded)
     _add_translations(changes)
@@ -77,17 +132,17 @@ def make(bridges: "list[Bridge]", published: "Iterable[Published]", forwarded: "
     changes.commit()
 
 
-def publish(published: "Iterable[Published]") -> None:
+def publish(table: str, published: "Iterable[Published]") -> None:
     """Raises OSError: EEXIST if somebody else has a port."""
-    changes = Transaction(_TABLE)
+    changes = Transaction(table)
     for name, elements in _elements(published).items():
         changes.put(name, elements)
     changes.commit()
 
 
-def unpublish(published: "Iterable[Published]") -> None:
+def unpublish(table: str, published: "Iterable[Published]") -> None:
     """Take the ports back. What is not published, because somebody has flushed the table, is no error."""
-    changes = Transaction(_TABLE)
+    changes = Transaction(table)
     for name, elements in _elements(published).items():
         changes.put(name, elements)  # so that they are there
         changes.take(name, elements)
@@ -138,7 +193,8 @@ def _add_filters(changes: Transaction, forwarded: "Container[str]") -> None:
     changes.rule("forward", leaves_by("internal"), verdict(DROP))
     changes.rule("forward", leaves_by("bridges"), has_new_destination(), verdict(ACCEPT))
     changes.rule("forward", leaves_by("bridges"), verdict(DROP))
-    elsewhere = enters_by("bridges", DIFFERENT) + leaves_by("bridges", DIFFERENT)
+    # The bridges of another engine are in the group, too: what may pass there is that one's to say.
+    elsewhere = enters_by("bridges", DIFFERENT) + leaves_by("bridges", DIFFERENT) + touches_no_interface_of(GROUP)
     for protocol, name in ((is_ipv4(), "ipv4"), (is_ipv6(), "ipv6")):
         if name not in forwarded:
             changes.rule("forward", protocol, elsewhere, verdict(DROP))

@@ -6,6 +6,7 @@ from pyrund.errors import ApiError, missing
 from pyrund.model import network
 from pyrund.model.network import BOOLEANS, MTU, PREDEFINED, Network, flag
 from pyrund.net import subnet as addresses
+from pyrund.net.bridge import is_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,19 +66,10 @@ def _check_options(options: "Json") -> None:
             raise ApiError(400, f"failed to parse {name} value: {value[:80]}")
         if name.startswith("com.docker.network.bridge.gateway_mode") and value != "nat":
             raise missing(f"{name}={value[:80]}")
-        if name == network.BRIDGE_NAME and not _is_interface(value):
+        if name == network.BRIDGE_NAME and not is_name(value):
             raise ApiError(400, f"invalid name of a bridge: {value[:80]}")
         if name == network.HOST_ADDRESS:
             _packed(value, f"invalid IP address: {value[:80]}")
-
-
-def _is_interface(name: str) -> bool:
-    """Return whether the kernel takes the name for an interface (dev_valid_name)."""
-    return (
-        0 < len(name.encode()) < 16
-        and name not in (".", "..", "all", "default")
-        and not set(name) & set("/: \t\n\r\v\f\0")
-    )
 
 
 def _take_addresses(made: Network, ipam: "Json") -> None:
