@@ -6,7 +6,7 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrun.container.state import load as load_state
-from pyrund import health, monitors, naming, networking, volumes
+from pyrund import health, linking, monitors, naming, networking, volumes
 from pyrund.errors import ApiError
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, now
@@ -41,10 +41,12 @@ async def _start(engine: "Engine", container: "Container") -> None:
         await open_streams(engine, container, names, descriptors[: len(names)])
         await naming.resolve(engine, container, descriptors[len(names) :])
 
+    await linking.check(engine, container)
     await networking.begin(engine, container)
     begun, monitor = await monitors.begin(engine, {"do": "start", "id": container.id}, take)
     container.note_start(begun["pid"], begun["started"])
     networking.tell(engine, container, "connect")
+    await linking.tell(engine, container)
     engine.loop.spawn(watch(engine, container, monitor))
     health.begin(engine, container)
     save(container)

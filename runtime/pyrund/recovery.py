@@ -12,7 +12,7 @@ from foundation.linux.pidfd import pidfd_getfd
 from pyrun.container import exit_status
 from pyrun.container import state as states
 from pyrun.container.process import open_process
-from pyrund import executions, health, lifecycle, naming, networking, volumes
+from pyrund import executions, health, lifecycle, linking, naming, networking, volumes
 from pyrund.api.build import undo as undo_build
 from pyrund.launch.ends import kept_names
 from pyrund.model import container as model
@@ -58,6 +58,7 @@ async def recover(engine: "Engine") -> None:
         else:
             exec_model.discard(places, id_)
     await networking.recover(engine)
+    await linking.recover(engine)
     await naming.recover(engine)
     for id_ in os.listdir(places.builds) if os.path.isdir(places.builds) else []:
         await undo_build(engine, id_)

@@ -3,7 +3,7 @@
 import json
 
 from foundation.linux import os, whole_file
-from pyrund import lifecycle, naming, networking, volumes
+from pyrund import lifecycle, linking, naming, networking, volumes
 from pyrund.api import disk, shown
 from pyrund.api.filters import has_labels
 from pyrund.errors import ApiError, missing
@@ -88,9 +88,11 @@ class ContainersApi:
         made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
         try:
             engine.containers.refuse_name(name)  # another client may have taken it meanwhile
-            own = {"MacAddress": mac(merged.get("MacAddress", "")), "Links": checked.get("Links")}
+            links = linking.resolved(engine, checked)
+            by_name_server = None if links else checked.get("Links")
+            own = {"MacAddress": mac(merged.get("MacAddress", "")), "Links": by_name_server}
             places = networking.new_endpoints(engine, checked["NetworkMode"], endpoints, own)
-            container = self._make(id_, name, image, merged, checked, mounts, places, build)
+            container = self._make(id_, name, image, merged, checked, mounts, places, {"Links": links, "Build": build})
         except BaseException:
             volumes.release(engine, id_)
             await volumes.remove_all(engine, made)
@@ -126,7 +128,7 @@ class ContainersApi:
         checked: "Json",
         mounts: "list[Mount]",
         endpoints: "Json",
-        build: str,
+        more: "Json",
     ) -> Container:
         engine = self._engine
         document = {
@@ -148,7 +150,7 @@ class ContainersApi:
             "Endpoints": endpoints,
             "Ports": [],
             "WayOut": "",
-            **({"Build": build} if build else {}),
+            **{key: value for key, value in more.items() if value},
         }
         container = Container(engine.places, document)
         try:
@@ -170,7 +172,8 @@ class ContainersApi:
         found = [one for one in self._engine.containers if (shows_all or one.is_active) and matches(one)]
         if limit > 0:
             found = found[:limit]
-        summaries = [shown.summary(one, self._engine.networks) for one in found]
+        aliases = self._engine.containers.aliases()
+        summaries = [shown.summary(one, self._engine.networks, aliases.get(one.id, [])) for one in found]
         if request.flag("size"):
             for described, size in zip(summaries, await disk.sizes(self._engine, found)):
                 described.update(size)
@@ -218,8 +221,9 @@ class ContainersApi:
     async def inspect(self, request: "Request") -> Response:
         container = self._engine.containers.find(request.values[0])
         execs = [one.id for one in self._engine.execs.values() if one.is_running and one.container_id == container.id]
+        links = self._engine.containers.links(container)
         sizes = (await disk.sizes(self._engine, [container]))[0] if request.flag("size") else {}
-        return Response(200, {**shown.details(container, self._engine.networks, execs), **sizes})
+        return Response(200, {**shown.details(container, self._engine.networks, execs, links), **sizes})
 
     async def rename(self, request: "Request") -> Response:
         container = self._engine.containers.find(request.values[0])
@@ -238,7 +242,8 @@ class ContainersApi:
 
     async def remove(self, request: "Request") -> Response:
         if request.flag("link"):
-            raise missing("links between containers")
+            await linking.remove(self._engine, request.values[0])
+            return Response(204)
         container = self._engine.containers.find(request.values[0])
         await lifecycle.remove(self._engine, container, request.flag("force"), request.flag("v"))
         return Response(204)

@@ -105,7 +105,9 @@ class DiskApi:
         engine = self._engine
         containers = list(engine.containers)
         measured = await sizes(engine, containers)
-        return [{**shown.summary(one, engine.networks), **size} for one, size in zip(containers, measured)]
+        aliases = engine.containers.aliases()
+        summaries = [shown.summary(one, engine.networks, aliases.get(one.id, [])) for one in containers]
+        return [{**summary, **size} for summary, size in zip(summaries, measured)]
 
     async def _volumes(self) -> "list[Json]":
         engine = self._engine

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
-def summary(container: Container, networks: "Networks") -> "Json":
-    """Return the container as a list shows it."""
+def summary(container: Container, networks: "Networks", aliases: "list[str]") -> "Json":
+    """Return the container as a list shows it; `aliases` are the names that others have for it."""
     return {
         "Id": container.id,
-        "Names": [f"/{container.name}"],
+        "Names": [f"/{container.name}", *aliases],
         "Image": container.config["Image"],
         "ImageID": container.document["Image"],
         "Command": _command_line(command(container)),
@@ -33,8 +33,9 @@ def summary(container: Container, networks: "Networks") -> "Json":
     }
 
 
-def details(container: Container, networks: "Networks", execs: "list[str]") -> "Json":
-    """Return the container as inspect shows it; `execs` are the ids of its running execs."""
+def details(container: Container, networks: "Networks", execs: "list[str]", links: "list[str]") -> "Json":
+    """Return the container as inspect shows it; `execs` are the ids of its running execs, `links` those that it has on
+    the default bridge."""
     document, places = container.document, container.places
     path, *arguments = command(container)
     bundle = places.bundle(container.id)
@@ -57,7 +58,7 @@ def details(container: Container, networks: "Networks", execs: "list[str]") -> "
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": execs or None,
-        "HostConfig": container.host_config,
+        "HostConfig": {**container.host_config, **({"Links": links} if links else {})},
         "GraphDriver": {"Name": "overlay2", "Data": _layers(container)},
         "Mounts": mounts.described(container),
         "Config": container.config,

@@ -16,6 +16,8 @@ from pyrund.spec.name_files import has_resolver, own_line, resolv_conf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyrund.model.container import Container
 
 
@@ -76,9 +78,13 @@ def note_hosts(container: "Container", *addresses: str) -> None:
 def forget_hosts(container: "Container", addresses: "list[str]") -> None:
     """Take the lines of the addresses out of it."""
     gone = {address.encode() for address in addresses}
+    change_hosts(container, lambda lines: b"".join(line for line in lines if not set(line.split()[:1]) & gone))
+
+
+def change_hosts(container: "Container", changed: "Callable[[list[bytes]], bytes]") -> None:
+    """Let the /etc/hosts of the running container have what `changed` returns for its lines."""
     with open(f"{container.places.bundle(container.id)}/hosts", "rb+", buffering=0) as file:
-        lines = file.read(_LARGEST_FILE).splitlines(keepends=True)
-        _write_in_place(file.fileno(), b"".join(line for line in lines if not set(line.split()[:1]) & gone))
+        _write_in_place(file.fileno(), changed(file.read(_LARGEST_FILE).splitlines(keepends=True)))
 
 
 def note_name_servers(container: "Container") -> None:

@@ -31,10 +31,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another one begins, 
 IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
 _VERBS = (
     "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
-    "unpublish join leave resolver copy_out copy_in export changes stats save load "
+    "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
     "commit bring build clear_build build_cache"
 ).split()
-_REPEATABLE = frozenset("remove remove_volume unpublish join leave networks".split())
+_REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks".split())
 
 
 class Launcher:

@@ -41,6 +41,7 @@ class Container:
     Endpoints    {name of a network: its place there} (model/endpoint.py), the one of the network mode first
     Ports        what is published while it runs: lists of what net/ports.py calls Published
     WayOut       the name of the network by which it reaches the world while it runs, "" if there is none
+    Links        {alias: id of another container}: how it knows others on the default bridge, if it does
     Change       what a worker is doing to its networks while it runs; only there meanwhile
 
     pid          its init's pid on the host, 0 if it does not run
@@ -97,6 +98,10 @@ class Container:
     @property
     def endpoints(self) -> "dict[str, Endpoint]":
         return {name: Endpoint(settings) for name, settings in self.document["Endpoints"].items()}
+
+    @property
+    def links(self) -> "dict[str, str]":
+        return self.document.get("Links") or {}
 
     def names_in(self, endpoint: "Endpoint") -> "list[str]":
         """Return the names by which others in the network of `endpoint` find the container."""

@@ -47,7 +47,8 @@ class Containers:
 
     def find(self, reference: str) -> Container:
         """Return the container that `reference` names. Raises ApiError, with docker's words."""
-        found = self._by_id.get(reference) or self._by_name.get(reference[1:] if reference[:1] == "/" else reference)
+        name = reference[1:] if reference[:1] == "/" else reference
+        found = self._by_id.get(reference) or self._by_name.get(name) or self._linked(name)
         if found:
             return found
         matching = [one for id_, one in self._by_id.items() if reference and id_.startswith(reference)]
@@ -56,6 +57,25 @@ class Containers:
         if not matching:
             raise ApiError(404, f"No such container: {reference}")
         return matching[0]
+
+    def _linked(self, name: str) -> "Container | None":
+        """Return the container that another one knows by an alias, "web/db"."""
+        parent, _, alias = name.partition("/")
+        linking = self._by_name.get(parent)
+        return self._by_id.get(linking.links.get(alias, "")) if linking else None
+
+    def aliases(self) -> "dict[str, list[str]]":
+        """Return the names that containers have for others, "/web/db", by the ids of these."""
+        found: dict[str, list[str]] = {}
+        for one in self._by_id.values():
+            for alias, id_ in one.links.items():
+                found.setdefault(id_, []).append(f"/{one.name}/{alias}")
+        return found
+
+    def links(self, container: Container) -> "list[str]":
+        """Return the links of the container as inspect shows them, "/db:/web/data"."""
+        known = {alias: self._by_id.get(id_) for alias, id_ in container.links.items()}
+        return sorted(f"/{other.name}:/{container.name}/{alias}" for alias, other in known.items() if other)
 
 
 def short(id_: str) -> str:

@@ -9,6 +9,7 @@ from pyfetch.image.document import Document
 from pyfetch.image.manifest import ImageConfig
 from pyrund.spec.config import full_name
 from pyrund.spec.confinement import confine
+from pyrund.spec.links import environment
 from pyrund.spec.mounts import of_container, prepare_sources
 from pyrund.spec.name_files import name_files, share
 from pyrund.spec.resources import resources, rlimits
@@ -54,6 +55,8 @@ def config_json(
     process, linux = made["process"], made["linux"]
     unset = {entry for entry in config["Env"] if "=" not in entry}
     process["env"] = [entry for entry in process["env"] if entry.partition("=")[0] not in unset]
+    own = {entry.partition("=")[0] for entry in process["env"]}
+    process["env"] += [entry for entry in environment(container) if entry.partition("=")[0] not in own]
     process["user"]["additionalGids"] = sorted({*process["user"]["additionalGids"], *user.groups})
     process["rlimits"] = rlimits(host)
     process["oomScoreAdj"] = host.get("OomScoreAdj") or 0

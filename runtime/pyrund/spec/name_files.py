@@ -6,6 +6,7 @@ from pyrund.model import network
 from pyrund.model.network import PREDEFINED
 from pyrund.net.resolver import ADDRESS
 from pyrund.spec.config import full_name
+from pyrund.spec.links import host_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def name_files(container: "Container", settings: "Settings") -> "dict[str, str]"
     for entry in container.host_config.get("ExtraHosts") or []:
         name, _, address = entry.partition(":")
         files["hosts"] += f"{_gateway(container) if address == 'host-gateway' else address}\t{name}\n"
+    files["hosts"] += "".join(host_lines(container).values())
     files["hosts"] += "".join(own_line(container, address) for address in addresses)
     return files
 

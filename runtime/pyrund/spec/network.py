@@ -225,8 +225,6 @@ def _check_links(given: "Json") -> None:
     if kind in ("host", "container"):
         why = f"{kind} type networking can't be used with links. This would result in undefined behavior"
         raise ApiError(400, f"conflicting options: {why}")
-    if kind in ("default", "bridge", "none"):
-        raise missing("a link on the default bridge")
 
 
 def _packed(address: str, why: str) -> bytes:
