@@ -240,7 +240,7 @@ def test_a_daemon_whose_program_is_gone_does_not_start_processes_without_end(hub
     program.write_text(f"#!/usr/bin/python3\nimport sys\nsys.path[:0] = ['{modules}']\nimport pyrund.__main__\n")
     program.chmod(0o755)
     monkeypatch.setattr(daemon, "PYRUND", str(program))
-    engine = daemon.Daemon(hub, tmp_path / "engine")
+    engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
     try:
         engine.ok("pull", "busybox")
         modules.rename(tmp_path / "away")

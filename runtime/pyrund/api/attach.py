@@ -4,6 +4,7 @@ import base64
 
 from pyrund.errors import ApiError
 from pyrund.http.response import MULTIPLEXED, RAW
+from pyrund.http.websocket import accepted
 from pyrund.model.times import rfc3339
 from pyrund.streams import keys
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from pyrund.http.router import Router
     from pyrund.messages import Message
 
-_SINCE_FRAMES_ARE_NAMED = (1, 42)
+_SINCE_MESSAGES_ARE_BINARY, _SINCE_FRAMES_ARE_NAMED = (1, 28), (1, 42)
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
     api = AttachApi(engine)
     router.add("POST", "/containers/{}/attach", api.attach)
+    router.add("GET", "/containers/{}/attach/ws", api.attach_by_websocket)
     router.add("GET", "/containers/{}/logs", api.logs)
 
 
@@ -29,6 +31,18 @@ class AttachApi:
         self._engine = engine
 
     async def attach(self, request: "Exchange") -> None:
+        await self._attach(request, wanted(request), request.flag("stdin"), {})
+
+    async def attach_by_websocket(self, request: "Exchange") -> None:
+        """stdout and stderr come as they are, without frames of docker's; older clients cannot choose streams."""
+        names, has_stdin = wanted(request), request.flag("stdin")
+        if request.version < _SINCE_FRAMES_ARE_NAMED:
+            names, has_stdin = ["stdout", "stderr"], True
+        is_text = request.version < _SINCE_MESSAGES_ARE_BINARY
+        websocket = {"accept": accepted(request), "text": is_text}
+        await self._attach(request, names, has_stdin, {"websocket": websocket})
+
+    async def _attach(self, request: "Exchange", names: "list[str]", has_stdin: bool, more: "Message") -> None:
         container = self._engine.containers.find(request.values[0])
         if container.is_paused:
             raise ApiError(409, f"container {container.id} is paused, unpause the container before attach")
@@ -38,12 +52,13 @@ class AttachApi:
         message = {
             "do": "attach",
             "id": container.id,
-            "wanted": wanted(request),
-            "stdin": request.flag("stdin") and config["OpenStdin"],
+            "wanted": names,
+            "stdin": has_stdin and config["OpenStdin"],
             "closes_stdin": config["StdinOnce"],
             "keys": (detach or (keys.DEFAULT if config["Tty"] else b"")).decode("latin-1"),
             "stream": request.flag("stream"),
             "history": self._engine.places.log(container.id) if has_history else "",
+            **more,
         }
         await give(self._engine, request, message, config["Tty"])
         self._engine.events.of_container(container, "attach")

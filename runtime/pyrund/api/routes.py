@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pyrund.http.response import Response
 
 _MISSING = {
-    "GET /containers/{}/attach/ws": "attach by a WebSocket",
     "POST /session": "BuildKit (set DOCKER_BUILDKIT=0)",
     "POST /grpc": "BuildKit (set DOCKER_BUILDKIT=0)",
     "POST /images/{}/push": "push of images",

@@ -8,6 +8,7 @@ import traceback
 from foundation.linux import os
 from pyrund.errors import ApiError
 from pyrund.http import response
+from pyrund.http.linger import linger
 from pyrund.http.request import BadRequest, Request
 from pyrund.http.response import LAST_CHUNK, Response, chunk
 from pyrund.loop import first, read_now
@@ -26,7 +27,6 @@ _LARGEST_BODY = 4 << 20
 _LARGEST_LINE = 1 << 10  # of a chunk's size, or of a trailer
 _READ = 16 << 10  # what is read ahead of a stream must fit in a message to the process that gets the connection
 _PATIENCE = 30.0  # seconds for the rest of a request that has begun
-_LINGER = 2.0
 
 
 class Gone(Exception):
@@ -63,7 +63,7 @@ class Connection:
             pass  # the client does not wait for an answer
         finally:
             if not self._is_given_away:
-                await self._linger()
+                await linger(self._loop, self.fd)
             self._loop.close(self.fd)
 
     async def _exchange(self, handle: "Handler") -> None:
@@ -222,19 +222,6 @@ class Connection:
     def close_after_this(self) -> None:
         self._closes = True
 
-    async def _linger(self) -> None:
-        """Let the client read our answer: a close(2) with unread data would reset the connection."""
-        try:
-            _shutdown(self.fd)
-        except OSError:
-            return
-        end = self._loop.sleep(_LINGER)
-        while not end.is_done:
-            arrival = self._loop.readable(self.fd)
-            await first(arrival, end)
-            if arrival.is_done and not await self._loop.read(self.fd, _READ):
-                return
-
 
 def _is_at_end(fd: int) -> bool:
     socket = _socket.socket(fileno=fd)
@@ -244,13 +231,5 @@ def _is_at_end(fd: int) -> bool:
         return False  # what came has been read meanwhile
     except OSError:
         return True
-    finally:
-        socket.detach()
-
-
-def _shutdown(fd: int) -> None:
-    socket = _socket.socket(fileno=fd)
-    try:
-        socket.shutdown(_socket.SHUT_WR)
     finally:
         socket.detach()

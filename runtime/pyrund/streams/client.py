@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.loop import Loop
 
+_READ = 64 << 10
 _MOST = 1 << 20  # bytes that wait for a client before the container waits for it
 _UNREAD_PAUSES = (0.001, 0.002, 0.005, *[0.01] * 100)  # seconds
 _SIOCOUTQ = 0x5411  # <linux/sockios.h>: at a unix socket, what the other side has not read
@@ -16,18 +17,19 @@ _KINDS = {"stdin": 0, "stdout": 1, "stderr": 2}
 
 
 class Client:
-    """The connection `fd`, which shows the streams `wanted`.
+    """The connection `fd`, which shows the streams `wanted`; `ahead` is what the client has sent already.
 
     `is_framed`: each piece comes behind a header that names its stream. What the client has not read yet is kept here,
     and sent also after finish(): the end of a container does not wait for a slow reader.
     """
 
-    def __init__(self, loop: "Loop", fd: int, wanted: "list[str]", is_framed: bool) -> None:
+    def __init__(self, loop: "Loop", fd: int, wanted: "list[str]", is_framed: bool, ahead: bytes = b"") -> None:
         self._loop = loop
         self.fd = fd
         self._wanted = wanted
         self._is_framed = is_framed
         self._head = b""
+        self._ahead = ahead
         self._pending: list[bytes] = []
         self._size = 0  # of `pending` and of what is being written
         self._is_writing = False
@@ -53,6 +55,14 @@ class Client:
         if not self._is_writing:
             self._is_writing = True
             self._loop.spawn(self._write())
+
+    async def receive(self) -> bytes:
+        """Return what the client has sent next, b"" if it has nothing more to send."""
+        ahead, self._ahead = self._ahead, b""
+        return ahead or await self._loop.read(self.fd, _READ)
+
+    async def watch(self) -> None:
+        """Do what a client needs that has no standard input."""
 
     async def room(self) -> None:
         """Return when the client has read some of much that it was sent, or has gone."""

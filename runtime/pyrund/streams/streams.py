@@ -4,11 +4,13 @@ from fcntl import ioctl
 
 from foundation.linux import os
 from pyrund.http.response import hijack_head
+from pyrund.http.websocket import head as websocket_head
 from pyrund.loop import Future, first
 from pyrund.streams.client import Client
 from pyrund.streams.history import History
 from pyrund.streams.keys import Scanner
 from pyrund.streams.source import Pipe, Terminal
+from pyrund.streams.websocket import WebSocketClient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from pyrund.messages import Message
     from pyrund.streams.log import Log
 
-_SIZE = 64 << 10
 _PATIENCE = 1.0  # seconds for processes that have the streams after the container's end
 _TIOCSWINSZ = 0x5414
 
@@ -111,8 +112,7 @@ class Streams:
 
         `ahead` is what the client has sent already. Returns whether the client left by the detach keys.
         """
-        client = Client(self._loop, fd, message["wanted"], message["framed"])
-        client.begin(hijack_head(message["upgrades"], message["type"]))
+        client = self._begin(fd, message, ahead)
         if message["history"]:
             await self._recall(client, message["history"])
         if not message["stream"]:
@@ -120,8 +120,19 @@ class Streams:
             return False
         self._clients.append(client)
         if not message["stdin"]:
+            await client.watch()
             return False
-        return await self._type(client, message, ahead)
+        return await self._type(client, message)
+
+    def _begin(self, fd: int, message: "Message", ahead: bytes) -> Client:
+        websocket = message.get("websocket")
+        if not websocket:
+            client = Client(self._loop, fd, message["wanted"], message["framed"], ahead)
+            client.begin(hijack_head(message["upgrades"], message["type"]))
+            return client
+        client = WebSocketClient(self._loop, fd, message["wanted"], ahead, websocket["text"])
+        client.begin(websocket_head(websocket["accept"]))
+        return client
 
     async def _recall(self, client: Client, path: str) -> None:
         try:
@@ -138,18 +149,18 @@ class Streams:
         finally:
             history.close()
 
-    async def _type(self, client: Client, message: "Message", data: bytes) -> bool:
+    async def _type(self, client: Client, message: "Message") -> bool:
         await self._opened
         scanner = Scanner(message["keys"].encode("latin-1"))
         while not client.is_gone:
+            data = await client.receive()
+            if not data:
+                break
             passed, has_left = scanner.scan(data)
             await self._put(passed)
             if has_left:
                 self._drop(client)
                 return True
-            data = b"" if client.is_gone else await self._loop.read(client.fd, _SIZE)
-            if not data:
-                break
         if client in self._clients:
             self._half_close(client, message["closes_stdin"])
         return False
