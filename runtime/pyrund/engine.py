@@ -1,5 +1,7 @@
 """The engine: all that the daemon knows, and the processes that work for it."""
 
+import time
+
 from pyrund.errors import ApiError
 from pyrund.launch.launcher import Launcher
 from pyrund.loop import Loop
@@ -35,7 +37,8 @@ class Engine:
         self.networks = Networks(places, settings)
         self.ports = Reservations()
         self.execs: dict[str, Exec] = {}
-        self.events = Events()
+        self.begun = time.time_ns()
+        self.events = Events(places.events)
 
     def tell_detached(self, id_: str) -> None:
         """Tell that a client has left the container by the detach keys."""

@@ -9,7 +9,7 @@ from pyrun.container.state import load as load_state
 from pyrund import health, linking, monitors, naming, networking, volumes
 from pyrund.errors import ApiError
 from pyrund.model.container import UNKNOWN_STATUS
-from pyrund.model.times import ZERO, now
+from pyrund.model.times import ZERO, nanoseconds, now
 from pyrund.spec import log_config, mounts
 from pyrund.stopping import kill, save
 
@@ -53,13 +53,13 @@ async def _start(engine: "Engine", container: "Container") -> None:
     _tell_mounts(engine, container, "mount")
 
 
-def _tell_mounts(engine: "Engine", container: "Container", action: str) -> None:
+def _tell_mounts(engine: "Engine", container: "Container", action: str, moment: int = 0) -> None:
     """Tell that the container has its volumes, or has let them go."""
     for mount in mounts.of_container(container):
         if mount.kind == "volume":
             use = {"destination": mount.target, "read/write": str(not mount.read_only).lower(), "propagation": ""}
             attributes = {"driver": "local", "container": container.id, **(use if action == "mount" else {})}
-            engine.events.tell("volume", action, mount.name, attributes)
+            engine.events.tell("volume", action, mount.name, attributes, moment=moment)
 
 
 async def open_streams(engine: "Engine", container: "Container", names: "list[str]", descriptors: "list[int]") -> None:
@@ -101,10 +101,8 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
         container.note_end(code, finished, is_oom)
         attempt = container.note_restart() if container.is_due_again() else None
         save(container)
-        _tell_mounts(engine, container, "unmount")
-        if is_oom:
-            engine.events.of_container(container, "oom")
-        engine.events.of_container(container, "die", exitCode=str(code))
+        moment = nanoseconds(finished)
+        tell_end(engine, container, moment if moment < engine.begun else 0)
         container.tell_end()
         if container.host_config.get("AutoRemove"):
             await _remove(engine, container)
@@ -112,6 +110,14 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
             await _clean_up(engine, container)
             if attempt:
                 engine.loop.spawn(_start_again(engine, container, attempt))
+
+
+def tell_end(engine: "Engine", container: "Container", moment: int = 0) -> None:
+    """Tell that the container has ended, now or at `moment`."""
+    _tell_mounts(engine, container, "unmount", moment)
+    if container.document["OOMKilled"]:
+        engine.events.of_container(container, "oom", moment)
+    engine.events.of_container(container, "die", moment, exitCode=str(container.document["ExitCode"]))
 
 
 def start_again(engine: "Engine", container: "Container") -> None:

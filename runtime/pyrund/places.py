@@ -5,7 +5,7 @@ class Places:
     """The folders of one engine.
 
     data   what outlives a reboot: images/ (a store of pyfetch), sizes/, containers/ID/, volumes/NAME/,
-           networks/ID.json, builds/ID/
+           networks/ID.json, builds/ID/, events
     run    what does not: pyrun/ID/ (the state directories of pyrun), execs/ID/, published/ID, lock, network, forwarding
 
     table  the name of its table of nftables
@@ -27,6 +27,7 @@ class Places:
         self.lock = f"{run}/lock"
         self.networks = f"{data}/networks"
         self.builds = f"{data}/builds"
+        self.events = f"{data}/events"
 
     def container(self, id_: str) -> str:
         return f"{self.containers}/{id_}"

@@ -18,7 +18,7 @@ from pyrund.launch.ends import kept_names
 from pyrund.model import container as model
 from pyrund.model import exec as exec_model
 from pyrund.model.container import UNKNOWN_STATUS
-from pyrund.model.times import ZERO, now
+from pyrund.model.times import ZERO, nanoseconds, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _OURS = 4  # the number of our end of a monitor's socket in the monitor; those o
 
 async def recover(engine: "Engine") -> None:
     places = engine.places
+    ended: list[Container] = []
     for name in engine.volumes.load():
         await engine.launcher.do(engine.loop, {"do": "remove_volume", "folder": name})
     for id_ in os.listdir(places.containers):
@@ -44,7 +45,9 @@ async def recover(engine: "Engine") -> None:
             await engine.launcher.do(engine.loop, {"do": "remove", "id": id_, "all": True})
             continue
         engine.containers.add(container)
-        await _recover_container(engine, container)
+        if await _recover_container(engine, container):
+            ended.append(container)
+    await _finish(engine, ended)
     # Of containers that were half made, or half removed with their volumes.
     left = [one for one in engine.volumes if one.owner and engine.containers.get(one.owner) is None]
     await volumes.remove_all(engine, left)
@@ -67,24 +70,25 @@ async def recover(engine: "Engine") -> None:
             lifecycle.start_again(engine, container)
 
 
-async def _recover_container(engine: "Engine", container: "Container") -> None:
+async def _recover_container(engine: "Engine", container: "Container") -> bool:
+    """Take the container back if it runs; return whether it has ended and left something to be done."""
     state = _state(engine, container.id)
     monitor = await take_back(engine, container) if state else -1
     if monitor >= 0 and state:
-        if container.document["StartedAt"] == ZERO or container.document["FinishedAt"] != ZERO:
-            container.note_start(state.pid, state.created)  # the engine was killed before it could note that
-            container.save()
+        _note_start(engine, container, state)
         container.pid = state.pid
         container.is_paused = state.status() == "paused"
         engine.loop.spawn(lifecycle.watch(engine, container, monitor))
         health.begin(engine, container)
-        return
+        return False
     has_state = os.path.isdir(f"{engine.places.states}/{container.id}")
     if has_state or (container.document["StartedAt"] != ZERO and container.document["FinishedAt"] == ZERO):
-        await _note_end(engine, container, state)
-    elif any(one.id for one in container.endpoints.values()):
+        _note_end(engine, container, state)
+        return True
+    if any(one.id for one in container.endpoints.values()):
         container.leave_networks()  # the engine was killed before a worker had begun to start it
         container.save()
+    return False
 
 
 def _state(engine: "Engine", id_: str) -> "State | None":
@@ -94,22 +98,43 @@ def _state(engine: "Engine", id_: str) -> "State | None":
         return None  # it does not run, or was half made
 
 
-async def _note_end(engine: "Engine", container: "Container", state: "State | None") -> None:
-    """The container has ended while no engine was there."""
+def _note_start(engine: "Engine", container: "Container", state: "State") -> None:
+    """Note that the container was started, if the engine was killed before it could do that."""
+    if container.document["StartedAt"] < state.created:
+        container.note_start(state.pid, state.created)
+        engine.events.of_container(container, "start", nanoseconds(state.created))
+        container.save()
+
+
+def _note_end(engine: "Engine", container: "Container", state: "State | None") -> None:
+    """Note that the container has ended while no engine was there."""
     try:
         found = exit_status.recorded(state) if state else {}
     except (Error, OSError):
         found = {}  # half made
-    if found:
+    if found and state:
+        _note_start(engine, container, state)
         container.note_end(found["exitCode"], found["finished"], found["oomKilled"])
     elif container.document["StartedAt"] != ZERO and container.document["FinishedAt"] == ZERO:
         container.note_end(UNKNOWN_STATUS, now())
     else:
         container.leave_networks()  # its end is known: the engine was killed when it removed what was left of that run
-    container.save()
-    await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id})
-    if container.host_config.get("AutoRemove"):
-        await lifecycle.remove(engine, container, force=True, with_volumes=True)
+
+
+async def _finish(engine: "Engine", ended: "list[Container]") -> None:
+    """Tell of ends for which there was no engine, and remove what those runs have left.
+
+    An engine that is killed meanwhile has told of them, or the next one finds them again.
+    """
+    told = engine.events.last_of_containers("die") if ended else {}
+    for container in ended:
+        started, finished = container.document["StartedAt"], container.document["FinishedAt"]
+        if finished != ZERO and told.get((container.id, "die"), 0) < nanoseconds(started):
+            lifecycle.tell_end(engine, container, nanoseconds(finished))
+        container.save()
+        await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id})
+        if container.host_config.get("AutoRemove"):
+            await lifecycle.remove(engine, container, force=True, with_volumes=True)
 
 
 async def take_back(engine: "Engine", container: "Container") -> int:

@@ -8,6 +8,7 @@ worker is killed between two parts of its work. By default a few points are trie
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import daemon
@@ -168,6 +169,9 @@ def check(engine, was_started, pid, victim):
             engine.docker("wait", "web")
             engine.ok("start", "web")
         assert engine.ok("wait", "web") == "7"
+        about = ("--filter", "event=die", "--filter", f"container={engine.inspect('web', '.Id')}")
+        past = ("events", "--since", "1", "--until", f"{time.time():.9f}", "--format", "{{.Actor.Attributes.exitCode}}")
+        wait_until(lambda: "7" in engine.ok(*past, *about).split(), "the event of its end")
         lines = engine.ok("logs", "web").splitlines()
         check_lines(lines, victim)
         assert lines[-1] == LINES[-1]

@@ -113,11 +113,6 @@ def _tail(text: str) -> int:
 
 
 def _time(request: "Request", name: str) -> str:
-    """Return a time in seconds since the epoch as a log has it; "" for none."""
-    text = request.query.get(name, "")
-    whole, _, fraction = text.partition(".")
-    if text in ("", "0"):
-        return ""
-    if not (whole + fraction).isdigit() or not text.isascii() or len(whole) > 11:
-        raise ApiError(400, f'invalid value for "{name}": failed to parse value as time or duration: "{text[:80]}"')
-    return rfc3339(int(whole or 0) * 1_000_000_000 + int(fraction[:9].ljust(9, "0")))
+    """Return a time of the query as a log has it; "" for none."""
+    moment = request.moment(name)
+    return rfc3339(moment) if moment else ""

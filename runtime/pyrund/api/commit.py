@@ -7,6 +7,8 @@ from pyrund.model.images import new_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrund.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
@@ -47,7 +49,7 @@ class CommitApi:
             finally:
                 if pauses and container.is_running:
                     await self._freeze(container, False)
-        more = {"imageRef": request.query["repo"]} if names else {}
+        more: dict[str, Any] = {"imageRef": request.query["repo"]} if names else {}
         engine.events.of_container(container, "commit", comment=request.query.get("comment", ""), imageID=id_, **more)
         return Response(201, {"Id": id_})
 

@@ -8,6 +8,7 @@ from pyrund.api import (
     commit,
     containers,
     disk,
+    events,
     execs,
     images,
     networks,
@@ -60,6 +61,7 @@ def _router(engine: "Engine") -> Router:
     made = Router()
     for module in (
         system,
+        events,
         containers,
         commit,
         running,

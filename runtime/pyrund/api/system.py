@@ -1,13 +1,9 @@
-"""The engine itself: _ping, version, info, events."""
-
-import time
+"""The engine itself: _ping, version, info."""
 
 from foundation.linux import os, whole_file
 from pyrund import __version__
-from pyrund.errors import ApiError
 from pyrund.http.request import NEWEST, OLDEST, shown
-from pyrund.http.response import JSON, Response
-from pyrund.loop import first
+from pyrund.http.response import Response
 from pyrund.model.times import now
 from pyrund.spec import log_config
 
@@ -16,14 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrund.engine import Engine
-    from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.settings import Settings
 
     Json = dict[str, Any]
 
-_FILTERS = frozenset(("container", "event", "image", "label", "type", "scope", "network", "volume", "daemon"))
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -33,7 +27,6 @@ def add_routes(router: "Router", engine: "Engine") -> None:
     router.add("GET", "/_ping", system.ping)
     router.add("GET", "/version", system.version)
     router.add("GET", "/info", system.info)
-    router.add("GET", "/events", system.events)
 
 
 class System:
@@ -121,28 +114,6 @@ class System:
             "Images": len(self._engine.images.all()),
         }
 
-    async def events(self, request: "Exchange") -> None:
-        """Send the events from `since` on, until `until` or until the client goes."""
-        events, connection = self._engine.events, request.connection
-        filters = request.filters(_FILTERS)
-        since, until = _seconds(request, "since"), _seconds(request, "until")
-        connection.close_after_this()
-        await connection.begin(200, {"Content-Type": JSON})
-        closed = self._engine.loop.spawn(connection.is_closed())
-        end = self._engine.loop.sleep(max(0.0, until - time.time())) if until else closed
-        last = 0 if "since" in request.query else events.last
-        while True:
-            following = events.next
-            for number, event in events.after(last):
-                last = number
-                is_then = since * 1e9 <= event["timeNano"] <= (until * 1e9 or event["timeNano"])
-                if is_then and _is_wanted(event, filters):
-                    await connection.send(event)
-            if closed.is_done or end.is_done:
-                break
-            await first(following, closed, end)
-        await connection.end()
-
 
 def _registries(settings: "Settings") -> "Json":
     insecure = ["127.0.0.0/8", *settings.insecure_registries]
@@ -162,32 +133,6 @@ def _host() -> "Json":
         "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "Name": kernel.nodename,
     }
-
-
-def _seconds(request: "Request", name: str) -> float:
-    try:
-        return float(request.query.get(name) or 0)
-    except ValueError:
-        raise ApiError(400, f"failed to parse value as time or duration: {request.query[name][:80]!r}") from None
-
-
-def _is_wanted(event: "Json", filters: "dict[str, list[str]]") -> bool:
-    attributes = event["Actor"]["Attributes"]
-    found = {
-        "type": [event["Type"]],
-        "event": [event["Action"], event["Action"].partition(":")[0]],
-        "scope": ["local"],
-        event["Type"]: [event["Actor"]["ID"], attributes.get("name", "")],
-        "image": [attributes.get("image", "")],
-    }
-    for name, wanted in filters.items():
-        if name == "label":
-            labels = (one.partition("=") for one in wanted)
-            if not all(key in attributes and (not equals or attributes[key] == value) for key, equals, value in labels):
-                return False
-        elif not set(found.get(name, [])) & set(wanted):
-            return False
-    return True
 
 
 def _operating_system() -> str:

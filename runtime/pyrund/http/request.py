@@ -108,8 +108,21 @@ class Request:
             raise ApiError(400, "invalid JSON: expected an object")
         return found
 
-    def filters(self, known: "frozenset[str]") -> "dict[str, list[str]]":
-        """Return the filters as {name: values}, from either of docker's forms: {"a": ["b"]} and {"a": {"b": true}}."""
+    def moment(self, name: str) -> "int | None":
+        """Return the time that the query has in seconds since the epoch, in nanoseconds; None if it has none."""
+        text = self.query.get(name, "")
+        whole, _, fraction = text.partition(".")
+        if not text:
+            return None
+        if not (whole + fraction).isdigit() or not text.isascii() or len(whole) > 11:
+            raise ApiError(400, f'invalid value for "{name}": failed to parse value as time or duration: "{text[:80]}"')
+        return int(whole or 0) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
+
+    def filters(self, known: "frozenset[str] | None" = None) -> "dict[str, list[str]]":
+        """Return the filters as {name: values}, from either of docker's forms: {"a": ["b"]} and {"a": {"b": true}}.
+
+        Raises ApiError for one that is not among the `known`.
+        """
         text = self.query.get("filters", "")
         if not text:
             return {}
@@ -118,7 +131,7 @@ class Request:
         except (ValueError, AttributeError, TypeError):
             raise ApiError(400, f"invalid filter '{text[:80]}'") from None
         for key in filters:
-            if key not in known:
+            if known is not None and key not in known:
                 raise ApiError(400, f"invalid filter '{key}'")
         return filters
 
