@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyrund.settings import Settings
 
 _BACKLOG = 4096  # Go clients do not try again when it is full; the kernel has net.core.somaxconn as its limit
+_MOST_READERS = 64  # connections at once: each may be a stream of `stats`, which takes a process
 _FIRST_INHERITED = 3  # sd_listen_fds(3)
 _PORT, _TLS_PORT = 2375, 2376
 
@@ -22,14 +23,25 @@ class Listener:
     path        of the socket that is removed at the end, or ""
     is_tcp      browsers may reach it
     names       of this machine by which clients of TCP call it; None if that is not known
+    only_reads  its clients may only read
+    clients     the number of connections
     """
 
-    def __init__(self, socket: "_socket.socket", path: str = "", names: "list[str] | None" = None) -> None:
+    def __init__(
+        self, socket: "_socket.socket", path: str = "", names: "list[str] | None" = None, only_reads: bool = False
+    ) -> None:
         self.socket = socket
+        self.only_reads = only_reads
+        self.clients = 0
         self.path = path
         self.is_tcp = socket.family != _socket.AF_UNIX
         self.names = names
         socket.setblocking(False)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it waits until a client leaves: who may only read must not exhaust the machine."""
+        return self.only_reads and self.clients >= _MOST_READERS
 
     def close(self) -> None:
         self.socket.close()
@@ -58,6 +70,8 @@ def listeners(settings: "Settings", given: "list[_socket.socket]", default: str)
     try:
         for host in hosts:
             found += _open(host, settings, given)
+        for host in settings.read_only_hosts:
+            found.append(_open_to_readers(host, settings.group))
     except BaseException:
         for listener in found:
             listener.close()
@@ -76,6 +90,13 @@ def _open(host: str, settings: "Settings", given: "list[_socket.socket]") -> "li
             raise Refused("-H fd://: no sockets found: the service manager has to open them (LISTEN_FDS)")
         return [Listener(socket, "", _names_of(socket, settings)) for socket in given]
     raise Refused(f"-H {host}: expected unix:///PATH, tcp://ADDRESS:PORT or fd://")
+
+
+def _open_to_readers(host: str, group: str) -> Listener:
+    kind, _, place = host.partition("://")
+    if kind != "unix" or not place.startswith("/"):
+        raise Refused(f"--read-only-host {host}: expected unix:///PATH")
+    return Listener(_unix(place, group), place, only_reads=True)
 
 
 # unix

@@ -190,6 +190,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "",
         {
             "host": ("H", "ADDRESS...", "where it listens, default: unix:///var/run/docker.sock"),
+            "read-only-host": ("", "unix:///PATH...", "a socket whose clients may look at all, but change nothing"),
             "data-root": ("", "DIR", "images and containers, default: /var/lib/pyrund"),
             "exec-root": ("", "DIR", "what does not outlive a reboot, default: /run/pyrund"),
             "group": ("G", "NAME", "who may use the socket beside root, default: docker"),

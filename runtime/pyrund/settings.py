@@ -30,6 +30,7 @@ class Settings:
     """What the daemon is told.
 
     hosts           where it listens; empty: at the sockets that it is given, or at the default one
+    read_only_hosts where it listens to clients that may only read
     tls             "" for none, "tls" for encryption alone, "tlsverify" for certificates of clients, too
     is_insecure     clients of other machines may connect without a certificate
     bridge_name     of the default bridge, "none" if there shall be none
@@ -45,6 +46,7 @@ class Settings:
         self.exec_root = os.path.abspath(_text(given, document, "exec-root", EXEC_ROOT))
         self.group = _text(given, document, "group", GROUP)
         self.hosts = _list(given, document, "hosts")
+        self.read_only_hosts: list[str] = given.get("read_only_host", [])
         self.labels = _list(given, document, "labels")
         self.mirrors = document.strings("registry-mirrors")
         self.insecure_registries = document.strings("insecure-registries")

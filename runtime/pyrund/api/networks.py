@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _SHOWN = ("Name", "Id", "Created", "Driver", "Internal", "Attachable", "EnableIPv6")
 _FILTERS = frozenset("dangling driver id label name scope type".split())
 _PRUNE_FILTERS = frozenset(("label", "label!", "until"))
-_NO_SWARM = (
+NO_SWARM = ("nodes", "services", "tasks", "secrets", "configs", "swarm")  # kinds of resources that only a swarm has
+_WHY_NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
     "and try again."
 )
@@ -40,7 +41,7 @@ def add_routes(router: "Router", engine: "Engine") -> None:
     router.add("POST", "/networks/{}/disconnect", api.disconnect)
     router.add("GET", "/plugins", api.plugins)
     router.add("GET", "/plugins/{}/json", api.plugin)
-    for name in ("nodes", "services", "tasks", "secrets", "configs", "swarm"):
+    for name in NO_SWARM:
         router.add("GET", f"/{name}", api.swarm)
         router.add("GET", f"/{name}/{{}}", api.swarm)
 
@@ -130,7 +131,7 @@ class NetworksApi:
         raise ApiError(404, f'plugin "{request.values[0][:80]}" not found')
 
     async def swarm(self, request: "Request") -> Response:
-        raise ApiError(503, _NO_SWARM)
+        raise ApiError(503, _WHY_NO_SWARM)
 
 
 def _member(network: "Network", container: "Container") -> "Json":

@@ -18,6 +18,7 @@ from pyrund.api import (
     update,
     volumes,
 )
+from pyrund.api.networks import NO_SWARM
 from pyrund.errors import ApiError
 from pyrund.http.router import Router
 
@@ -27,6 +28,33 @@ if TYPE_CHECKING:
     from pyrund.http.connection import Exchange, Handler
     from pyrund.http.response import Response
 
+# What a client may ask that may only read (--read-only-host). None of it changes anything, and none has what containers
+# read, write or keep in memory: with options of its client, `top` shows the environments of processes.
+_OPEN_TO_READERS = frozenset(
+    (
+        "HEAD /_ping",
+        "GET /_ping",
+        "GET /version",
+        "GET /info",
+        "GET /events",
+        "GET /system/df",
+        "GET /containers/json",
+        "GET /containers/{}/json",
+        "GET /containers/{}/stats",
+        "GET /containers/{}/changes",
+        "GET /exec/{}/json",
+        "GET /images/json",
+        "GET /images/{}/json",
+        "GET /images/{}/history",
+        "GET /networks",
+        "GET /networks/{}",
+        "GET /volumes",
+        "GET /volumes/{}",
+        "GET /plugins",
+        "GET /plugins/{}/json",
+        *(f"GET /{name}{after}" for name in NO_SWARM for after in ("", "/{}")),
+    )
+)
 _MISSING = {
     "POST /session": "BuildKit (set DOCKER_BUILDKIT=0)",
     "POST /grpc": "BuildKit (set DOCKER_BUILDKIT=0)",
@@ -58,7 +86,7 @@ def handler(engine: "Engine") -> "Handler":
 
 
 def _router(engine: "Engine") -> Router:
-    made = Router()
+    made = Router(_OPEN_TO_READERS)
     for module in (
         system,
         events,

@@ -14,6 +14,7 @@ from pyrund.engine import Engine
 from pyrund.errors import ApiError, Refused
 from pyrund.http.connection import Connection
 from pyrund.http.guard import guarded
+from pyrund.http.router import for_readers
 from pyrund.launch.launcher import Launcher
 from pyrund.listening import Listener, inherited, listeners
 from pyrund.loop import Loop
@@ -75,7 +76,7 @@ class Daemon:
         raise_limit_of_files()  # after that, because containers shall not have it
         self._opened = [one for one in opened if one not in encrypted]
         self._loop = Loop()
-        self._clients = 0
+        self.clients = 0  # that the process for TLS has accepted
         self._engine: Engine
 
     def _encrypt(self, opened: "list[Listener]") -> "EncryptedProcess":
@@ -105,10 +106,10 @@ class Daemon:
         handle = handler(self._engine)
         for listener in self._opened:
             guard = guarded(handle, listener.names) if listener.is_tcp else handle
-            loop.spawn(self._accept(listener.socket, guard))
+            loop.spawn(self._accept(listener, for_readers(guard) if listener.only_reads else guard))
         if self._encrypted:
             guard = guarded(handle, None)
-            loop.spawn(self._encrypted.serve(loop, lambda fd: self._take(fd, guard)))
+            loop.spawn(self._encrypted.serve(loop, lambda fd: self._take(fd, guard, self)))
         gc.collect()
         gc.freeze()
         _notify(manager, b"READY=1\n")
@@ -117,9 +118,12 @@ class Daemon:
             loop.spawn(self._watch_idleness(ending))
         await ending
 
-    async def _accept(self, socket: "_socket.socket", handle: "Handler") -> None:
-        loop = self._loop
+    async def _accept(self, listener: Listener, handle: "Handler") -> None:
+        loop, socket = self._loop, listener.socket
         while True:
+            if listener.is_full:
+                await loop.sleep(0.1)
+                continue
             try:
                 fd, _ = socket._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
@@ -129,23 +133,26 @@ class Daemon:
                 print(f"pyrund: accept: {error.strerror}", file=sys.stderr)
                 await loop.sleep(0.1)
                 continue
-            self._take(fd, handle)
+            self._take(fd, handle, listener)
 
-    def _take(self, fd: int, handle: "Handler") -> None:
+    def _take(self, fd: int, handle: "Handler", counting: "Daemon | Listener") -> None:
         os.set_blocking(fd, False)
-        self._loop.spawn(self._attend(Connection(self._loop, fd), handle))
+        counting.clients += 1
+        self._loop.spawn(self._attend(Connection(self._loop, fd), handle, counting))
 
-    async def _attend(self, connection: Connection, handle: "Handler") -> None:
-        self._clients += 1
+    async def _attend(self, connection: Connection, handle: "Handler", counting: "Daemon | Listener") -> None:
         await connection.serve(handle)
-        self._clients -= 1
+        counting.clients -= 1
+
+    def _has_clients(self) -> bool:
+        return self.clients > 0 or any(listener.clients for listener in self._opened)
 
     async def _watch_idleness(self, ending: "Future[None]") -> None:
         """End the daemon when for some time no container has run and no client was there."""
         since = time.monotonic()
         while time.monotonic() < since + self._settings.idle:
             await self._loop.sleep(min(1.0, self._settings.idle))
-            if self._clients or any(one.is_active for one in self._engine.containers):
+            if self._has_clients() or any(one.is_active for one in self._engine.containers):
                 since = time.monotonic()
         ending.set(None)
 

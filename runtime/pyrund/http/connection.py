@@ -39,6 +39,7 @@ class Exchange(Request):
     def __init__(self, head: bytes, connection: "Connection") -> None:
         super().__init__(head)
         self.connection = connection
+        self.only_reads = False  # its client may only read
 
 
 class Connection:
