@@ -11,7 +11,7 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.mount import move_mount
 from foundation.linux.opened import opened
-from pyrun.rootfs.mounts import label_option, new_filesystem
+from pyrun.rootfs.mounts import MAXIMUM_VALUE, label_option, new_filesystem
 from pyrun.rootfs.tree import descriptor_path
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pyrun.rootfs.host import Host
 
 _LAYERS = ("upper", "work")
-_LONGEST_NAMES = 255  # bytes that fsconfig(2) takes
 
 
 class Overlay:
@@ -115,13 +114,18 @@ class Overlay:
         return self._create(path, [("lowerdir", os.fsdecode(descriptor_path(layers[0]))), *data])
 
     def _stack(self, path: str, layers: "list[int]", data: "list[tuple[str, str | None]]") -> int:
+        """One value of fsconfig(2) has room for some 80 names. Since Linux 6.5 each of up to 500 is taken by itself."""
         names = ":".join(map(str, layers))
-        if len(names) > _LONGEST_NAMES:
-            raise Error(f"--overlay: {len(layers)} layers are more than fsconfig(2) takes: about 80")
+        is_short = len(names) <= MAXIMUM_VALUE
+        lower: list[tuple[str, str | None]] = [("lowerdir", names)]
+        if not is_short:
+            lower = [("lowerdir+", str(layer)) for layer in layers]
         here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.chdir("/proc/self/fd")  # short names: the kernel follows them before the mount is made
-            return self._create(path, [("lowerdir", names), *data])
+            return self._create(path, [*lower, *data])
+        except Error as error:
+            raise error if is_short else Error(f"{error}: {len(layers)} layers take Linux 6.5") from error
         finally:
             os.fchdir(here)
             os.close(here)
