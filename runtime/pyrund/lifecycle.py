@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from pyrund.model.container import Container
 
 
-async def start(engine: "Engine", container: "Container") -> bool:
-    """Start the container; return False if it runs already, or will be started again. Raises ApiError."""
+async def start(engine: "Engine", container: "Container", checkpoint: str = "") -> bool:
+    """Start the container, or let it go on from the folder `checkpoint`; return False if it runs already, or will be
+    started again. Raises ApiError."""
     async with container.turns:
         if container.is_active:
             return False
@@ -28,7 +29,7 @@ async def start(engine: "Engine", container: "Container") -> bool:
             raise ApiError(409, "container is marked for removal and cannot be started")
         container.note_start_by_hand()
         try:
-            await _start(engine, container)
+            await _start(engine, container, checkpoint)
         except (ApiError, OSError) as error:
             await _fail_to_start(engine, container, reason(error))
             raise
@@ -36,14 +37,15 @@ async def start(engine: "Engine", container: "Container") -> bool:
     return True
 
 
-async def _start(engine: "Engine", container: "Container") -> None:
+async def _start(engine: "Engine", container: "Container", checkpoint: str = "") -> None:
     async def take(names: "list[str]", descriptors: "list[int]") -> None:
         await open_streams(engine, container, names, descriptors[: len(names)])
         await naming.resolve(engine, container, descriptors[len(names) :])
 
     await linking.check(engine, container)
     await networking.begin(engine, container)
-    begun, monitor = await monitors.begin(engine, {"do": "start", "id": container.id}, take)
+    request = {"do": "start", "id": container.id, "checkpoint": checkpoint}
+    begun, monitor = await monitors.begin(engine, request, take)
     container.note_start(begun["pid"], begun["started"])
     networking.tell(engine, container, "connect")
     await linking.tell(engine, container)

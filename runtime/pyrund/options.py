@@ -201,6 +201,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "fixed-cidr-v6": ("", "NETWORK", "the default bridge's network of IPv6, instead of local addresses"),
             "label": ("", "KEY=VALUE...", "label of the daemon, which info shows"),
             "debug": ("D", "", "note in info that this is a daemon for debugging"),
+            "experimental": ("", "", "tell clients so, which docker's CLI wants for its verb checkpoint"),
             **_TLS,
             "insecure-tcp": ("", "", "allow other machines in without certificates: they are as good as root"),
             "idle": ("", "SECONDS", "end after so much time without containers that run and without clients"),

@@ -43,6 +43,9 @@ class Places:
     def document(self, id_: str) -> str:
         return f"{self.container(id_)}/container.json"
 
+    def checkpoints(self, id_: str) -> str:
+        return f"{self.container(id_)}/checkpoints"
+
     def log(self, id_: str) -> str:
         return f"{self.container(id_)}/{id_}-json.log"
 

@@ -18,7 +18,7 @@ HOST, DATA_ROOT, EXEC_ROOT, GROUP = "unix:///var/run/docker.sock", "/var/lib/pyr
 # Names of daemon.json. Mirrors and insecure registries are read by pyfetch.
 _TEXTS = ("data-root exec-root group log-driver tlscacert tlscert tlskey bridge bip fixed-cidr-v6").split()
 _LISTS = ("hosts", "labels", "registry-mirrors", "insecure-registries")
-_FLAGS = ("debug", "tls", "tlsverify", "ipv6")
+_FLAGS = ("debug", "experimental", "tls", "tlsverify", "ipv6")
 _KNOWN = (*_TEXTS, *_LISTS, *_FLAGS, "log-opts", "default-address-pools")
 _NO_BRIDGE = "none"
 _FLAGS_OF_LISTS = {"hosts": "host", "labels": "label"}
@@ -31,6 +31,7 @@ class Settings:
 
     hosts           where it listens; empty: at the sockets that it is given, or at the default one
     read_only_hosts where it listens to clients that may only read
+    is_experimental clients are told so: docker's CLI has verbs that it offers only then
     tls             "" for none, "tls" for encryption alone, "tlsverify" for certificates of clients, too
     is_insecure     clients of other machines may connect without a certificate
     bridge_name     of the default bridge, "none" if there shall be none
@@ -53,6 +54,7 @@ class Settings:
         self.log_driver = _text(given, document, "log-driver", "json-file")
         self.log_options = document.text_map("log-opts") if document.has("log-opts") else {}
         self.debug = bool(given.get("debug")) or document.boolean("debug")
+        self.is_experimental = bool(given.get("experimental")) or document.boolean("experimental")
         verifies = bool(given.get("tlsverify")) or document.boolean("tlsverify")
         encrypts = bool(given.get("tls")) or document.boolean("tls")
         self.tls = "tlsverify" if verifies else "tls" if encrypts else ""

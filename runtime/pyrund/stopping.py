@@ -14,6 +14,7 @@ from pyrund.spec import signals
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.engine import Engine
+    from pyrund.messages import Message
     from pyrund.model.container import Container
 
 _DEFAULT_PATIENCE = 10  # seconds between the stop signal and SIGKILL
@@ -102,6 +103,17 @@ async def freeze(engine: "Engine", container: "Container") -> None:
         await engine.launcher.do(engine.loop, {"do": "freeze", "id": container.id, "thaw": False})
         container.is_paused = True
     engine.events.of_container(container, "pause")
+
+
+async def checkpoint(engine: "Engine", container: "Container", message: "Message") -> None:
+    """Have a worker write the container to files as `message` says; it then ends if that `ends` it."""
+    async with container.turns:
+        if not container.is_running:
+            raise ApiError(409, f"container {container.id} is not running")
+        await engine.launcher.do(engine.loop, message)
+        if message["ends"]:
+            _stop_by_hand(container)
+    engine.events.of_container(container, "checkpoint")
 
 
 async def thaw(engine: "Engine", container: "Container") -> bool:

@@ -229,6 +229,7 @@ def test_every_route_that_is_open_to_readers_exists(engine):
     assert {name for name in known if not name.startswith(("POST", "PUT", "DELETE"))} - routes._OPEN_TO_READERS == {
         "GET /containers/{}/archive",
         "GET /containers/{}/attach/ws",
+        "GET /containers/{}/checkpoints",
         "GET /containers/{}/export",
         "GET /containers/{}/logs",
         "GET /containers/{}/top",

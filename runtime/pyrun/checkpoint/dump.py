@@ -7,23 +7,29 @@ from pyrun.checkpoint import external, rpc
 from pyrun.checkpoint.criu import Criu
 from pyrun.checkpoint.options import Images, from_config
 from pyrun.config.document import LANDLOCK, Config, load_config
-from pyrun.container.end import delete_ended
 from pyrun.container.state import Container
 
 _READY = "status-ready"
 
 
 def checkpoint(
-    container: Container, images: Images, program: str, wanted: "dict[str, rpc.Value]", pre: bool, status_fd: int = -1
+    container: Container,
+    images: Images,
+    program: str,
+    wanted: "dict[str, rpc.Value]",
+    pre: bool = False,
+    status_fd: int = -1,
+    keeps_layer: bool = False,
 ) -> None:
-    """Write `container` to `images`, and delete it unless `wanted` has "leave_running" or this is a `pre`-dump.
+    """Write `container` to `images`; its processes then end, unless `wanted` has "leave_running" or for a `pre`-dump.
 
-    If it raises Error, the container goes on, and nothing has changed except for criu's log in a --work-path.
+    `keeps_layer`: the caller restores a container that has a writable layer over the same directories. If it raises
+    Error, the container goes on, and nothing has changed except for criu's log in a --work-path.
     """
     with container.locked() as container:
         _refuse(container)
         config = load_config(container.config_file)
-        _refuse_what_criu_forgets(container, config)
+        _refuse_what_criu_forgets(container, config, keeps_layer)
         images.make()
         images.remember()
         # Freeze before we look at the mounts, so that no process in the container can move them meanwhile. criu leaves
@@ -37,8 +43,6 @@ def checkpoint(
         finally:
             if frozen:
                 container.cgroup().thaw()
-    if not (pre or wanted.get("leave_running")):
-        delete_ended(container)
 
 
 def _refuse(container: Container) -> None:
@@ -47,7 +51,7 @@ def _refuse(container: Container) -> None:
         raise Error(f"Container cannot be checkpointed in {status} state")
 
 
-def _refuse_what_criu_forgets(container: Container, config: Config) -> None:
+def _refuse_what_criu_forgets(container: Container, config: Config, keeps_layer: bool) -> None:
     """Raise Error if criu would restore the container without one of its properties."""
     why = f"cannot checkpoint container {container.id}: "
     if container.mounts:
@@ -55,7 +59,7 @@ def _refuse_what_criu_forgets(container: Container, config: Config) -> None:
         raise Error(f"{why}it has mounts of `pyrun mount`, which no config.json tells of: pyrun umount {paths}")
     if container.root_mount:
         raise Error(f"{why}it has no mount namespace: criu would take the mounts of the host for its own")
-    if not os.path.samestat(os.stat(f"/proc/{container.pid}/root"), os.stat(container.rootfs)):
+    if not keeps_layer and not os.path.samestat(os.stat(f"/proc/{container.pid}/root"), os.stat(container.rootfs)):
         raise Error(f"{why}its root is not {container.rootfs}: the layer of --overlay is not part of an image")
     for pid in container.processes():
         if _program(pid).startswith("/memfd:"):

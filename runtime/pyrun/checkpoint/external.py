@@ -179,13 +179,17 @@ class Streams:
         """Return the names for `external` of a dump: files and terminals; pipes need no name."""
         return [*self._files(), *dict.fromkeys(name for name in self.names if name.startswith("tty["))]
 
-    def to_take(self) -> "tuple[list[Value], list[int]]":
-        """Return `inherit_fd` of a restore, and the descriptors that it names, which the caller closes."""
+    def to_take(self, present: "list[int]") -> "tuple[list[Value], list[int]]":
+        """Return `inherit_fd` of a restore, and the descriptors that it names, which the caller closes.
+
+        `present` are the descriptors for those that are no files: standard input, output and error.
+        """
         given = {key: _open_again(path) for key, path in self._files().items()}
         own = {name: self.names.index(name) for name in self.names if name.startswith(("pipe:", "tty["))}
-        for name, fd in own.items():
+        for name, number in own.items():
+            fd = present[number]
             if name.startswith("tty[") and not os.isatty(fd):
-                raise Error(f"{_STREAMS[fd]} of the container was a terminal: restore it with one there")
+                raise Error(f"{_STREAMS[number]} of the container was a terminal: restore it with one there")
             given[name] = os.dup(fd)  # criu closes it, and with --shell-job still needs 0 later
         return [encode(INHERIT_FD, {"key": key, "fd": fd}) for key, fd in given.items()], list(given.values())
 

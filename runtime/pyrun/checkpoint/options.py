@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyrun.config.document import Config
 
 _DEFAULT_IMAGE = "checkpoint"
-_INVENTORY = "inventory.img"
+INVENTORY = "inventory.img"
 _PARENT = "parent"  # criu's symlink from an image to its parent image
 _MAXIMUM_PARENTS = 100
 _CGROUP_MODES = {"ignore": 0, "soft": 3, "full": 4, "strict": 5}  # criu_cg_mode
@@ -54,7 +54,7 @@ class Images:
 
     def check(self) -> None:
         """Raise UsageError if there is no image; create the --work-path if it is missing."""
-        if not os.path.isfile(f"{self.path}/{_INVENTORY}"):
+        if not os.path.isfile(f"{self.path}/{INVENTORY}"):
             what = "has no image of a container" if os.path.isdir(self.path) else "is not a directory"
             raise UsageError(f"--image-path {self.path}: {what}: `pyrun checkpoint` writes one")
         self._make(self.work_path)

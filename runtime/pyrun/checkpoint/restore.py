@@ -25,8 +25,9 @@ from foundation.linux import os
 from foundation.linux.cpu_list import ALL_CPUS
 from foundation.linux.libc import addressof, buffer, raw_syscall
 from foundation.linux.mount import MS_BIND, MS_REC, MS_SLAVE, mount
+from foundation.linux.opened import opened
 from foundation.linux.prctl import end_with
-from foundation.linux.sched import CLONE_NEWNS, unshare
+from foundation.linux.sched import CLONE_NEWNET, CLONE_NEWNS, setns, unshare
 from foundation.linux.syscalls import number
 from foundation.linux.whole_file import write_value
 from pyrun import log
@@ -37,6 +38,7 @@ from pyrun.checkpoint.mount_points import make_mount_points
 from pyrun.checkpoint.options import Images, from_config, leaves_cgroups_alone, wants_no_cgroups
 from pyrun.checkpoint.placeholder import Placeholder
 from pyrun.config.document import LANDLOCK
+from pyrun.config.sysctl import namespace_of, path_of
 from pyrun.container.end import end_session
 from pyrun.container.process import process_stat
 from pyrun.container.state import NOTIFY, RESTORED_ROOT, Container
@@ -44,7 +46,11 @@ from pyrun.errors import ConfigError, UsageError
 from pyrun.launch.create import begin, run_hooks
 from pyrun.launch.plan import Plan, Request
 from pyrun.launch.undo import Undo
+from pyrun.namespaces.names import set_parameter
+from pyrun.namespaces.namespaces import bring_up_loopback
 from pyrun.stdio import sockets
+from pyrun.stub.channel import Channel
+from pyrun.stub.child import Child
 
 # Calls of the stub whose effect children inherit, and which criu does not restore. criu restores all others.
 _INHERITED = ("ioprio_set", "set_mempolicy", "prctl")
@@ -97,7 +103,7 @@ def _restore(
     make_mount_points(plan)
 
     inherited, namespaces, joined = external.namespaces_to_take(linux)
-    streams, files = external.Streams.load(images.path).to_take()
+    streams, files = external.Streams.load(images.path).to_take(plan.streams or [0, 1, 2])
     root = f"{container.directory}/{RESTORED_ROOT}"
     options: dict[str, rpc.Value] = {
         **wanted,
@@ -111,6 +117,10 @@ def _restore(
         nonlocal terminal
         if stage == "setup-namespaces":
             container.pid = pid
+            if options.get("empty_ns"):
+                _begin_network(plan, pid)
+            if plan.request.connect:
+                plan.request.connect(pid)
             run_hooks(plan, container, undo, output=[])
         elif stage == "post-setup-namespaces":
             place.leave()
@@ -148,6 +158,22 @@ def _restore(
         for fd in opened:
             os.close(fd)
     return terminal
+
+
+def _begin_network(plan: Plan, pid: int) -> None:
+    """Give the network namespace of the process `pid`, which criu leaves empty, what `create` gives a new one."""
+
+    def begin_there(channel: Channel) -> None:
+        with opened(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as namespace:
+            setns(namespace, CLONE_NEWNET)
+        bring_up_loopback()
+        for name, value in plan.config.linux.sysctl.items():
+            if namespace_of(path_of(name)) == "network":
+                set_parameter(name, value)
+        channel.say("begun")
+
+    with Child(begin_there) as channel:
+        channel.hear("begun")
 
 
 def _options(plan: Plan, container: Container, root: str) -> "dict[str, rpc.Value]":

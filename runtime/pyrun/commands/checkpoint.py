@@ -4,6 +4,7 @@ from foundation.linux import os
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.dump import checkpoint
 from pyrun.checkpoint.options import Images, requested, server
+from pyrun.container.end import delete_ended
 from pyrun.container.state import load
 from pyrun.errors import UsageError
 
@@ -40,6 +41,8 @@ def run(
     if options.get("lazy_pages") and not page_server:
         raise UsageError("--lazy-pages needs --page-server ADDRESS:PORT, at which they are served")
     checkpoint(container, images, criu.find(settings.criu), wanted, pre_dump, _descriptor(status_fd))
+    if not (pre_dump or wanted.get("leave_running")):
+        delete_ended(container)
 
 
 def _descriptor(number: str) -> int:

@@ -19,10 +19,10 @@ def identify(config: "Config") -> None:
     if config.domainname:
         setdomainname(config.domainname.encode())
     for name, value in config.linux.sysctl.items():
-        _set_parameter(name, value)
+        set_parameter(name, value)
 
 
-def _set_parameter(name: str, value: str) -> None:
+def set_parameter(name: str, value: str) -> None:
     """Write a kernel parameter; config/sysctl.py has checked that the container may set it.
 
     Use the host's /proc: the image can make the container's lead the write to another file (CVE-2025-52881).

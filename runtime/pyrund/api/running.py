@@ -2,6 +2,7 @@
 
 from pyrund import lifecycle, stopping
 from pyrund.api.answer import let_answer
+from pyrund.api.checkpoints import wanted_path
 from pyrund.errors import ApiError
 from pyrund.http.response import JSON, Response
 from pyrund.loop import first
@@ -48,7 +49,8 @@ class RunningApi:
         return container
 
     async def start(self, request: "Request") -> Response:
-        has_started = await lifecycle.start(self._engine, self._container(request))
+        container = self._container(request)
+        has_started = await lifecycle.start(self._engine, container, wanted_path(container, request))
         return Response(204 if has_started else 304)
 
     async def stop(self, request: "Request") -> Response:

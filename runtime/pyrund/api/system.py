@@ -33,11 +33,15 @@ class System:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
 
+    def _experimental(self) -> str:
+        return str(self._engine.settings.is_experimental).lower()
+
     async def ping(self, request: "Request") -> Response:
         headers = {
             "Builder-Version": "1",
             "Cache-Control": "no-cache, no-store, must-revalidate",
             "Content-Type": "text/plain; charset=utf-8",
+            "Docker-Experimental": self._experimental(),
             "Pragma": "no-cache",
             "Swarm": "inactive",
         }
@@ -54,7 +58,9 @@ class System:
             "MinAPIVersion": shown(OLDEST),
             "Os": "linux",
         }
-        components = [{"Name": "Engine", "Version": __version__, "Details": {**own, "Experimental": "false"}}]
+        components = [
+            {"Name": "Engine", "Version": __version__, "Details": {**own, "Experimental": self._experimental()}}
+        ]
         platform = {"Platform": {"Name": "pyrund"}, "Components": components}
         return Response(
             200, {**platform, "Version": __version__, "GitCommit": "", "GoVersion": "", "BuildTime": "", **own}
@@ -90,7 +96,7 @@ class System:
             "GenericResources": None,
             "DockerRootDir": self._engine.places.data,
             "Labels": self._engine.settings.labels,
-            "ExperimentalBuild": False,
+            "ExperimentalBuild": self._engine.settings.is_experimental,
             "ServerVersion": __version__,
             "Runtimes": {"pyrun": {"path": "pyrun"}},
             "DefaultRuntime": "pyrun",

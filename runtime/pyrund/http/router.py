@@ -1,6 +1,6 @@
 """Routes: which function handles which path.
 
-A pattern has at most one {}, in place of a name. Names of images have slashes, so {} takes any text: the pattern with
+A pattern has {} in place of a name, twice at most. Names of images have slashes, so {} takes any text: the pattern with
 the most text around it wins.
 """
 
@@ -26,8 +26,7 @@ class Router:
 
     def add(self, method: str, pattern: str, handler: "Handler", streams_body: bool = False) -> None:
         """`streams_body`: the handler has a worker read the request's body."""
-        before, brace, after = pattern.partition("{}")
-        self._routes.append(_Route(method, before, after if brace else None, handler, streams_body))
+        self._routes.append(_Route(method, pattern, handler, streams_body))
 
     def add_missing(self, method: str, pattern: str, what: str) -> None:
         """Let the path answer that this engine does not have `what` yet."""
@@ -39,8 +38,9 @@ class Router:
 
     async def handle(self, request: "Exchange") -> "Response | None":
         """Call the handler of the path. Raises ApiError if there is none."""
-        found = [route for route in self._routes if route.matches(request.method, request.path)]
-        route = max(found, key=lambda one: len(one.before) + len(one.after or ""), default=None)
+        method, path = request.method, request.path
+        found = [route for route in self._routes if route.method == method and route.values(path) is not None]
+        route = max(found, key=lambda one: one.length, default=None)
         if request.only_reads:
             self._check_reader(request, route)
         if route is None or not route.streams_body:
@@ -48,8 +48,7 @@ class Router:
         request.check_version()
         if route is None:
             raise ApiError(404, "page not found")
-        if route.after is not None:
-            request.values = [request.path[len(route.before) : len(request.path) - len(route.after)]]
+        request.values = route.values(request.path) or []
         return await route.handler(request)
 
     def _check_reader(self, request: "Exchange", route: "_Route | None") -> None:
@@ -71,20 +70,23 @@ def for_readers(handle: "Handler") -> "Handler":
 
 
 class _Route:
-    """`after` is None for a path without a name in it."""
+    """`name` is the method and the pattern."""
 
-    def __init__(self, method: str, before: str, after: "str | None", handler: "Handler", streams_body: bool) -> None:
-        self.name = f"{method} {before}" if after is None else f"{method} {before}{{}}{after}"
+    def __init__(self, method: str, pattern: str, handler: "Handler", streams_body: bool) -> None:
+        self.name = f"{method} {pattern}"
         self.method = method
-        self.before = before
-        self.after = after
         self.handler = handler
         self.streams_body = streams_body
+        self._parts = pattern.split("{}")
+        self.length = sum(map(len, self._parts))
 
-    def matches(self, method: str, path: str) -> bool:
-        if method != self.method:
-            return False
-        if self.after is None:
-            return path == self.before
-        has_name = len(path) > len(self.before) + len(self.after)
-        return path.startswith(self.before) and path.endswith(self.after) and has_name
+    def values(self, path: str) -> "list[str] | None":
+        """Return what the path has in place of each {}; None if it is another path."""
+        before, after = self._parts[0], self._parts[-1]
+        if len(self._parts) == 1:
+            return [] if path == before else None
+        if not (path.startswith(before) and path.endswith(after)):
+            return None
+        inner = path[len(before) : len(path) - len(after)]
+        found = inner.split(self._parts[1], 1) if len(self._parts) > 2 else [inner]
+        return found if len(found) == len(self._parts) - 1 and all(found) else None

@@ -32,7 +32,7 @@ IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
 _VERBS = (
     "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
     "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
-    "commit bring build clear_build build_cache"
+    "commit bring build clear_build build_cache checkpoint"
 ).split()
 _REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks".split())
 

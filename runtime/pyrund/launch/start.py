@@ -59,24 +59,31 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     config = container.config
     ends = Ends(config["Tty"], config["OpenStdin"], keeps_stdin=not config["StdinOnce"])
     try:
-        _start(container, ends, answers)
+        _start(container, ends, answers, message.get("checkpoint", ""))
     except (Error, OSError) as error:
         raise failure(reason(error)) from error
 
 
-def _start(container: Container, ends: Ends, answers: "Port") -> None:
+def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -> None:
     places = container.places
-    request = Request(places.states, container.id, places.bundle(container.id), overlay=places.layer(container.id))
+    request = Request(places.states, container.id, places.bundle(container.id))
     request.monitor = True
     request.init = bool(container.host_config.get("Init"))
     request.streams = ends.theirs
-    request.layers = [f"{places.images}/layers/{name}" for name in container.document["Layers"]]
     resolver: list[int] = []
     request.connect = lambda pid: resolver.extend(connect(container, pid))
     with Undo() as undo:
-        state, terminal = create(request, undo)
+        if checkpoint:
+            from pyrund.launch.restore import restored  # few containers go on from one
+
+            state, terminal = restored(container, request, checkpoint, undo)
+        else:
+            request.overlay = places.layer(container.id)
+            request.layers = [f"{places.images}/layers/{name}" for name in container.document["Layers"]]
+            state, terminal = create(request, undo)
         undo.replace(lambda: delete(state, force=True))
-        start(state)
+        if not checkpoint:
+            start(state)
         ends.take_terminal(terminal)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
         answer = {"pid": state.pid, "started": now(), "names": ends.names}

@@ -96,6 +96,11 @@ class Container:
         return str(self.host_config["NetworkMode"])
 
     @property
+    def has_own_network(self) -> bool:
+        """Whether its network namespace is neither the host's nor that of another container."""
+        return self.network != "host" and not self.network.startswith("container:")
+
+    @property
     def endpoints(self) -> "dict[str, Endpoint]":
         return {name: Endpoint(settings) for name, settings in self.document["Endpoints"].items()}
 
