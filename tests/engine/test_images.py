@@ -44,6 +44,37 @@ def test_inspect_shows_the_config_and_the_layers(engine):
     assert len(shown["RootFS"]["Layers"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("config", "created"),
+    [
+        ({"Labels": {"a": 5}}, "2020-01-01T00:00:00Z"),
+        ({"Cmd": 5, "Env": "A=b", "User": [1], "Healthcheck": {"Test": ["CMD", "true"], "Interval": 10**18}}, 5),
+        ({}, "2020-01-01T00:00:00x12"),
+        ({}, "2020-01-01T00:00:00.\N{SUPERSCRIPT TWO}Z"),
+    ],
+    ids=["labels", "everything", "created in hexadecimal", "created with another digit"],
+)
+def test_a_strange_image_is_in_the_way_of_no_list(engine, hub, config, created):
+    image = Image(busybox_layer(), config=config)
+    image.config["created"] = created
+    image.seal()
+    hub.push(image, "strange:1")
+    engine.ok("pull", "strange:1")
+    try:
+        assert engine.ok("images", "--format", "{{.Tag}}", "strange") == "1"
+        assert "busybox" in engine.ok("images", "--filter", "dangling=false")
+        for path in ("/images/json?filters={%22label%22:[%22a%22]}", "/system/df", "/info"):
+            assert engine.call("GET", path)[0] == 200
+        assert engine.call("POST", "/images/prune?filters={%22until%22:[%2248h%22]}")[0] == 200
+        status, answer = engine.call("POST", "/containers/create", {"Image": "strange:1", "Cmd": ["true"]})
+        assert status == 201 or answer["message"].startswith("config: config."), answer
+        if status == 201:
+            assert engine.call("POST", f"/containers/{answer['Id']}/start")[0] in (204, 400)
+    finally:
+        engine.remove_all()
+        engine.ok("rmi", "strange:1")
+
+
 def test_a_tag_is_another_name(engine):
     engine.ok("tag", "busybox", "mine/box:1")
 

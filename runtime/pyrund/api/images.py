@@ -195,7 +195,7 @@ def _is_in(name: str, reference: "Reference") -> bool:
 def _is_wanted(image: "Image", filters: "dict[str, list[str]]") -> bool:
     if any(is_yes(text) == bool(image.names) for text in filters.get("dangling", [])):
         return False
-    if not has_labels(image.wishes()["Labels"], filters):
+    if not has_labels(image.labels, filters):
         return False
     references = filters.get("reference")
     if references is None:

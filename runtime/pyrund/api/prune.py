@@ -59,7 +59,7 @@ class PruneApi:
         for image in engine.images.all():
             if image.id in used or (only_nameless and image.names):
                 continue
-            if _is_old(image, end) and has_labels(image.wishes()["Labels"], filters):
+            if _is_old(image, end) and has_labels(image.labels, filters):
                 size += self._own_size(image)
                 answers += await forget(engine, image, image.names)
         engine.events.tell("image", "prune", "", {"reclaimed": str(size)})
@@ -94,4 +94,4 @@ def _is_left(container: "Container", end: "float | None", filters: "dict[str, li
 
 
 def _is_old(image: "Image", end: "float | None") -> bool:
-    return end is None or seconds(image.stored.config.document.string("created")) < end
+    return end is None or image.created < end

@@ -54,8 +54,26 @@ class Image:
         """The inner config: Cmd, Env and the like."""
         return self.stored.config.settings.properties
 
+    # An image may hold anything, and one that is strange must not be in the way of a list of all.
+
+    @property
+    def labels(self) -> "dict[str, str]":
+        """None, if they are no labels."""
+        try:
+            return self.stored.config.settings.text_map("Labels")
+        except Error:
+            return {}
+
+    @property
+    def created(self) -> float:
+        """Seconds since the epoch; 0 if that is not known."""
+        try:
+            return seconds(self.stored.config.document.string("created"))
+        except Error:
+            return 0.0
+
     def wishes(self) -> "Json":
-        """Return the same with the types that it must have. Raises pyfetch's Error: an image may hold anything."""
+        """Return the inner config with the types that it must have. Raises pyfetch's Error."""
         settings = self.stored.config.settings
         return {
             **{name: settings.strings(name) for name in ("Entrypoint", "Cmd", "Env")},
@@ -156,9 +174,9 @@ class Images:
         return {
             **({"VirtualSize": self.size(image)} if is_old else {}),
             "Containers": -1,
-            "Created": int(seconds(image.stored.config.document.string("created"))),
+            "Created": int(image.created),
             "Id": image.id,
-            "Labels": image.wishes()["Labels"] or None,
+            "Labels": image.labels or None,
             "ParentId": "",
             "RepoDigests": image.digests or ["<none>@<none>"],
             "RepoTags": image.tags or ["<none>:<none>"],

@@ -33,7 +33,7 @@ def nanoseconds(text: str) -> int:
         return 0  # newer versions of Python take other forms too
     elapsed = whole - datetime.datetime(1970, 1, 1)
     point, digits = text[19:20], text[20:29].rstrip("Z")
-    fraction = int(digits.ljust(9, "0")) if point == "." and digits.isdigit() else 0
+    fraction = int(digits.ljust(9, "0")) if point == "." and digits.isascii() and digits.isdigit() else 0
     return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000_000 + fraction
 
 
