@@ -25,6 +25,8 @@ def make(engine: "Engine", name: str, labels: "Texts", options: "Texts", owner: 
         return found
     if not name:
         name, labels = new_id(), {**(labels or {}), ANONYMOUS: ""}
+    if labels:
+        labels = {key: value or "" for key, value in labels.items()}  # Go's zero value stands for null
     volume = engine.volumes.make(name, labels, options, owner)
     engine.events.tell("volume", "create", name, {"driver": "local"})
     return volume

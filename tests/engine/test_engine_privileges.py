@@ -142,7 +142,7 @@ def test_what_cannot_be_is_refused(engine, words, text):
         ({"MemorySwappiness": 101}, "Invalid value: 101, valid memory swappiness range is 0-100"),
         ({"Devices": [{"PathOnHost": "dev"}]}, "invalid device path: dev"),
         ({"Devices": [{"PathOnHost": "/dev/null", "CgroupPermissions": "x"}]}, "invalid device mode: x"),
-        ({"Devices": ["/dev/null"]}, "invalid JSON: HostConfig: "),
+        ({"Devices": ["/dev/null"]}, "invalid JSON: HostConfig.Devices[0]: expected an object"),
         (
             {"BlkioDeviceReadBps": [{"Path": "/dev/null"}]},
             "invalid JSON: HostConfig.BlkioDeviceReadBps: expected a Path",

@@ -140,7 +140,7 @@ def test_an_image_s_check_is_carried_out_unless_the_client_does_not_want_it(engi
         ({"Test": ["CMD", "true"], "Interval": 1}, "Interval in Healthcheck cannot be less than 1ms"),
         ({"Test": ["CMD", "true"], "Timeout": -5}, "Timeout in Healthcheck cannot be less than 1ms"),
         ({"Test": ["CMD", "true"], "Retries": -1}, "Retries in Healthcheck cannot be negative"),
-        ({"Test": "true"}, "invalid JSON: Healthcheck: Test: expected strings"),
+        ({"Test": "true"}, "invalid JSON: Healthcheck.Test: expected strings"),
     ],
 )
 def test_a_check_that_cannot_be_is_refused(engine, check, error):

@@ -69,7 +69,7 @@ class BuildApi:
         _refuse(request)
         id_ = names.new_id()
         message = {"do": "build", "id": id_, **_options(request)}
-        host_config.checked(dict(message["host"]))  # before anything is read
+        host_config.checked(message["host"], engine.settings)  # before anything is read
         message["body"] = await request.connection.stream_body(request)
         build = _Build(engine, id_, message["host"])
         port = await engine.launcher.ask(engine.loop, message, (request.connection.fd,))

@@ -4,6 +4,8 @@ from pyrund.api.answer import let_answer
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.images import new_name
+from pyrund.spec.config import SHAPE, WORD_LISTS, words
+from pyrund.spec.shape import TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.model.container import Container
+
+
+_SHAPE = {**SHAPE, "Labels": {str: TEXT}}  # pyfetch refuses a zero byte in an image's
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
@@ -31,6 +36,8 @@ class CommitApi:
         async with container.turns:
             if container.is_removing or container.removed.is_done:
                 raise ApiError(409, f"container {container.name} is being removed")
+            config = request.json() if request.body.strip() not in (b"", b"null") else {}
+            check(config, _SHAPE, "")
             message = {
                 "do": "commit",
                 "id": container.id,
@@ -39,7 +46,7 @@ class CommitApi:
                 "author": request.query.get("author", ""),
                 "comment": request.query.get("comment", ""),
                 "changes": request.values_of("changes"),
-                "config": request.json() if request.body.strip() not in (b"", b"null") else {},
+                "config": {**config, **{name: words(config, name) for name in WORD_LISTS}},
             }
             pauses = container.is_running and not container.is_paused and _pauses(request)
             if pauses:

@@ -13,8 +13,9 @@ from pyrund.model.container import Container, make_folder
 from pyrund.model.times import ZERO, now
 from pyrund.spec import config, host_config
 from pyrund.spec.mounts import Mount, inherited, mounts_of, with_volumes
-from pyrund.spec.network import check_names, endpoint_settings, mac
+from pyrund.spec.network import ENDPOINT, check_names, endpoint_settings, mac
 from pyrund.spec.port_bindings import bindings, parsed
+from pyrund.spec.shape import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.model.images import Template
-    from pyrund.settings import Settings
 
     Json = dict[str, Any]
 
@@ -33,6 +33,7 @@ _FILTERS = frozenset(
     "ancestor before exited expose health id is-task isolation label name network publish since status volume".split()
 )
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_NETWORKING = {"NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
 _UNUSED_FILTERS = ("expose", "is-task", "isolation", "publish")
 
 
@@ -67,11 +68,11 @@ class ContainersApi:
         """
         engine = self._engine
         name = name or self._new_name()
-        host = given.get("HostConfig") or {}
-        if not isinstance(host, dict):
-            raise ApiError(400, "invalid JSON: HostConfig: expected an object")
+        check(given, _NETWORKING, "")
         endpoints = _endpoints(given.get("NetworkingConfig") or {})
-        checked, wanted_mounts = _checked(host, engine.settings)
+        checked = host_config.checked(given.get("HostConfig") or {}, engine.settings)
+        check_names(checked)
+        wanted_mounts = mounts_of(checked)
         find()  # before all else: its lack is what makes a client pull
         if any(mount.kind == "bind" and not mount.is_made for mount in wanted_mounts):
             await engine.launcher.do(engine.loop, {"do": "check", "host": {"Mounts": checked["Mounts"]}})
@@ -249,25 +250,9 @@ class ContainersApi:
         return Response(204)
 
 
-def _checked(host: "Json", settings: "Settings") -> "tuple[Json, list[Mount]]":
-    """Return HostConfig with defaults, and the mounts that it names. Raises ApiError, also if something in it has a
-    type that nobody sends."""
-    try:
-        checked = host_config.checked(settings.with_log_defaults(host))
-        if checked["NetworkMode"] == "bridge" and not settings.has_bridge:
-            checked["NetworkMode"] = "none"  # as dockerd does it
-        bindings(checked, {"ExposedPorts": {}})
-        check_names(checked)
-        return checked, mounts_of(checked)
-    except (TypeError, AttributeError, KeyError, ValueError) as error:
-        raise ApiError(400, f"invalid JSON: HostConfig: {error}") from None
-
-
 def _endpoints(networking: "Json") -> "Json":
     """Return the settings of the container's endpoints by the names of the networks. Raises ApiError."""
     given = networking.get("EndpointsConfig") or {}
-    if not isinstance(given, dict) or not all(isinstance(one, dict) for one in given.values() if one):
-        raise ApiError(400, "invalid JSON: EndpointsConfig: expected objects")
     return {name: endpoint_settings(endpoint or {}) for name, endpoint in given.items()}
 
 

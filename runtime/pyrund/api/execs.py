@@ -5,6 +5,7 @@ from pyrund.api.attach import give
 from pyrund.api.running import sized
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
+from pyrund.spec.shape import FLAG, NUMBER, TEXT, WORDS, check
 from pyrund.streams import keys
 
 TYPE_CHECKING = False
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from pyrund.model.exec import Exec
 
     Json = dict[str, Any]
+
+
+_FLAGS = ("AttachStdin", "AttachStdout", "AttachStderr", "Privileged")
+_START = {"Detach": FLAG, "Tty": FLAG, "ConsoleSize": [NUMBER]}
+_SHAPE = {
+    "Cmd": WORDS,
+    "Env": [TEXT],
+    **dict.fromkeys(("User", "WorkingDir", "DetachKeys"), TEXT),
+    **dict.fromkeys((*_FLAGS, "Tty"), FLAG),
+    "ConsoleSize": [NUMBER],
+}
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
@@ -44,6 +56,7 @@ class ExecsApi:
         engine = self._engine
         exec_ = engine.exec(request.values[0])
         given = request.json()
+        check(given, _START, "")
         container = engine.containers.find(exec_.container_id)
         if exec_.has_begun:
             raise ApiError(
@@ -93,37 +106,30 @@ class ExecsApi:
 
 def _config(given: "Json") -> "Json":
     """Return ExecConfig with all fields. Raises ApiError."""
+    check(given, _SHAPE, "")
     command = given.get("Cmd")
     command = [command] if isinstance(command, str) else command
     if not command:
         raise ApiError(400, "No exec command specified")
-    env = given.get("Env") or []
     texts = {name: given.get(name) or "" for name in ("User", "WorkingDir", "DetachKeys")}
-    for one in (command, env):
-        if not isinstance(one, list) or not all(isinstance(word, str) and "\0" not in word for word in one):
-            raise ApiError(400, "invalid JSON: Cmd and Env: expected strings")
-    if not all(isinstance(text, str) and "\0" not in text for text in texts.values()):
-        raise ApiError(400, "invalid JSON: User, WorkingDir and DetachKeys: expected strings")
     has_terminal = bool(given.get("Tty"))
     detach = keys.parse(texts["DetachKeys"]) or (keys.DEFAULT if has_terminal else b"")
     return {
         "Cmd": command,
-        "Env": env,
+        "Env": given.get("Env") or [],
         "Tty": has_terminal,
         "User": texts["User"],
         "WorkingDir": texts["WorkingDir"],
         "DetachKeys": detach.decode("latin-1"),
         "ConsoleSize": _console_size(given),
-        **{name: bool(given.get(name)) for name in ("AttachStdin", "AttachStdout", "AttachStderr", "Privileged")},
+        **{name: bool(given.get(name)) for name in _FLAGS},
     }
 
 
 def _console_size(given: "Json") -> "list[int] | None":
-    size = given.get("ConsoleSize")
+    size: list[int] = given.get("ConsoleSize") or []
     if not size or size == [0, 0]:
         return None
-    if not (
-        isinstance(size, list) and len(size) == 2 and all(isinstance(one, int) and 0 <= one < 1 << 16 for one in size)
-    ):
+    if len(size) != 2 or not all(0 <= one < 1 << 16 for one in size):
         raise ApiError(400, "invalid JSON: ConsoleSize: expected [height, width]")
     return size

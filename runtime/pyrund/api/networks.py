@@ -7,6 +7,7 @@ from pyrund.http.response import Response
 from pyrund.model import names
 from pyrund.model.network import PREDEFINED
 from pyrund.spec import network as spec
+from pyrund.spec.shape import TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN = ("Name", "Id", "Created", "Driver", "Internal", "Attachable", "EnableIPv6")
 _FILTERS = frozenset("dangling driver id label name scope type".split())
+_CONNECTION = {"Container": TEXT, "EndpointConfig": spec.ENDPOINT}
 _PRUNE_FILTERS = frozenset(("label", "label!", "until"))
 NO_SWARM = ("nodes", "services", "tasks", "secrets", "configs", "swarm")  # kinds of resources that only a swarm has
 _WHY_NO_SWARM = (
@@ -94,18 +96,18 @@ class NetworksApi:
 
     async def connect(self, request: "Request") -> Response:
         given = request.json()
-        settings = given.get("EndpointConfig") or {}
-        if not isinstance(settings, dict):
-            raise ApiError(400, "invalid JSON: EndpointConfig: expected an object")
+        check(given, _CONNECTION, "")
         network = self._engine.networks.find(request.values[0])
-        container = self._engine.containers.find(str(given.get("Container") or ""))
-        await networking.connect(self._engine, container, network, spec.endpoint_settings(settings))
+        container = self._engine.containers.find(given.get("Container") or "")
+        settings = spec.endpoint_settings(given.get("EndpointConfig") or {})
+        await networking.connect(self._engine, container, network, settings)
         return Response(200)
 
     async def disconnect(self, request: "Request") -> Response:
         given = request.json()
+        check(given, _CONNECTION, "")
         network = self._engine.networks.find(request.values[0])
-        container = self._engine.containers.find(str(given.get("Container") or ""))
+        container = self._engine.containers.find(given.get("Container") or "")
         await networking.disconnect(self._engine, container, network)
         return Response(200)
 

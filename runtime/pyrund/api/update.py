@@ -5,6 +5,7 @@ from pyrund.http.response import Response
 from pyrund.model import restart
 from pyrund.spec import host_config
 from pyrund.spec.resources import resources
+from pyrund.spec.shape import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,18 +50,16 @@ class UpdateApi:
 
 def _changed(host: "Json", given: "Json") -> "Json":
     """Return the options to change: zero and null stand for those that stay as they are. Raises ApiError."""
+    check(given, host_config.SHAPE, "")
     policy = given.get("RestartPolicy") or {}
     given = {name: value for name, value in given.items() if name != "RestartPolicy"}
-    try:
-        changed = {name: value for name, value in given.items() if value and (name, value) not in _UNSET}
-        for name in changed:
-            if name not in host_config.LIMITS:
-                raise missing(f"a change of {name[:80]}")
-        if given.get("PidsLimit") is not None:
-            changed["PidsLimit"] = given["PidsLimit"] or -1
-        _check(host, changed)
-    except TypeError as error:
-        raise ApiError(400, f"invalid JSON: {error}") from None
+    changed = {name: value for name, value in given.items() if value and (name, value) not in _UNSET}
+    for name in changed:
+        if name not in host_config.LIMITS:
+            raise missing(f"a change of {name[:80]}")
+    if given.get("PidsLimit") is not None:
+        changed["PidsLimit"] = given["PidsLimit"] or -1
+    _check(host, changed)
     if policy.get("Name"):
         if policy["Name"] != "no" and host.get("AutoRemove"):
             raise ApiError(400, "Restart policy cannot be updated because AutoRemove is enabled for the container")

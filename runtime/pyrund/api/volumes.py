@@ -6,6 +6,7 @@ from pyrund.api.filters import has_labels, is_yes
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.volume import check_name, check_options
+from pyrund.spec.shape import ANY_TEXT, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _FILTERS = frozenset(("dangling", "driver", "label", "name"))
 _PRUNE_FILTERS = frozenset(("all", "label", "label!"))
+_SHAPE = {"Name": TEXT, "Driver": TEXT, "Labels": {str: ANY_TEXT}, "DriverOpts": {str: TEXT}}
 _SINCE_NAMED_ARE_KEPT = (1, 42)
 
 
@@ -34,12 +36,11 @@ class VolumesApi:
 
     async def create(self, request: "Request") -> Response:
         given = request.json()
+        check(given, _SHAPE, "")
         name, driver = given.get("Name") or "", given.get("Driver") or "local"
         labels, options = given.get("Labels"), given.get("DriverOpts") or {}
-        if not isinstance(name, str) or not all(isinstance(one, dict) for one in (labels or {}, options)):
-            raise ApiError(400, "invalid JSON: expected Name, Labels and DriverOpts of a volume")
         if driver != "local":
-            raise missing(f"volume driver {str(driver)[:80]}")
+            raise missing(f"volume driver {driver[:80]}")
         if name:
             check_name(name)
         volume = volumes.make(self._engine, name, labels, check_options(name, options))

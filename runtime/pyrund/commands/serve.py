@@ -174,7 +174,7 @@ def _notify(manager: str, text: bytes) -> None:
 def _check_logs(told: Settings) -> None:
     """Raise Refused for defaults of logs that no container could have."""
     try:
-        host_config.checked(told.with_log_defaults({}))
+        host_config.checked({}, told)
     except ApiError as error:
         raise Refused(f"log-driver, log-opts: {error}") from None
 

@@ -17,8 +17,8 @@ def checked(given: "Json", is_removed: bool) -> "Json":
     """Return the policy with its defaults. Raises ApiError, with docker's words."""
     name, most = given.get("Name") or "no", given.get("MaximumRetryCount") or 0
     if name not in _NAMES:
-        raise ApiError(400, f"invalid restart policy: unknown policy '{str(name)[:80]}'; use one of {_LIST}")
-    if not isinstance(most, int) or most < 0:
+        raise ApiError(400, f"invalid restart policy: unknown policy '{name[:80]}'; use one of {_LIST}")
+    if most < 0:
         raise ApiError(400, "invalid restart policy: maximum retry count cannot be negative")
     if most and name != "on-failure":
         why = "maximum retry count can only be used with 'on-failure'"

@@ -3,16 +3,37 @@
 from pyrund.errors import ApiError, missing
 from pyrund.model import health
 from pyrund.spec import signals
+from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT, WORDS, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrund.spec.shape import Shape
+
     Json = dict[str, Any]
 
 _TEXTS = ("Hostname", "Domainname", "User", "Image", "WorkingDir", "StopSignal", "MacAddress")
 _FLAGS = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "NetworkDisabled")
+WORD_LISTS = ("Cmd", "Entrypoint", "Shell")
 _MAPS = ("ExposedPorts", "Volumes", "Labels")
+
+# The type of Config; that of an image has no other fields.
+SHAPE: "Shape" = {
+    **dict.fromkeys(_TEXTS, TEXT),
+    **dict.fromkeys(_FLAGS, FLAG),
+    **dict.fromkeys(WORD_LISTS, WORDS),
+    "Env": [TEXT],
+    "OnBuild": [TEXT],
+    "ExposedPorts": {str: {}},
+    "Volumes": {str: {}},
+    "Labels": {str: ANY_TEXT},
+    "StopTimeout": NUMBER,
+    "Healthcheck": {
+        "Test": [TEXT],
+        **dict.fromkeys(("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"), NUMBER),
+    },
+}
 
 
 def merged(wanted: "Json", image: "Json", container_id: str) -> "Json":
@@ -20,9 +41,10 @@ def merged(wanted: "Json", image: "Json", container_id: str) -> "Json":
 
     `wanted` is the top level of the client's request, `image` the `config` of the image's config.
     """
-    config: Json = {name: _text(wanted, name) for name in _TEXTS}
+    check(wanted, SHAPE, "")
+    config: Json = {name: wanted.get(name) or "" for name in _TEXTS}
     config.update({name: bool(wanted.get(name)) for name in _FLAGS})
-    entrypoint, command = _words(wanted, "Entrypoint"), _words(wanted, "Cmd")
+    entrypoint, command = words(wanted, "Entrypoint"), words(wanted, "Cmd")
     if not entrypoint:
         command = command or image.get("Cmd") or None
         entrypoint = image.get("Entrypoint") or None if entrypoint is None else None
@@ -31,21 +53,24 @@ def merged(wanted: "Json", image: "Json", container_id: str) -> "Json":
     if not (entrypoint or command):
         raise ApiError(400, "no command specified")
     config["Entrypoint"], config["Cmd"] = entrypoint, command
-    config["Env"] = _environment(_list(wanted, "Env"), image.get("Env") or [])
+    config["Env"] = _environment(wanted.get("Env") or [], image.get("Env") or [])
     for name in _MAPS:
-        config[name] = {**(image.get(name) or {}), **_map(wanted, name)}
+        config[name] = {**(image.get(name) or {}), **(wanted.get(name) or {})}
+    config["Labels"] = {name: value or "" for name, value in config["Labels"].items()}
     for name in ("User", "WorkingDir", "StopSignal"):
         config[name] = config[name] or image.get(name) or ""
     config["Hostname"] = config["Hostname"] or container_id[:12]
-    config["Healthcheck"], config["Shell"] = health.merged(wanted, image), _words(wanted, "Shell") or image.get("Shell")
+    config["Healthcheck"], config["Shell"] = health.merged(wanted, image), words(wanted, "Shell") or image.get("Shell")
     config["OnBuild"] = None
-    config["StopTimeout"] = wanted.get("StopTimeout")
-    _check(config, wanted)
-    return {name: value for name, value in config.items() if name not in _LEFT_OUT or value}
+    _check(config)
+    found = {name: value for name, value in config.items() if name not in _LEFT_OUT or value}
+    if wanted.get("StopTimeout") is not None:
+        found["StopTimeout"] = wanted["StopTimeout"]  # 0 is a time, too
+    return found
 
 
 # What inspect shows only if it is set.
-_LEFT_OUT = ("Healthcheck", "Shell", "StopSignal", "StopTimeout", "MacAddress", "NetworkDisabled")
+_LEFT_OUT = ("Healthcheck", "Shell", "StopSignal", "MacAddress", "NetworkDisabled")
 
 
 def full_name(config: "Json") -> str:
@@ -53,7 +78,7 @@ def full_name(config: "Json") -> str:
     return ".".join(filter(None, (config["Hostname"], config["Domainname"])))
 
 
-def _check(config: "Json", wanted: "Json") -> None:
+def _check(config: "Json") -> None:
     if config["StopSignal"]:
         signals.number(config["StopSignal"])
     if config["WorkingDir"] and not config["WorkingDir"].startswith("/"):
@@ -62,9 +87,6 @@ def _check(config: "Json", wanted: "Json") -> None:
         )
     if config["NetworkDisabled"]:
         raise missing("NetworkDisabled")
-    timeout = config["StopTimeout"]
-    if timeout is not None and not isinstance(timeout, int):
-        raise ApiError(400, "invalid JSON: StopTimeout: expected a number")
 
 
 def _environment(wanted: "list[str]", image: "list[str]") -> "list[str]":
@@ -75,30 +97,7 @@ def _environment(wanted: "list[str]", image: "list[str]") -> "list[str]":
     return [*wanted, *(entry for entry in image if entry.partition("=")[0] not in names)]
 
 
-def _words(wanted: "Json", name: str) -> "list[str] | None":
+def words(wanted: "Json", name: str) -> "list[str] | None":
     """Return a command, which may be one string; None if it is absent, which is not the same as empty."""
     value = wanted.get(name)
-    if isinstance(value, str):
-        return [value]
-    return None if value is None else _list(wanted, name)
-
-
-def _text(wanted: "Json", name: str) -> str:
-    value = wanted.get(name) or ""
-    if not isinstance(value, str) or "\0" in value:
-        raise ApiError(400, f"invalid JSON: {name}: expected a string")
-    return value
-
-
-def _list(wanted: "Json", name: str) -> "list[str]":
-    value = wanted.get(name) or []
-    if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
-        raise ApiError(400, f"invalid JSON: {name}: expected strings")
-    return value
-
-
-def _map(wanted: "Json", name: str) -> "Json":
-    value = wanted.get(name) or {}
-    if not isinstance(value, dict):
-        raise ApiError(400, f"invalid JSON: {name}: expected an object")
-    return value
+    return [value] if isinstance(value, str) else value

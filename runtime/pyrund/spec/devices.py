@@ -26,22 +26,22 @@ _RATES = {
 
 
 def check(host: "Json") -> None:
-    """Raise ApiError, with docker's words, for what is malformed."""
+    """Raise ApiError, with docker's words, for what makes no sense; the types are right."""
     for device in host.get("Devices") or []:
         access = device.get("CgroupPermissions") or "rwm"
         if not _ACCESS.issuperset(access):
-            raise ApiError(400, f"invalid device mode: {str(access)[:80]}")
-        if not str(device.get("PathOnHost") or "").startswith("/"):
-            raise ApiError(400, f"invalid device path: {str(device.get('PathOnHost'))[:200]}")
+            raise ApiError(400, f"invalid device mode: {access[:80]}")
+        if not (device.get("PathOnHost") or "").startswith("/"):
+            raise ApiError(400, f"invalid device path: {(device.get('PathOnHost') or '')[:200]}")
     for text in host.get("DeviceCgroupRules") or []:
         _rule(text)
     for request in host.get("DeviceRequests") or []:
         driver, wanted = request.get("Driver") or "", request.get("Capabilities") or []
-        shown = " ".join(f"[{' '.join(map(str, some))}]" for some in wanted)
-        raise ApiError(400, f'could not select device driver "{str(driver)[:80]}" with capabilities: [{shown[:200]}]')
+        shown = " ".join(f"[{' '.join(some)}]" for some in wanted)
+        raise ApiError(400, f'could not select device driver "{driver[:80]}" with capabilities: [{shown[:200]}]')
     for name, value in (*((name, "Rate") for name in _RATES), ("BlkioWeightDevice", "Weight")):
         for one in host.get(name) or []:
-            if not (isinstance(one.get("Path"), str) and isinstance(one.get(value), int) and one[value] >= 0):
+            if not one.get("Path") or one.get(value) is None or one[value] < 0:
                 raise ApiError(400, f"invalid JSON: HostConfig.{name}: expected a Path and a {value}")
     weights = [host.get("BlkioWeight"), *(one.get("Weight") for one in host.get("BlkioWeightDevice") or [])]
     if any(weight and not 10 <= weight <= 1000 for weight in weights):

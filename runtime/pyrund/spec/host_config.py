@@ -6,25 +6,64 @@ creator believes.
 
 from foundation.linux import os
 from foundation.linux.capability import CAPABILITIES
+from foundation.linux.cpu_list import is_list
 from pyrund.errors import ApiError, missing
 from pyrund.model import restart
-from pyrund.spec import devices, log_config
+from pyrund.spec import devices, log_config, mounts
 from pyrund.spec.security import Security
+from pyrund.spec.shape import FLAG, NUMBER, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrund.settings import Settings
+    from pyrund.spec.shape import Shape
 
     Json = dict[str, Any]
 
 SHM_SIZE = 64 << 20
 
 _SMALLEST_MEMORY = 6 << 20
-_LISTS = (
-    "Binds CapAdd CapDrop ExtraHosts SecurityOpt GroupAdd MaskedPaths ReadonlyPaths VolumesFrom DeviceCgroupRules Dns "
-    "DnsSearch DnsOptions Links"
-).split()
-_MAPS = ("Tmpfs", "Sysctls", "Annotations")
+_RATE: "Shape" = {"Path": TEXT, "Rate": NUMBER}
+# The type of HostConfig.
+SHAPE: "Shape" = {
+    **dict.fromkeys(
+        (
+            "ContainerIDFile NetworkMode CgroupParent PidMode IpcMode UTSMode UsernsMode CgroupnsMode Isolation "
+            "Runtime VolumeDriver CpusetCpus CpusetMems"
+        ).split(),
+        TEXT,
+    ),
+    **dict.fromkeys(
+        (
+            "Memory MemorySwap MemoryReservation NanoCpus CpuShares CpuPeriod CpuQuota PidsLimit BlkioWeight ShmSize "
+            "OomScoreAdj CpuRealtimePeriod CpuRealtimeRuntime MemorySwappiness KernelMemoryTCP"
+        ).split(),
+        NUMBER,
+    ),
+    **dict.fromkeys("AutoRemove ReadonlyRootfs Init OomKillDisable PublishAllPorts Privileged".split(), FLAG),
+    **dict.fromkeys(
+        (
+            "Binds CapAdd CapDrop ExtraHosts SecurityOpt GroupAdd MaskedPaths ReadonlyPaths VolumesFrom "
+            "DeviceCgroupRules Dns DnsSearch DnsOptions Links"
+        ).split(),
+        [TEXT],
+    ),
+    **dict.fromkeys(("Tmpfs", "Sysctls", "Annotations"), {str: TEXT}),
+    **dict.fromkeys(
+        ("BlkioDeviceReadBps", "BlkioDeviceWriteBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps"), [_RATE]
+    ),
+    "BlkioWeightDevice": [{"Path": TEXT, "Weight": NUMBER}],
+    "ConsoleSize": [NUMBER],
+    "DeviceRequests": [{"Driver": TEXT, "Capabilities": [[TEXT]]}],
+    "Devices": [dict.fromkeys(("PathOnHost", "PathInContainer", "CgroupPermissions"), TEXT)],
+    "LogConfig": {"Type": TEXT, "Config": {str: TEXT}},
+    "Mounts": [mounts.SHAPE],
+    "PortBindings": {str: [{"HostIp": TEXT, "HostPort": TEXT}]},
+    "RestartPolicy": {"Name": TEXT, "MaximumRetryCount": NUMBER},
+    "Ulimits": [{"Name": TEXT, "Soft": NUMBER, "Hard": NUMBER}],
+}
 _LIMITS = (
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )  # of prlimit(1), which docker's --ulimit takes
@@ -56,17 +95,15 @@ _KNOWN: "dict[str, tuple[object, ...] | None]" = {
 }
 
 
-def checked(given: "Json") -> "Json":
-    """Return HostConfig with defaults filled in. Raises ApiError."""
-    _check_types(given)
+def checked(given: "Json", settings: "Settings") -> "Json":
+    """Return HostConfig with defaults filled in, some of which the administrator may have set. Raises ApiError."""
+    check(given, SHAPE, "HostConfig")
     refuse_unknown(given)
+    given = settings.with_log_defaults(given)
+    _check_values(given)
     policy = restart.checked(given.get("RestartPolicy") or {}, bool(given.get("AutoRemove")))
     check_resources(given)
-    for limit in given.get("Ulimits") or []:
-        if limit.get("Name") not in _LIMITS:
-            raise ApiError(400, f"invalid ulimit type: {limit.get('Name')}")
-        if limit.get("Soft", 0) > limit.get("Hard", 0) >= 0:
-            raise ApiError(400, "ulimit soft limit must be less than or equal to hard limit")
+    ulimits = [_ulimit(limit) for limit in given.get("Ulimits") or []]
     for text in [*(given.get("CapAdd") or []), *(given.get("CapDrop") or [])]:
         capability(text)
     Security(given.get("SecurityOpt") or [], False)
@@ -74,14 +111,39 @@ def checked(given: "Json") -> "Json":
     _check_pid_mode(given.get("PidMode") or "")
     filled = dict(given)
     mode = given.get("NetworkMode") or "default"
-    filled["NetworkMode"] = "bridge" if mode == "default" else mode
+    bridge = "bridge" if settings.has_bridge else "none"  # as dockerd does it
+    filled["NetworkMode"] = bridge if mode in ("default", "bridge") else mode
     filled["LogConfig"] = log_config.checked(given.get("LogConfig") or {})
     filled["ShmSize"] = given.get("ShmSize") or SHM_SIZE
     filled["Runtime"] = "pyrun"
     filled["RestartPolicy"] = policy
-    if given.get("Memory") and not given.get("MemorySwap"):
+    filled["Ulimits"] = ulimits or given.get("Ulimits")
+    if (given.get("Memory") or 0) > 0 and not given.get("MemorySwap"):
         filled["MemorySwap"] = 2 * given["Memory"]
     return filled
+
+
+def _check_values(given: "Json") -> None:
+    for text in given.get("ExtraHosts") or []:
+        if not text.partition(":")[2] or text.split() != [text]:
+            raise ApiError(400, f'bad format for add-host: "{text[:80]}"')
+    if len(given.get("ConsoleSize") or [0, 0]) != 2:
+        raise ApiError(400, "invalid JSON: HostConfig.ConsoleSize: expected [height, width]")
+    if (given.get("ShmSize") or 0) < 0:
+        raise ApiError(400, "SHM size can not be less than 0")
+    adjustment = given.get("OomScoreAdj") or 0
+    if not -1000 <= adjustment <= 1000:
+        raise ApiError(400, f"Invalid value {adjustment}, range for oom score adj is [-1000, 1000]")
+
+
+def _ulimit(given: "Json") -> "Json":
+    """Return the limit of a resource with both of its values. Raises ApiError."""
+    if given.get("Name") not in _LIMITS:
+        raise ApiError(400, f"invalid ulimit type: {given.get('Name')}")
+    soft, hard = given.get("Soft") or 0, given.get("Hard") or 0
+    if soft > hard >= 0:
+        raise ApiError(400, "ulimit soft limit must be less than or equal to hard limit")
+    return {"Name": given["Name"], "Hard": hard, "Soft": soft}
 
 
 def refuse_unknown(given: "Json") -> None:
@@ -90,20 +152,6 @@ def refuse_unknown(given: "Json") -> None:
         known = _KNOWN.get(name, ())
         if known is not None and not _is_unset(value) and value not in known:
             raise missing(f"HostConfig.{name}={str(value)[:80]}")
-
-
-def _check_types(given: "Json") -> None:
-    for name in _LISTS:
-        value = given.get(name) or []
-        if not isinstance(value, list) or not all(isinstance(one, str) and "\0" not in one for one in value):
-            raise ApiError(400, f"invalid JSON: HostConfig.{name}: expected strings")
-    for name in _MAPS:
-        value = given.get(name) or {}
-        if not isinstance(value, dict) or not all(isinstance(one, str) and "\0" not in one for one in value.values()):
-            raise ApiError(400, f"invalid JSON: HostConfig.{name}: expected an object of strings")
-    for text in given.get("ExtraHosts") or []:
-        if not text.partition(":")[2] or text.split() != [text]:
-            raise ApiError(400, f'bad format for add-host: "{text[:80]}"')
 
 
 def capability(text: str) -> str:
@@ -136,8 +184,19 @@ def check_resources(given: "Json") -> None:
     swappiness = given.get("MemorySwappiness")
     if swappiness is not None and not -1 <= swappiness <= 100:
         raise ApiError(400, f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
+    _check_cpus(given, cpus)
+
+
+def _check_cpus(given: "Json", cpus: int) -> None:
     here = len(os.sched_getaffinity(0))
     if cpus and not 10_000_000 <= cpus <= here * 1_000_000_000:
         raise ApiError(400, f"range of CPUs is from 0.01 to {here}.00, as there are only {here} CPUs available")
     if cpus and (given.get("CpuPeriod") or given.get("CpuQuota")):
         raise ApiError(400, "Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    if given.get("CpuPeriod") and not 1000 <= given["CpuPeriod"] <= 1_000_000:
+        raise ApiError(400, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
+    if 0 < (given.get("CpuQuota") or 0) < 1000:
+        raise ApiError(400, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    for name, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
+        if given.get(name) and not is_list(given[name]):
+            raise ApiError(400, f"Invalid value {given[name][:80]} for cpuset {what}")

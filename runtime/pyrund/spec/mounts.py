@@ -4,18 +4,36 @@ from foundation.linux import os
 from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
 from pyrund.model.volume import check_name, check_options
+from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyrund.model.container import Container
+    from pyrund.spec.shape import Shape
 
     Json = dict[str, Any]
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _IGNORED = ("z", "Z", "consistent", "cached", "delegated")  # SELinux labels, other systems
 _TMPFS = ["noexec", "nosuid", "nodev"]
+# The type of an entry of HostConfig.Mounts.
+SHAPE: "Shape" = {
+    **dict.fromkeys(("Type", "Source", "Target", "Consistency"), TEXT),
+    "ReadOnly": FLAG,
+    "BindOptions": {
+        "Propagation": TEXT,
+        **dict.fromkeys(("NonRecursive", "CreateMountpoint", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive"), FLAG),
+    },
+    "VolumeOptions": {
+        "NoCopy": FLAG,
+        "Labels": {str: ANY_TEXT},
+        "Subpath": TEXT,
+        "DriverConfig": {"Name": TEXT, "Options": {str: TEXT}},
+    },
+    "TmpfsOptions": {"SizeBytes": NUMBER, "Mode": NUMBER, "Options": [[TEXT]]},
+}
 
 
 class Mount:
@@ -180,7 +198,7 @@ def _bind(text: str) -> Mount:
 
 
 def _mount(given: "Json") -> Mount:
-    kind, source, target = (str(given.get(name) or "") for name in ("Type", "Source", "Target"))
+    kind, source, target = (given.get(name) or "" for name in ("Type", "Source", "Target"))
     if kind not in ("bind", "tmpfs", "volume"):
         raise missing(f"a mount of type {kind[:80]}")
     _check_target(target, target)
@@ -188,6 +206,9 @@ def _mount(given: "Json") -> Mount:
     if kind == "bind":
         options = given.get("BindOptions") or {}
         mount.propagation = options.get("Propagation") or mount.propagation
+        if mount.propagation not in _PROPAGATION:
+            why = f"invalid propagation mode: {mount.propagation[:80]}"
+            raise ApiError(400, f'invalid mount config for type "bind": {why}')
         mount.is_made = bool(options.get("CreateMountpoint"))
         mount.recursion = "mounts" if options.get("ReadOnlyNonRecursive") else mount.recursion
         mount.recursion = "none" if options.get("NonRecursive") else mount.recursion
@@ -198,11 +219,13 @@ def _mount(given: "Json") -> Mount:
         _volume(mount, given.get("VolumeOptions") or {})
     else:
         options = given.get("TmpfsOptions") or {}
+        if options.get("Options"):
+            raise missing("further options of a tmpfs mount")
         mount.options = list(_TMPFS)
         if options.get("SizeBytes"):
-            mount.options.append(f"size={int(options['SizeBytes'])}")
+            mount.options.append(f"size={options['SizeBytes']}")
         if options.get("Mode"):
-            mount.options.append(f"mode={int(options['Mode']):o}")
+            mount.options.append(f"mode={options['Mode']:o}")
     return mount
 
 

@@ -7,6 +7,7 @@ from pyrund.model import network
 from pyrund.model.network import BOOLEANS, MTU, PREDEFINED, Network, flag
 from pyrund.net import subnet as addresses
 from pyrund.net.bridge import is_name
+from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from pyrund.model.endpoint import Endpoint
     from pyrund.net.subnet import Subnet
+    from pyrund.spec.shape import Shape
 
     Json = dict[str, Any]
 
@@ -21,11 +23,31 @@ _SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm '
 )
 _LARGEST_MTU = 65535
+# The type of a request for a network.
+_SHAPE: "Shape" = {
+    "Name": TEXT,
+    "Driver": TEXT,
+    **dict.fromkeys("Internal Attachable Ingress ConfigOnly EnableIPv4 EnableIPv6 CheckDuplicate".split(), FLAG),
+    "ConfigFrom": {"Network": TEXT},
+    "Options": {str: TEXT},
+    "Labels": {str: ANY_TEXT},
+    "IPAM": {
+        "Driver": TEXT,
+        "Options": {str: TEXT},
+        "Config": [
+            {
+                **dict.fromkeys(("Subnet", "IPRange", "Gateway"), TEXT),
+                **dict.fromkeys(("AuxiliaryAddresses", "AuxAddress"), {str: TEXT}),
+            }
+        ],
+    },
+}
 
 
 def requested(given: "Json", id_: str) -> Network:
     """Return the network that the client wants, not saved yet; it has a subnet if he gives one. Raises ApiError."""
-    name, driver = _text(given, "Name"), _text(given, "Driver") or "bridge"
+    check(given, _SHAPE, "")
+    name, driver = given.get("Name") or "", given.get("Driver") or "bridge"
     if not name.strip():
         raise ApiError(400, "invalid name: name is empty")
     if name in PREDEFINED or name == "default":
@@ -40,7 +62,8 @@ def requested(given: "Json", id_: str) -> Network:
         raise missing("ConfigFrom of a network")
     made = network.new(id_, name, driver)
     made.document.update({key: bool(given.get(key)) for key in ("Internal", "Attachable", "EnableIPv6")})
-    made.document.update(Options=_texts(given, "Options"), Labels=_texts(given, "Labels"))
+    labels = {key: value or "" for key, value in (given.get("Labels") or {}).items()}
+    made.document.update(Options=given.get("Options") or {}, Labels=labels)
     _check_options(made.document["Options"])
     _take_addresses(made, given.get("IPAM") or {})
     return made
@@ -74,11 +97,11 @@ def _check_options(options: "Json") -> None:
 
 def _take_addresses(made: Network, ipam: "Json") -> None:
     if (ipam.get("Driver") or "default") != "default":
-        raise missing(f"the IPAM driver {str(ipam['Driver'])[:80]}")
+        raise missing(f"the IPAM driver {ipam['Driver'][:80]}")
     pools = [pool for pool in ipam.get("Config") or [] if pool]
     made.document["IPAM"] = {"Driver": "default", "Options": ipam.get("Options"), "Config": pools or None}
     for of_ipv6 in (False, True):
-        some = [pool for pool in pools if (":" in _text(pool, "Subnet")) == of_ipv6]
+        some = [pool for pool in pools if (":" in (pool.get("Subnet") or "")) == of_ipv6]
         if len(some) > 1:
             raise ApiError(403, "bridge driver doesn't support multiple subnets")
         if some:
@@ -86,13 +109,13 @@ def _take_addresses(made: Network, ipam: "Json") -> None:
 
 
 def _take_pool(made: Network, pool: "Json", of_ipv6: bool) -> None:
-    subnet = _subnet(_text(pool, "Subnet"), "subnet")
+    subnet = _subnet(pool.get("Subnet") or "", "subnet")
     if not 0 < subnet.prefix < subnet.bits - 1:
         raise _refused(f"invalid subnet {subnet}: it has no addresses for containers")
-    part, gateway = _text(pool, "IPRange"), _text(pool, "Gateway")
+    part, gateway = pool.get("IPRange") or "", pool.get("Gateway") or ""
     if of_ipv6 and not made.document["EnableIPv6"]:
         raise _refused(f"invalid subnet {subnet}: IPv6 has not been enabled for this network")
-    reserved = _texts(pool, "AuxiliaryAddresses") or _texts(pool, "AuxAddress")
+    reserved = pool.get("AuxiliaryAddresses") or pool.get("AuxAddress") or {}
     if part:
         _check_part(part, subnet)
     for what, address in [("gateway", gateway), *(("auxiliary address", one) for one in reserved.values())]:
@@ -140,6 +163,15 @@ def _refused(why: str) -> ApiError:
 
 # Endpoints.
 
+# The type of what a client says of one, EndpointSettings.
+ENDPOINT: "Shape" = {
+    "IPAMConfig": {"IPv4Address": TEXT, "IPv6Address": TEXT, "LinkLocalIPs": [TEXT]},
+    "Links": [TEXT],
+    "Aliases": [TEXT],
+    "MacAddress": TEXT,
+    "DriverOpts": {str: TEXT},
+    "GwPriority": NUMBER,
+}
 _KNOWN = (
     "IPAMConfig Links Aliases MacAddress DriverOpts GwPriority NetworkID EndpointID Gateway IPAddress IPPrefixLen "
     "IPv6Gateway GlobalIPv6Address GlobalIPv6PrefixLen DNSNames"
@@ -147,25 +179,19 @@ _KNOWN = (
 
 
 def endpoint_settings(given: "Json") -> "Json":
-    """Return an EndpointSettings of a client whose form is right. Raises ApiError."""
+    """Return an EndpointSettings of a client, which has the shape ENDPOINT, if it makes sense. Raises ApiError."""
     ipam = given.get("IPAMConfig") or {}
     for key, value in given.items():
         if value and key not in _KNOWN:
             raise missing(f"{key[:80]} of an endpoint")
-    for key in ("Links", "Aliases"):
-        value = given.get(key) or []
-        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise ApiError(400, f"invalid JSON: {key}: expected strings")
-    if not isinstance(ipam, dict) or not isinstance(given.get("GwPriority") or 0, int):
-        raise ApiError(400, "invalid JSON: EndpointSettings")
     if ipam.get("LinkLocalIPs"):
         raise missing("a link-local address")
     for kind, size in (("IPv4", 4), ("IPv6", 16)):
-        address = str(ipam.get(f"{kind}Address") or "")
+        address = ipam.get(f"{kind}Address") or ""
         why = f"invalid endpoint settings:\ninvalid {kind} address: {address[:80]}"
         if address and len(_packed(address, why)) != size:
             raise ApiError(400, why)
-    mac(str(given.get("MacAddress") or ""))
+    mac(given.get("MacAddress") or "")
     return given
 
 
@@ -232,17 +258,3 @@ def _packed(address: str, why: str) -> bytes:
         return addresses.packed(address)
     except ValueError:
         raise ApiError(400, why) from None
-
-
-def _text(given: "Json", name: str) -> str:
-    value = given.get(name) or ""
-    if not isinstance(value, str) or "\0" in value:
-        raise ApiError(400, f"invalid JSON: {name}: expected a string")
-    return value
-
-
-def _texts(given: "Json", name: str) -> "dict[str, str]":
-    value = given.get(name) or {}
-    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-        raise ApiError(400, f"invalid JSON: {name}: expected an object of strings")
-    return value
