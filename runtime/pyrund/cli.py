@@ -70,7 +70,7 @@ def _run(words: "list[str]") -> int:
 
 def _server(verb: str, options: "Options") -> "Server":
     from pyrund.client import daemon
-    from pyrund.client.address import DEFAULT, Address
+    from pyrund.client.address import Address, default
     from pyrund.client.server import Server
 
     hosts = options.get("host", [])
@@ -78,7 +78,7 @@ def _server(verb: str, options: "Options") -> "Server":
         raise Refused("specify only one -H")
     host = hosts[0] if hosts else os.environment.get("DOCKER_HOST", "")
     begin = None if host or verb in _SHOW_ONLY else daemon.begin
-    return Server(Address(host or DEFAULT, options), begin)
+    return Server(Address(host or default(), options), begin)
 
 
 def _help(words: "list[str]") -> int:

@@ -3,6 +3,7 @@
 import time
 
 from pyrund.errors import ApiError
+from pyrund.launch.forwarder import Forwarder
 from pyrund.launch.launcher import Launcher
 from pyrund.loop import Loop
 from pyrund.model.containers import Containers
@@ -36,6 +37,7 @@ class Engine:
         self.volumes = Volumes(places)
         self.networks = Networks(places, settings)
         self.ports = Reservations()
+        self.forwarders: dict[str, Forwarder] = {}
         self.execs: dict[str, Exec] = {}
         self.begun = time.time_ns()
         self.events = Events(places.events)

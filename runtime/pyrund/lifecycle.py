@@ -79,7 +79,7 @@ async def _fail_to_start(engine: "Engine", container: "Container", text: str) ->
     elif "permission denied" in text or "is a directory" in text:
         code = 126
     await _clean_up(engine, container)
-    engine.ports.release(container.id)
+    await networking.release(engine, container)
     await naming.forget(engine, container)
     await engine.streams.end(container.id)
     started = container.document["StartedAt"]

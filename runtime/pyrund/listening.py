@@ -63,9 +63,9 @@ def inherited(environment: "dict[str, str]") -> "list[_socket.socket]":
     return found
 
 
-def listeners(settings: "Settings", given: "list[_socket.socket]", default: str) -> "list[Listener]":
+def listeners(settings: "Settings", given: "list[_socket.socket]") -> "list[Listener]":
     """Return what the daemon listens at; if one cannot be had, none is left open. Raises Refused."""
-    hosts = settings.hosts or (["fd://"] if given else [default])
+    hosts = settings.hosts or (["fd://"] if given else [settings.default_host])
     found: list[Listener] = []
     try:
         for host in hosts:

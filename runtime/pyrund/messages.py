@@ -45,6 +45,10 @@ class Port:
     def close(self) -> None:
         self._socket.close()
 
+    def finish(self) -> None:
+        """Let the other side see the end; it can still send."""
+        self._socket.shutdown(_socket.SHUT_WR)
+
     def set_blocking(self, blocks: bool) -> None:
         self._socket.setblocking(blocks)
 

@@ -6,6 +6,7 @@ from foundation.errors import reason
 from foundation.linux import os
 from pyrund import naming, networks
 from pyrund.errors import ApiError
+from pyrund.launch.forwarder import Forwarder
 from pyrund.model import endpoint as endpoints
 from pyrund.net.ports import Published
 from pyrund.spec.network import check_place, endpoint_settings
@@ -35,6 +36,7 @@ async def recover(engine: "Engine") -> None:
         if not container.is_running:
             continue
         engine.ports.reserve_again(container.id, _published(container))
+        _forward(engine, container)
         ends += [[one.settings["NetworkID"], one.outside] for one in container.endpoints.values() if one.address]
     if any(one.document["Subnet"] for one in engine.networks):
         await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends})
@@ -94,6 +96,7 @@ async def begin(engine: "Engine", container: "Container") -> None:
         _reserve(engine, container)
     except ApiError as error:
         raise ApiError(error.status, f"{_FAILED}{error}") from None
+    _forward(engine, container)
     container.save()
 
 
@@ -155,8 +158,25 @@ async def end(engine: "Engine", container: "Container") -> None:
     """Take back the container's ports, so that others can have them at once."""
     if container.document["Ports"]:
         await engine.launcher.do(engine.loop, {"do": "unpublish", "id": container.id})
-    engine.ports.release(container.id)
+    await release(engine, container)
     container.document["Ports"] = []
+
+
+async def release(engine: "Engine", container: "Container") -> None:
+    """Let others have the ports that are reserved."""
+    forwarder = engine.forwarders.pop(container.id, None)
+    if forwarder:
+        await forwarder.end()
+    engine.ports.release(container.id)
+
+
+def _forward(engine: "Engine", container: "Container") -> None:
+    """Carry what arrives at the ports that are reserved. With root, the table of rules does that."""
+    published = _published(container)
+    if engine.places.is_rootless and published:
+        sockets = [(one, engine.ports.socket(container.id, one)) for one in published]
+        mine = [(one, fd) for one, fd in sockets if fd >= 0]
+        engine.forwarders[container.id] = Forwarder(engine.launcher, engine.loop, container.name, mine)
 
 
 # Changes of a container that may be running.
@@ -221,7 +241,7 @@ async def _change(engine: "Engine", container: "Container", places: "Json", requ
     document["Endpoints"] = places
     try:
         if container.is_running:
-            document["Change"] = {**request, "routes": _move_way_out(engine, container)}
+            document["Change"] = {**request, "routes": await _move_way_out(engine, container)}
         container.save()
         if container.is_running:
             await _carry_out(engine, container)
@@ -230,22 +250,24 @@ async def _change(engine: "Engine", container: "Container", places: "Json", requ
         has_moved = document["WayOut"] != before["WayOut"]
         document.update(before)
         if has_moved:
-            engine.ports.release(container.id)
+            await release(engine, container)
             engine.ports.reserve_again(container.id, _published(container))
+            _forward(engine, container)
         if "Change" in document:
             document["Change"]["do"] = _OPPOSITES[request["do"]]
             await _go_on(engine, container)
         raise
 
 
-def _move_way_out(engine: "Engine", container: "Container") -> bool:
+async def _move_way_out(engine: "Engine", container: "Container") -> bool:
     """Return whether the container's way out, and with it its ports, must be others. Raises ApiError."""
     way_out = _way_out(container, _known(engine, container))
     if way_out == container.way_out:
         return False
-    engine.ports.release(container.id)
+    await release(engine, container)
     container.document["WayOut"] = way_out
     _reserve(engine, container)
+    _forward(engine, container)
     return True
 
 

@@ -1,5 +1,53 @@
 """Where the engine keeps its things."""
 
+from foundation.linux import os
+from pyrund.errors import Refused
+
+
+class Defaults:
+    """Where the engine is of the user who we are, unless it is told otherwise. A user who is not root has one of his
+    own, in the folders of the XDG Base Directory Specification."""
+
+    def __init__(self) -> None:
+        self.is_rootless = os.geteuid() != 0
+
+    @property
+    def socket(self) -> str:
+        return f"{runtime_directory()}/docker.sock" if self.is_rootless else "/var/run/docker.sock"
+
+    @property
+    def run(self) -> str:
+        return f"{runtime_directory()}/pyrund" if self.is_rootless else "/run/pyrund"
+
+    @property
+    def data(self) -> str:
+        return f"{_base('XDG_DATA_HOME', '.local/share')}/pyrund" if self.is_rootless else "/var/lib/pyrund"
+
+    @property
+    def daemon_json(self) -> str:
+        folder = f"{_base('XDG_CONFIG_HOME', '.config')}/docker" if self.is_rootless else "/etc/docker"
+        return f"{folder}/daemon.json"
+
+    @property
+    def group(self) -> str:
+        """Who may use the socket beside its owner: nobody, unless that is root."""
+        return "" if self.is_rootless else "docker"
+
+
+def runtime_directory() -> str:
+    """Return the XDG_RUNTIME_DIR of the user. Raises Refused if there is none."""
+    named, usual = os.environment.get("XDG_RUNTIME_DIR", ""), f"/run/user/{os.geteuid()}"
+    if named.startswith("/"):
+        return named.rstrip("/")
+    if os.access(usual, os.W_OK):  # of a login of the same user: su(1) and cron(8) do not say so
+        return usual
+    raise Refused("XDG_RUNTIME_DIR is not set: it names a folder of the user's own, where the engine's socket is")
+
+
+def _base(variable: str, usual: str) -> str:
+    named = os.environment.get(variable, "")
+    return named.rstrip("/") if named.startswith("/") else f"{os.home()}/{usual}"
+
 
 class Places:
     """The folders of one engine.
@@ -11,6 +59,9 @@ class Places:
     table  the name of its table of nftables
 
     daemon_json is the file that says where registries are.
+
+    is_rootless says whether the engine is only root of a user namespace that it has made (rootless.py), systemd where
+    the systemd of its user is, which makes cgroups for it; "" if it has none.
     """
 
     def __init__(self, data: str, run: str, daemon_json: str, table: str) -> None:
@@ -18,6 +69,8 @@ class Places:
         self.run = run
         self.daemon_json = daemon_json
         self.table = table
+        self.is_rootless = False
+        self.systemd = ""
         self.images = f"{data}/images"
         self.sizes = f"{data}/sizes"
         self.containers = f"{data}/containers"
@@ -28,6 +81,11 @@ class Places:
         self.networks = f"{data}/networks"
         self.builds = f"{data}/builds"
         self.events = f"{data}/events"
+
+    @property
+    def has_cgroups(self) -> bool:
+        """Whether containers have cgroups, and so limits."""
+        return bool(self.systemd) or not self.is_rootless
 
     def container(self, id_: str) -> str:
         return f"{self.containers}/{id_}"

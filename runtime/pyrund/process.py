@@ -8,6 +8,7 @@ from foundation.linux import os
 from foundation.linux.unistd import close_range
 
 PORT, LOCK = 3, 4  # its descriptors
+NETWORK, UPLINK = 5, 6  # and those of the launcher, if the engine is rootless (rootless.py)
 
 _of_our_caller: "list[tuple[int, int]]" = []
 

@@ -5,15 +5,13 @@ from pyfetch.image.document import Configuration, read_configuration
 from pyrund.errors import Refused
 from pyrund.net import bridge, subnet
 from pyrund.net.subnet import Subnet
+from pyrund.places import Defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyrund.options import Options
-
-CONFIG_FILE = "/etc/docker/daemon.json"
-HOST, DATA_ROOT, EXEC_ROOT, GROUP = "unix:///var/run/docker.sock", "/var/lib/pyrund", "/run/pyrund", "docker"
 
 # Names of daemon.json. Mirrors and insecure registries are read by pyfetch.
 _TEXTS = ("data-root exec-root group log-driver tlscacert tlscert tlskey bridge bip fixed-cidr-v6").split()
@@ -29,7 +27,8 @@ _OF_DOCKERD = ("overlay2", "image", "containerd", "engine-id", "buildkit")  # in
 class Settings:
     """What the daemon is told.
 
-    hosts           where it listens; empty: at the sockets that it is given, or at the default one
+    is_rootless     its user is not root
+    hosts           where it listens; empty: at the sockets that it is given, or at `default_host`
     read_only_hosts where it listens to clients that may only read
     is_experimental clients are told so: docker's CLI has verbs that it offers only then
     tls             "" for none, "tls" for encryption alone, "tlsverify" for certificates of clients, too
@@ -42,16 +41,19 @@ class Settings:
     """
 
     def __init__(self, given: "Options", document: Configuration, file: str) -> None:
+        default = Defaults()
         self.file = file
-        self.data_root = os.path.abspath(_text(given, document, "data-root", DATA_ROOT))
-        self.exec_root = os.path.abspath(_text(given, document, "exec-root", EXEC_ROOT))
-        self.group = _text(given, document, "group", GROUP)
+        self.is_rootless = default.is_rootless
+        self.data_root = os.path.abspath(_text(given, document, "data-root") or default.data)
+        self.exec_root = os.path.abspath(_text(given, document, "exec-root") or default.run)
+        self.group = _text(given, document, "group") or default.group
         self.hosts = _list(given, document, "hosts")
+        self.default_host = "" if self.hosts else f"unix://{default.socket}"
         self.read_only_hosts: list[str] = given.get("read_only_host", [])
         self.labels = _list(given, document, "labels")
         self.mirrors = document.strings("registry-mirrors")
         self.insecure_registries = document.strings("insecure-registries")
-        self.log_driver = _text(given, document, "log-driver", "json-file")
+        self.log_driver = _text(given, document, "log-driver") or "json-file"
         self.log_options = document.text_map("log-opts") if document.has("log-opts") else {}
         self.debug = bool(given.get("debug")) or document.boolean("debug")
         self.is_experimental = bool(given.get("experimental")) or document.boolean("experimental")
@@ -59,17 +61,17 @@ class Settings:
         encrypts = bool(given.get("tls")) or document.boolean("tls")
         self.tls = "tlsverify" if verifies else "tls" if encrypts else ""
         self.tls_files = {
-            name: _text(given, document, name, f"/etc/docker/{default}")
-            for name, default in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
+            name: _text(given, document, name) or f"/etc/docker/{file}"
+            for name, file in (("tlscacert", "ca.pem"), ("tlscert", "cert.pem"), ("tlskey", "key.pem"))
         }
-        self.bridge_name = _text(given, document, "bridge", bridge.DEFAULT)
+        self.bridge_name = _text(given, document, "bridge") or bridge.DEFAULT
         if not bridge.is_name(self.bridge_name):
             raise Refused(f"bridge: {self.bridge_name!r} is not the name of an interface")
-        self.bip = _bip(_text(given, document, "bip", ""))
+        self.bip = _bip(_text(given, document, "bip"))
         if self.bip and self.names_bridge:
             raise Refused("You specified -b & --bip, mutually exclusive options. Please specify only one")
         self.ipv6 = bool(given.get("ipv6")) or document.boolean("ipv6")
-        self.fixed_cidr_v6 = _subnet_of_ipv6(_text(given, document, "fixed-cidr-v6", ""))
+        self.fixed_cidr_v6 = _subnet_of_ipv6(_text(given, document, "fixed-cidr-v6"))
         self._pools = [_pool(one) for one in document.objects("default-address-pools")]
         self.is_insecure = bool(given.get("insecure_tcp"))
         self.idle = _seconds(given.get("idle", "0"))
@@ -102,7 +104,7 @@ class Settings:
 
 def read(given: "Options") -> Settings:
     """Return the settings of the options and of the file. Raises Refused, and pyfetch's UsageError."""
-    path = given.get("config_file", CONFIG_FILE)
+    path = given.get("config_file") or Defaults().daemon_json
     data = read_configuration(path)
     if data is None and "config_file" in given:
         raise Refused(f"unable to configure the Docker daemon with file {path}: no such file")
@@ -152,10 +154,10 @@ def _pool(entry: Configuration) -> "tuple[Subnet, int]":
     return base, size
 
 
-def _text(given: "Options", document: Configuration, name: str, default: str) -> str:
+def _text(given: "Options", document: Configuration, name: str) -> str:
     keyword = name.replace("-", "_")
     _refuse_both(keyword in given, document, name)
-    return str(given.get(keyword) or document.string(name) or default)
+    return str(given.get(keyword) or document.string(name))
 
 
 def _list(given: "Options", document: Configuration, name: str) -> "list[str]":

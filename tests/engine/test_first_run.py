@@ -128,11 +128,12 @@ def test_a_daemon_that_cannot_start_is_said_in_one_line(machine):
     )
 
 
-def test_a_user_without_privileges_is_told_who_can(machine):
-    words = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", PYRUND, "run", "hello-world")
+def test_a_user_without_a_login_is_told_what_is_missing(machine):
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "env", "-u", "XDG_RUNTIME_DIR")
+    words = (*user, PYRUND, "run", "hello-world")
     status, _, errors = machine.run(*words)
 
-    assert status == 125
+    assert status == 1
     assert errors == (
-        "pyrund: Cannot connect to the Docker daemon at unix:///var/run/docker.sock, and only root can start one\n"
+        "pyrund: XDG_RUNTIME_DIR is not set: it names a folder of the user's own, where the engine's socket is\n"
     )

@@ -110,7 +110,7 @@ class Transaction:
         data = b"".join(_packed(number, *message) for number, message in enumerate(messages))
         socket = _netlink()
         try:
-            socket.setsockopt(_SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)  # a transaction is one packet, however long
+            _take_large_packets(socket)  # a transaction is one packet, however long
             socket.send(data)
             self._hear(socket)
         finally:
@@ -162,6 +162,13 @@ def _netlink() -> "_socket.socket":
         socket.close()
         raise
     return socket
+
+
+def _take_large_packets(socket: "_socket.socket") -> None:
+    try:
+        socket.setsockopt(_SOL_SOCKET, _SO_SNDBUFFORCE, _BUFFER)
+    except PermissionError:  # in a user namespace net.core.wmem_max is the limit
+        socket.setsockopt(_SOL_SOCKET, _socket.SO_SNDBUF, _BUFFER)
 
 
 def text(value: str) -> bytes:

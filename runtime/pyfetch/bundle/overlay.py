@@ -10,10 +10,12 @@ directories and copies of hard links' targets, and unpack/layer.py serves flat t
 
 from _thread import allocate_lock, start_new_thread
 
+from foundation import overlayfs
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.mount import MNT_DETACH, MS_PRIVATE, MS_RDONLY, MS_REC, mount, umount2
 from foundation.linux.sched import CLONE_FS, CLONE_NEWNS, unshare
+from foundation.rootless import rootless
 from pyfetch.image.image import Image, Layer
 from pyfetch.image.store import Store, publish
 from pyfetch.unpack.limits import Limits
@@ -116,7 +118,7 @@ def copy_root(source: str, target: str) -> None:
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, status.st_mode & 0o7777)
     for name in os.listxattr(source):
-        if not name.startswith("trusted.overlay."):
+        if not name.startswith(overlayfs.PREFIXES):
             os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
@@ -142,8 +144,8 @@ def with_view(store: Store, image_layers: "list[str]", look: "Callable[[int], T]
         where = names[-1]
         if len(names) > 1:
             where = store.bundles  # any directory can be the mount point in this namespace
-            options = os.fsencode(f"lowerdir={':'.join(names[::-1])}")
-            mount(b"overlay", os.fsencode(where), b"overlay", MS_RDONLY, options)
+            options = f"lowerdir={':'.join(names[::-1])},{_attributes()}"
+            mount(b"overlay", os.fsencode(where), b"overlay", MS_RDONLY, os.fsencode(options))
         root = os.open(where, _DIRECTORY)
         try:
             return look(root)
@@ -180,12 +182,17 @@ def mount_over(lower: "list[str]", upper: str, work: str, target: str) -> None:
         if set(path) & set(",:\\"):
             raise NoOverlay(f"{path}: the path of an overlay cannot hold a comma, a colon or a backslash")
     # Turn off the features that would make a layer unusable without its mount, or for other kernels.
-    features = "index=off,metacopy=off,redirect_dir=off,xino=off"
+    features = f"index=off,metacopy=off,xino=off,{_attributes()}"
     options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work},{features}"
     try:
         mount(b"overlay", os.fsencode(target), b"overlay", 0, os.fsencode(options))
     except OSError as error:
         raise NoOverlay(f"cannot mount an overlay: {reason(error)}") from error
+
+
+def _attributes() -> str:
+    """Return the options about overlayfs's own attributes. With userxattr the kernel takes no redirect_dir but this."""
+    return f"{overlayfs.OPTION},redirect_dir=nofollow" if rootless() else "redirect_dir=off"
 
 
 def in_private_mounts(action: "Callable[[], T]") -> "T":

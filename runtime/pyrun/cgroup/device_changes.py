@@ -5,6 +5,7 @@ version the change is made without a moment in which any other device is allowed
 """
 
 from foundation.errors import Error
+from foundation.rootless import rootless
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.device_rules import Rule, access_text, device_text, exceptions, parse, rules
 from pyrun.cgroup.devices import attach, write
@@ -12,7 +13,6 @@ from pyrun.cgroup.driver import Driver
 from pyrun.config.linux import DeviceRule, Resources
 from pyrun.config.node import Node
 from pyrun.errors import UsageError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ The first rule denies everything, then come the config's rules in their order, t
 decides.
 """
 
+from foundation.rootless import rootless
 from pyrun.config.linux import DeviceRule, Resources
 from pyrun.errors import ConfigError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:

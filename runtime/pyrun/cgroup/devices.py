@@ -2,12 +2,12 @@
 
 from foundation.linux import os
 from foundation.linux.opened import opened
+from foundation.rootless import rootless
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.device_rules import access_text, device_text, exceptions, in_force, rules
 from pyrun.cgroup.group import Cgroup
 from pyrun.config.linux import Resources
 from pyrun.errors import ConfigError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
 if TYPE_CHECKING:

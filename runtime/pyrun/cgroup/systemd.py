@@ -13,6 +13,7 @@ allow a device; on v1 it overwrites ours, and denies all devices for a moment.
 systemd_manager.py makes the calls. See https://systemd.io/CGROUP_DELEGATION/.
 """
 
+from foundation.rootless import rootless
 from pyrun.cgroup import hierarchies
 from pyrun.cgroup.controller import Controller
 from pyrun.cgroup.device_rules import exceptions, in_force
@@ -22,7 +23,6 @@ from pyrun.cgroup.setting import Setting
 from pyrun.cgroup.systemd_manager import Manager
 from pyrun.cgroup.unit_properties import from_annotations, from_resources, from_rules
 from pyrun.errors import ConfigError, UsageError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ We connect to systemd's private socket, or else to the message bus; without root
 
 from foundation.errors import Error
 from foundation.linux import os
+from foundation.rootless import rootless
 from pyrun.cgroup.dbus import CallError, Connection
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ import stat
 
 from foundation.linux import os
 from foundation.linux.sched import CLONE_NEWNET
+from foundation.rootless import rootless
 from pyrun.checkpoint import rpc
 from pyrun.checkpoint.rpc import OPTIONS, PAGE_SERVER, encode
 from pyrun.errors import UsageError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ import time
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.opened import opened
+from foundation.rootless import rootless
 from pyrun import log
 from pyrun.cgroup.group import Cgroup
 from pyrun.container import hooks
 from pyrun.container.process import open_process, process_stat, session
 from pyrun.container.state import Container, load, load_all
 from pyrun.errors import NoContainer
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from foundation.encode import encode
 from foundation.errors import Error, did_you_mean, reason
 from foundation.linux import os, whole_file
 from foundation.linux.opened import opened
+from foundation.rootless import rootless
 from pyrun.cgroup.group import Cgroup
 from pyrun.config.node import Node
 from pyrun.container.process import WAITING, process_name, process_stat
 from pyrun.errors import NoContainer, UsageError
-from pyrun.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

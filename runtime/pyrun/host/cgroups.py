@@ -2,9 +2,9 @@
 
 from foundation.errors import Error
 from foundation.linux import os
+from foundation.rootless import rootless
 from pyrun.cgroup.hierarchies import place
 from pyrun.host import LIMITED, MISSING, OK, Finding, read
-from pyrun.rootless import rootless
 
 # controller of v1, controller of v2, what is refused without it
 _CONTROLLERS = (

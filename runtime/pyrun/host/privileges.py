@@ -8,9 +8,9 @@ from foundation.linux.capability import CAPABILITIES
 from foundation.linux.prctl import capget
 from foundation.linux.sched import CLONE_NEWUSER, unshare
 from foundation.linux.subid import ranges, user_name
+from foundation.rootless import rootless
 from pyrun.checkpoint import criu
 from pyrun.host import LIMITED, MISSING, OK, Finding, present, read
-from pyrun.rootless import rootless
 
 # capability: (what does not work without it, whether no container runs then)
 _CAPABILITIES = {

@@ -3,6 +3,7 @@
 import stat
 
 from foundation.linux import os
+from foundation.rootless import rootless
 from pyrun.cgroup.driver import Nowhere, locate
 from pyrun.config.document import Config, Process
 from pyrun.config.node import Node
@@ -11,7 +12,6 @@ from pyrun.container import state
 from pyrun.errors import ConfigError, UsageError
 from pyrun.namespaces.namespaces import Namespaces
 from pyrun.rootfs.planned_root import PlannedRoot
-from pyrun.rootless import rootless
 from pyrun.stdio import descriptors
 from pyrun.stdio.console import Console
 from pyrun.stub.privileges import Confinement

@@ -7,10 +7,12 @@ crash. A layer that is to be kept is in `upper` of a directory; the kernel requi
 import stat
 from errno import EINVAL
 
+from foundation import overlayfs
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.mount import move_mount
 from foundation.linux.opened import opened
+from foundation.rootless import rootless
 from pyrun.rootfs.mounts import MAXIMUM_VALUE, label_option, new_filesystem
 from pyrun.rootfs.tree import descriptor_path
 
@@ -131,8 +133,8 @@ class Overlay:
             os.close(here)
 
     def _create(self, path: str, data: "list[tuple[str, str | None]]") -> int:
-        if self._in_user_namespace:
-            data.append(("userxattr", None))  # only the host's root may use trusted.* (Linux 5.11)
+        if self._in_user_namespace or rootless():
+            data.append((overlayfs.OPTION, None))
         try:
             return new_filesystem("overlay", "overlay", 0, [], data + self._label)
         except OSError as error:

@@ -14,7 +14,7 @@ from foundation.linux import os
 from foundation.linux.mount import FSCONFIG_CMD_CREATE, FSMOUNT_CLOEXEC, FSOPEN_CLOEXEC
 from foundation.linux.openat2 import HOW_SIZE, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV
 from foundation.linux.statfs import PROC_SUPER_MAGIC, file_system_type
-from pyrun.rootless import rootless
+from foundation.rootless import rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

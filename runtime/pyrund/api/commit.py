@@ -48,7 +48,8 @@ class CommitApi:
                 "changes": request.values_of("changes"),
                 "config": {**config, **{name: words(config, name) for name in WORD_LISTS}},
             }
-            pauses = container.is_running and not container.is_paused and _pauses(request)
+            may_pause = container.is_running and not container.is_paused and self._engine.places.has_cgroups
+            pauses = may_pause and _pauses(request)
             if pauses:
                 await self._freeze(container, True)
             try:

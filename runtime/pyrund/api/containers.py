@@ -15,6 +15,7 @@ from pyrund.spec import config, host_config
 from pyrund.spec.mounts import Mount, inherited, mounts_of, with_volumes
 from pyrund.spec.network import ENDPOINT, check_names, endpoint_settings, mac
 from pyrund.spec.port_bindings import bindings, parsed
+from pyrund.spec.resources import discarded
 from pyrund.spec.shape import check
 
 TYPE_CHECKING = False
@@ -81,6 +82,7 @@ class ContainersApi:
         merged = config.merged(given, image.wishes(), id_)
         engine.containers.refuse_name(name)
         warnings = _check_ports(checked, merged)
+        warnings += [] if engine.places.has_cgroups else discarded(checked)
         _check_sharing(given, checked)
         kind, _, other = (checked.get("PidMode") or "").partition(":")
         if kind == "container":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+_LIMITS = "MemoryLimit SwapLimit CpuCfsPeriod CpuCfsQuota CPUShares CPUSet PidsLimit".split()
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -68,8 +69,11 @@ class System:
 
     async def info(self, request: "Request") -> Response:
         v2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        places = self._engine.places
         size, files = log_config.DEFAULTS["json-file"]
         warnings = [f"Logs of json-file are rotated by default: max-size {size >> 20}m, max-file {files}"]
+        if not places.has_cgroups:
+            warnings.append("WARNING: Running in rootless-mode without cgroups. Limits are not in force")
         own: Json = {
             "ID": "",
             "Driver": "overlay2",
@@ -80,15 +84,15 @@ class System:
                 "Authorization": None,
                 "Log": list(log_config.DEFAULTS),
             },
-            **dict.fromkeys("MemoryLimit SwapLimit CpuCfsPeriod CpuCfsQuota CPUShares CPUSet PidsLimit".split(), True),
-            "OomKillDisable": not v2,
+            **dict.fromkeys(_LIMITS, places.has_cgroups),
+            "OomKillDisable": not v2 and places.has_cgroups,
             "IPv4Forwarding": True,
             "Debug": self._engine.settings.debug,
             "NFd": len(os.listdir("/proc/self/fd")),
             "NGoroutines": 1,
             "SystemTime": now(),
             "LoggingDriver": self._engine.settings.log_driver,
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": "systemd" if places.systemd else "cgroupfs" if places.has_cgroups else "none",
             "CgroupVersion": "2" if v2 else "1",
             "NEventsListener": 0,
             "IndexServerAddress": "https://index.docker.io/v1/",
@@ -104,7 +108,7 @@ class System:
             "LiveRestoreEnabled": True,
             "Isolation": "",
             "InitBinary": "",
-            "SecurityOptions": ["name=seccomp,profile=builtin"],
+            "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=rootless"] if places.is_rootless else [])],
             "Warnings": warnings,
         }
         return Response(200, {**own, **self._counts(), **_host()})

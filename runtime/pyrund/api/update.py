@@ -4,7 +4,7 @@ from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model import restart
 from pyrund.spec import host_config
-from pyrund.spec.resources import resources
+from pyrund.spec.resources import discarded, resources
 from pyrund.spec.shape import check
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ class UpdateApi:
                 raise ApiError(409, f"container {container.id} is marked for removal and cannot be updated")
             changed = _changed(container.host_config, given)
             limits = resources({**container.host_config, **changed})
-            if container.is_running and set(changed) - {"RestartPolicy"}:
+            if container.is_running and set(changed) - {"RestartPolicy"} and engine.places.has_cgroups:
                 if "PidsLimit" in changed:
                     limits["pids"] = {"limit": changed["PidsLimit"]}
                 message = {"do": "update", "id": container.id, "resources": limits}
@@ -45,7 +45,7 @@ class UpdateApi:
             container.host_config.update(changed)
             container.save()
         engine.events.of_container(container, "update")
-        return Response(200, {"Warnings": None})
+        return Response(200, {"Warnings": None if engine.places.has_cgroups else discarded(changed)})
 
 
 def _changed(host: "Json", given: "Json") -> "Json":

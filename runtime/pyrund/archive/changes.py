@@ -6,12 +6,12 @@ A deleted file is a device 0:0 there, and a directory that hides the one below i
 
 import stat
 
+from foundation import overlayfs
 from foundation.linux import os
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
 from foundation.linux.opened import opened
 
 MODIFIED, ADDED, DELETED = 0, 1, 2  # as docker's API has them
-OPAQUE = "trusted.overlay.opaque"
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 BELOW = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS
 _GONE = (FileNotFoundError, NotADirectoryError)  # or something else is there now
@@ -79,7 +79,7 @@ class Comparison:
 
     def _is_opaque(self, path: bytes, file: int) -> bool:
         try:
-            os.getxattr(b"/proc/self/fd/%d" % file, OPAQUE)
+            os.getxattr(b"/proc/self/fd/%d" % file, overlayfs.opaque())
             with opened(openat2(self._image, path, LOOK | os.O_DIRECTORY, BELOW)):
                 self.opaque.add(path)
         except OSError:

@@ -3,6 +3,7 @@
 import hashlib
 import stat
 
+from foundation import overlayfs
 from foundation.linux import os, whole_file
 from foundation.linux.openat2 import openat2
 from foundation.linux.opened import opened
@@ -11,7 +12,7 @@ from pyfetch.bundle import overlay
 from pyfetch.image.image import chain_ids
 from pyfetch.image.store import publish
 from pyfetch.unpack import tar
-from pyrund.archive.changes import BELOW, DELETED, LOOK, OF_THE_RUNTIME, OPAQUE, Comparison
+from pyrund.archive.changes import BELOW, DELETED, LOOK, OF_THE_RUNTIME, Comparison
 from pyrund.archive.writer import END, Archive, header
 from pyrund.build.image import Draft, layer_json
 
@@ -166,7 +167,7 @@ def _is_same_directory(image: int, top: int, path: bytes) -> bool:
     try:
         with opened(openat2(image, path, LOOK, BELOW)) as old, opened(openat2(top, path, LOOK, BELOW)) as new:
             before, after = os.fstat(old), os.fstat(new)
-            is_opaque = OPAQUE in os.listxattr(b"/proc/self/fd/%d" % new)
+            is_opaque = overlayfs.opaque() in os.listxattr(b"/proc/self/fd/%d" % new)
     except OSError:
         return False
     both = [(one.st_mode, one.st_uid, one.st_gid) for one in (before, after)]

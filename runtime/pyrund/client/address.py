@@ -4,15 +4,38 @@ import _socket
 
 from foundation.linux import os
 from pyrund.errors import Refused
+from pyrund.places import Defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.options import Options
 
-DEFAULT = "unix:///var/run/docker.sock"
+_OF_ROOT = "/var/run/docker.sock"
 _PORT, _TLS_PORT = 2375, 2376
 # What runs at the other end of ssh: it connects its standard streams with the socket there.
 _DIAL = "if command -v pyrund >/dev/null; then exec pyrund dial-stdio; else exec docker system dial-stdio; fi"
+
+
+def default() -> str:
+    """Return where the daemon is if nobody says so: a user who is not root has one of his own. As long as that does not
+    listen, it is root's, if he may use that. Raises Refused."""
+    places = Defaults()
+    try:
+        own = places.socket
+    except Refused:
+        if _listens(_OF_ROOT):
+            return f"unix://{_OF_ROOT}"
+        raise
+    is_roots = places.is_rootless and not _listens(own) and _listens(_OF_ROOT)
+    return f"unix://{_OF_ROOT if is_roots else own}"
+
+
+def _listens(path: str) -> bool:
+    try:
+        _connected(_socket.AF_UNIX, path).close()
+        return True
+    except OSError:
+        return False
 
 
 class Address:

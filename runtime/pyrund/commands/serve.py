@@ -8,7 +8,7 @@ import sys
 import time
 
 from foundation.linux import os
-from pyrund import recovery, settings
+from pyrund import recovery, rootless, settings
 from pyrund.api.routes import handler
 from pyrund.engine import Engine
 from pyrund.errors import ApiError, Refused
@@ -50,13 +50,15 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     places = Places(told.data_root, told.exec_root, told.file, table.name_of(told.bridge_name))
     os.umask(0o022)
     _make_folders(places)
-    _clean_environment(places)
     lock = _lock(places)
-    table.refuse_other(places.table, places.run)
+    inside: tuple[int, ...] = rootless.enter(places) if told.is_rootless else ()
+    if not told.is_rootless:  # who makes his own network shares the table with nobody
+        table.refuse_other(places.table, places.run)
+    _clean_environment(places)
     signals = _receive_signals()  # before a client can see us
-    opened = listeners(told, given, settings.HOST)
+    opened = listeners(told, given)
     try:
-        Daemon(told, places, lock, opened).serve(signals, manager)
+        Daemon(told, places, lock, inside, opened).serve(signals, manager)
     finally:
         for listener in opened:
             listener.close()
@@ -66,13 +68,15 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
 class Daemon:
     """The engine and the connections of its clients."""
 
-    def __init__(self, told: Settings, places: Places, lock: int, opened: "list[Listener]") -> None:
+    def __init__(
+        self, told: Settings, places: Places, lock: int, inside: "tuple[int, ...]", opened: "list[Listener]"
+    ) -> None:
         self._settings = told
         self._places = places
         self._lock = lock
         encrypted = [one for one in opened if one.is_tcp and told.tls]
         self._encrypted = self._encrypt(encrypted) if encrypted else None
-        self._launcher = Launcher(places, lock)  # early, because it gets a copy of all that is in memory
+        self._launcher = Launcher(places, lock, inside)  # early, because it gets a copy of all that is in memory
         raise_limit_of_files()  # after that, because containers shall not have it
         self._opened = [one for one in opened if one not in encrypted]
         self._loop = Loop()

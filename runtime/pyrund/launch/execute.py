@@ -19,6 +19,7 @@ from pyrund.errors import ApiError
 from pyrund.launch import users
 from pyrund.launch.ends import Ends
 from pyrund.model.exec import load
+from pyrund.spec.config_json import user_json
 from pyrund.spec.confinement import every_capability
 
 TYPE_CHECKING = False
@@ -80,5 +81,4 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
 
 
 def _user(text: str, root: int) -> "dict[str, Any]":
-    user = users.find(text, lambda find: find(root))
-    return {"uid": user.uid, "gid": user.gid, "additionalGids": sorted({user.gid, *user.groups})}
+    return user_json(users.find(text, lambda find: find(root)))

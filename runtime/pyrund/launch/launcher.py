@@ -12,10 +12,11 @@ import traceback
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.prctl import end_with
+from foundation.linux.sched import CLONE_NEWNET, setns
 from pyrund.errors import ApiError
 from pyrund.loop import Turns
 from pyrund.messages import Port, pair, receive
-from pyrund.process import PORT, restore_limit_of_files, settle
+from pyrund.process import NETWORK, PORT, restore_limit_of_files, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,17 +33,23 @@ IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
 _VERBS = (
     "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
     "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
-    "commit bring build clear_build build_cache checkpoint"
+    "forward commit bring build clear_build build_cache checkpoint"
 ).split()
+# What acts on networks and cgroups: in a rootless engine others are in the network of the host.
+_INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
 _REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks".split())
 
 
 class Launcher:
-    """The daemon's side. begin() starts the process; it ends when the daemon does, and so do its workers."""
+    """The daemon's side. begin() starts the process; it ends when the daemon does, and so do its workers.
 
-    def __init__(self, places: "Places", lock: int) -> None:
+    `inside` are the descriptors of a rootless engine for its workers, process.NETWORK and process.UPLINK.
+    """
+
+    def __init__(self, places: "Places", lock: int, inside: "tuple[int, ...]" = ()) -> None:
         self._places = places
         self._lock = lock
+        self._inside = inside
         self._pause = 0.0
         self._turns = Turns()
         self._port = self._begin()
@@ -50,7 +57,7 @@ class Launcher:
     def _begin(self) -> Port:
         ours, theirs = pair()
         if os.fork() == 0:
-            _run(self._places, theirs, self._lock)
+            _run(self._places, theirs, self._lock, self._inside)
         theirs.close()
         ours.set_blocking(False)
         return ours
@@ -132,10 +139,10 @@ def checked(answer: "Message | None") -> "Message":
     return answer
 
 
-def _run(places: "Places", port: Port, lock: int) -> "NoReturn":
+def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> "NoReturn":
     """Be the launcher."""
     try:
-        settle(b"pyrund:launcher", port.detach(), lock)
+        settle(b"pyrund:launcher", port.detach(), lock, *inside)
         restore_limit_of_files()
         modules = {verb: __import__(f"pyrund.launch.{verb}", fromlist=["run"]) for verb in _VERBS}
         modules["start"].prepare()
@@ -149,6 +156,9 @@ def _run(places: "Places", port: Port, lock: int) -> "NoReturn":
             if message is None:
                 break
             if os.fork() == 0:
+                if places.is_rootless and message["do"] in _INSIDE:
+                    setns(NETWORK, CLONE_NEWNET)
+                    os.environment["XDG_RUNTIME_DIR"] = places.systemd  # pyrun asks the user's systemd
                 _work(modules[message["do"]].run, places, message, descriptors)
             for fd in descriptors:
                 os.close(fd)

@@ -33,6 +33,7 @@ from pyrund.launch.connect import connect, running_pid
 from pyrund.launch.ends import Ends
 from pyrund.model.container import Container, load
 from pyrund.model.times import now
+from pyrund.process import UPLINK
 from pyrund.spec.config_json import write_bundle
 
 TYPE_CHECKING = False
@@ -67,6 +68,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
 def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -> None:
     places = container.places
     request = Request(places.states, container.id, places.bundle(container.id))
+    request.cgroup_manager = "systemd" if places.systemd else "cgroupfs" if places.has_cgroups else "disabled"
     request.monitor = True
     request.init = bool(container.host_config.get("Init"))
     request.streams = ends.theirs
@@ -89,7 +91,8 @@ def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -
         answer = {"pid": state.pid, "started": now(), "names": ends.names}
         answers.send(answer, (ours.fileno(), *ends.ours, *resolver))
         record = os.open(f"{state.directory}/{EXIT}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        kept = (theirs.fileno(), ours.fileno(), *ends.kept)
+        # The pipe of a rootless engine is the last one: rootless.py finds it there.
+        kept = (theirs.fileno(), ours.fileno(), *ends.kept, *([UPLINK] if places.is_rootless else []))
         keep_watch(state.pid, container.id.encode(), record, answers.fileno(), kept)
 
 

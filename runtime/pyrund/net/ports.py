@@ -69,10 +69,16 @@ class Reservations:
 
     def release(self, id_: str) -> None:
         for socket in self._sockets.pop(id_, []):
-            address, port, *_ = socket.getsockname()
-            protocol = "tcp" if socket.type == _socket.SOCK_STREAM else "udp"
+            protocol, address, port = _place(socket)
             self._taken[protocol, port].remove(address)
             socket.close()
+
+    def socket(self, id_: str, port: Published) -> int:
+        """Return the descriptor that reserves the port, -1 if another program has taken it meanwhile."""
+        for socket in self._sockets.get(id_, []):
+            if _place(socket) == (port.protocol, port.host_address, port.host_port):
+                return socket.fileno()
+        return -1
 
     def reserve_again(self, id_: str, ports: "list[Published]") -> None:
         """Reserve what a running container has. If another program has taken one meanwhile, that is no obstacle: the
@@ -94,6 +100,8 @@ class Reservations:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and len(candidates) > 1:
                     continue  # another program has it
+                if error.errno == errno.EACCES:
+                    raise ApiError(500, _privileged(port)) from None
                 where = f"{binding.host_addresses[0]}:{port}/{binding.protocol}"
                 raise ApiError(500, f"failed to bind host port {where}: {error.strerror}".lower()) from None
             self._sockets.setdefault(id_, []).extend(sockets)
@@ -113,6 +121,20 @@ class Reservations:
         low, high = map(int, whole_file.read(_RANGE).split())
         start = self._last + 1 if low <= self._last < high else low
         return [*range(start, high + 1), *range(low, start)]
+
+
+def _privileged(port: int) -> str:
+    """Return rootlesskit's words for a port that only root may have, with ours for the way out."""
+    return (
+        f"cannot expose privileged port {port}: choose one from 1024 on, or let users have it: "
+        f"sysctl net.ipv4.ip_unprivileged_port_start={port}"
+    )
+
+
+def _place(socket: "_socket.socket") -> "tuple[str, str, int]":
+    """Return the protocol, the address and the port."""
+    address, port, *_ = socket.getsockname()
+    return "tcp" if socket.type == _socket.SOCK_STREAM else "udp", address, port
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -2,11 +2,12 @@
 
 import json
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyfetch.bundle.runtime_config import IdMappings, Settings, runtime_config
 from pyfetch.bundle.users import User
 from pyfetch.image.document import Document
 from pyfetch.image.manifest import ImageConfig
+from pyrun.namespaces.namespaces import denies_groups
 from pyrund.spec.config import full_name
 from pyrund.spec.confinement import confine
 from pyrund.spec.links import environment
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Shared = tuple[int, str]  # the pid and the bundle of the container whose network namespace it is
 
 _CGROUP_PARENT = "/docker"
-_PORTS_FOR_ALL = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+_LAST_GROUP = (1 << 31) - 1  # of ping_group_range
 
 
 def write_bundle(
@@ -57,9 +58,11 @@ def config_json(
     process["env"] = [entry for entry in process["env"] if entry.partition("=")[0] not in unset]
     own = {entry.partition("=")[0] for entry in process["env"]}
     process["env"] += [entry for entry in environment(container) if entry.partition("=")[0] not in own]
-    process["user"]["additionalGids"] = sorted({*process["user"]["additionalGids"], *user.groups})
+    process["user"] = user_json(user)
     process["rlimits"] = rlimits(host)
     process["oomScoreAdj"] = host.get("OomScoreAdj") or 0
+    if container.places.is_rootless:
+        _spare_privileges(made)
     height, width = host.get("ConsoleSize") or (0, 0)
     if config["Tty"] and height and width:
         process["consoleSize"] = {"height": height, "width": width}
@@ -72,17 +75,42 @@ def config_json(
         if mount["destination"] == "/dev/shm" and mount["source"] == "shm":
             mount["options"] = [*mount["options"][:-1], f"size={host['ShmSize']}"]
     linux["resources"] = resources(host)
-    linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
+    if container.places.systemd:
+        linux["cgroupsPath"] = f"{host.get('CgroupParent') or ''}:docker:{container.id}"
+    elif container.places.has_cgroups:
+        linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
     _join_namespaces(made, host, pid_of)
     _share_memory(made, host)
     if shared_with:
         _share_network(made, *shared_with)
     linux["sysctl"] = {
-        **({} if settings.network == "host" or shared_with else _PORTS_FOR_ALL),
+        **({} if settings.network == "host" or shared_with else _ports_for_all()),
         **(host.get("Sysctls") or {}),
     }
     confine(made, host)
     return made
+
+
+def user_json(user: User) -> "Json":
+    """Return process.user. Who has only one id cannot set groups, so a container has none beside its own there."""
+    made: Json = {"uid": user.uid, "gid": user.gid}
+    return made if denies_groups("self") else {**made, "additionalGids": sorted({user.gid, *user.groups})}
+
+
+def _ports_for_all() -> "Json":
+    """Let all programs have all ports, and those of all groups that there are send pings."""
+    last = max(sum(map(int, line.split()[::2])) for line in whole_file.read("/proc/self/gid_map").splitlines()) - 1
+    groups = f"0 {min(last, _LAST_GROUP)}"
+    return {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": groups}
+
+
+def _spare_privileges(made: "Json") -> None:
+    """Leave out of config.json what only the host's root may do, or only with more ids than the user has."""
+    process = made["process"]
+    process["oomScoreAdj"] = max(process["oomScoreAdj"], int(whole_file.read("/proc/self/oom_score_adj")))
+    if denies_groups("self"):  # there is one id
+        for mount in made["mounts"]:
+            mount["options"] = [option for option in mount["options"] if option != "gid=5"]
 
 
 def _settings(container: "Container") -> Settings:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ACCESS = frozenset("rwm")
 _ALL: "Json" = {"allow": True, "access": "rwm"}
-_LEFT_OUT = ("pts", "shm", "fd", "mqueue", "console")  # of /dev: the container has its own
+_LEFT_OUT = ("pts", "ptmx", "shm", "fd", "mqueue", "console")  # of /dev: the container has its own
 _RATES = {
     "BlkioDeviceReadBps": "throttleReadBpsDevice",
     "BlkioDeviceWriteBps": "throttleWriteBpsDevice",

@@ -7,6 +7,19 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _PERIOD = 100_000  # microseconds
+# dockerd's words for limits that are not in force, because there are no cgroups.
+_DISCARDED = (
+    ("Memory", "memory limit capabilities or the cgroup is not mounted. Limitation discarded."),
+    ("MemoryReservation", "memory soft limit capabilities or the cgroup is not mounted. Limitation discarded."),
+    ("PidsLimit", "pids limit capabilities or the cgroup is not mounted. PIDs limit discarded."),
+    ("CpuShares", "CPU shares or the cgroup is not mounted. Shares discarded."),
+    ("CpuPeriod", "CPU CFS period or the cgroup is not mounted. Period discarded."),
+    ("CpuQuota", "CPU CFS quota or the cgroup is not mounted. Quota discarded."),
+    ("NanoCpus", "CPU CFS quota or the cgroup is not mounted. Quota discarded."),
+    ("CpusetCpus", "cpuset or the cgroup is not mounted. Cpuset discarded."),
+    ("BlkioWeight", "Block I/O weight or the cgroup is not mounted. Weight discarded."),
+)
+_UNSET = (None, 0, -1, "")
 
 
 def resources(host: "Json") -> "Json":
@@ -42,6 +55,11 @@ def resources(host: "Json") -> "Json":
     if (host.get("PidsLimit") or 0) > 0:
         found["pids"] = {"limit": host["PidsLimit"]}
     return found
+
+
+def discarded(host: "Json") -> "list[str]":
+    """Return a warning for each limit that the client wants and that cannot be set without cgroups."""
+    return [f"Your kernel does not support {text}" for name, text in _DISCARDED if host.get(name) not in _UNSET]
 
 
 def rlimits(host: "Json") -> "list[Json]":

@@ -1,0 +1,194 @@
+"""The engine of a user who is not root: it is root of a user namespace, which it makes when it begins.
+
+      user namespace: the user's own id is root, those of /etc/subuid are the others
+      ┌ daemon, streams, most workers ── the host's network: clients, registries, published ports, name servers
+      │
+      └ workers that act on networks, containers ── a network namespace: bridges, the table of rules
+                                                    tap0 ── slirp4netns ── the host's network
+
+Nobody holds these namespaces but the processes in them. A container that runs has a monitor there, so the next engine
+joins the namespaces of any monitor, and makes new ones if there is none. In the same way slirp4netns ends with the last
+of them: the engine and each monitor have the end of a pipe, and it has the other.
+
+Sources: user_namespaces(7), slirp4netns(1).
+"""
+
+import select
+import sys
+
+from foundation.errors import Error
+from foundation.linux import os, whole_file
+from foundation.linux.opened import opened
+from foundation.linux.pidfd import pidfd_getfd
+from foundation.linux.sched import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
+from foundation.linux.subid import user_name
+from pyfetch.bundle.rootless import mappings
+from pyrun.config.linux import IDMapping
+from pyrun.config.node import Node
+from pyrun.container.process import open_process
+from pyrun.container.state import load
+from pyrun.namespaces.namespaces import bring_up_loopback, map_ids
+from pyrun.stub.child import Child
+from pyrund.errors import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.stub.channel import Channel
+    from pyrund.places import Places
+
+_FIRST_ID, _ENOUGH = 100_000, 65_536  # for the advice
+_PATIENCE = 10_000  # milliseconds for slirp4netns to begin
+_MTU = 65_520  # the largest that slirp4netns takes: nothing of it is sent as it is
+
+
+def enter(places: "Places") -> "tuple[int, int]":
+    """Become root of the engine's user namespace; return descriptors of its network namespace and of the pipe.
+
+    Whoever calls this has the lock of the engine: no other one makes namespaces meanwhile. Raises Refused.
+    """
+    places.is_rootless = True
+    places.systemd = _systemd()
+    pid, pidfd = _monitor(places)
+    if pidfd >= 0:
+        return _join(pid, pidfd)
+    _make_user_namespace()
+    network = _make_network()
+    return network, _connect(network, f"{places.run}/slirp4netns.log")
+
+
+def _monitor(places: "Places") -> "tuple[int, int]":
+    """Return the pid and a pidfd of the monitor of a container that runs, or -1."""
+    for id_ in os.listdir(places.states) if os.path.isdir(places.states) else []:
+        try:
+            pid, start_time = load(places.states, id_).monitor
+            pidfd = open_process(pid, start_time)
+        except (Error, OSError):
+            continue  # half made
+        if pidfd >= 0:
+            return pid, pidfd
+    return -1, -1
+
+
+def _join(pid: int, pidfd: int) -> "tuple[int, int]":
+    try:
+        setns(pidfd, CLONE_NEWUSER)
+        network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        last = max(map(int, os.listdir(f"/proc/{pid}/fd")))  # of what it keeps, the pipe is the last (launch/start.py)
+        return network, pidfd_getfd(pidfd, last)
+    except OSError as error:
+        raise Refused(f"the namespaces of the containers that run cannot be joined: {error.strerror}") from error
+    finally:
+        os.close(pidfd)
+
+
+def _systemd() -> str:
+    """Return the XDG_RUNTIME_DIR in which the user's systemd is; "" if it has no cgroups to give: only those of v2 can
+    be a user's (systemd.resource-control(5), Delegate=)."""
+    folder = os.environment.get("XDG_RUNTIME_DIR", "")
+    is_there = os.path.exists("/sys/fs/cgroup/cgroup.controllers") and os.path.exists(f"{folder}/systemd/private")
+    return folder if is_there else ""
+
+
+# The user namespace
+
+
+def _make_user_namespace() -> None:
+    """The ids are mapped by a child, which is still outside."""
+    found = mappings()
+    if found.single:
+        _warn_of_one_id()
+    daemon = os.getpid()
+
+    def map_(channel: "Channel") -> None:
+        channel.hear("made")
+        map_ids(daemon, _as_objects(found.uids), _as_objects(found.gids))
+        channel.say("mapped")
+
+    with Child(map_) as channel:
+        try:
+            unshare(CLONE_NEWUSER)
+        except OSError as error:
+            why = "user namespaces are forbidden here: `pyrun doctor` shows the cause"
+            raise Refused(f"without root, the engine needs a user namespace: {error.strerror}: {why}") from None
+        channel.say("made")
+        channel.hear("mapped")
+
+
+def _as_objects(found: "list[tuple[int, int, int]]") -> "list[IDMapping]":
+    names = ("containerID", "hostID", "size")
+    return [IDMapping(Node.root(dict(zip(names, one)), "id mapping")) for one in found]
+
+
+def _warn_of_one_id() -> None:
+    name, last = user_name(), _FIRST_ID + _ENOUGH - 1
+    ranges = f"--add-subuids {_FIRST_ID}-{last} --add-subgids {_FIRST_ID}-{last}"
+    _warn(
+        f"user {name} has no {_ENOUGH} subordinate ids, or newuidmap is missing: programs can run as root of a "
+        f"container only, and all files of images belong to that; try: apt-get install uidmap; usermod {ranges} {name}"
+    )
+
+
+# The network namespace
+
+
+def _make_network() -> int:
+    """A child makes it: nobody could come back from there to the network of the host."""
+
+    def make(channel: "Channel") -> None:
+        unshare(CLONE_NEWNET)
+        bring_up_loopback()
+        channel.say("made", [os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)])
+
+    with Child(make) as channel:
+        return channel.hear("made").descriptors[0]
+
+
+def _connect(network: int, log: str) -> int:
+    """Start slirp4netns, if there is one; return our end of the pipe, with which it ends."""
+    its_end, ours = os.pipe()
+    try:
+        program = next(filter(_is_program, (f"{folder}/slirp4netns" for folder in os.get_exec_path())), "")
+        if not program:
+            _warn(
+                "slirp4netns is not installed: containers reach each other, and nothing outside; "
+                "try: apt-get install slirp4netns"
+            )
+        elif not _start(program, network, its_end, log):
+            why = whole_file.read(log).decode("utf-8", "replace").strip().replace("\n", ", ")
+            _warn(f"slirp4netns does not begin: containers reach each other, and nothing outside: {why}")
+    finally:
+        os.close(its_end)
+    return ours
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _start(program: str, network: int, its_end: int, log: str) -> bool:
+    """Return whether it has made the interface. Its messages are in `log`."""
+    is_ready, ready = os.pipe()
+    messages = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    kept = {1: messages, 2: messages, 3: network, 4: its_end, 5: ready}
+    words = [program, "--configure", f"--mtu={_MTU}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
+    words += ["--exit-fd=4", "--ready-fd=5", "--netns-type=path", "/proc/self/fd/3", "tap0"]
+    above = max(*kept.values(), *kept) + 1
+    actions: list[Any] = [(os.POSIX_SPAWN_DUP2, fd, above + number) for number, fd in kept.items()]
+    actions += [(os.POSIX_SPAWN_DUP2, above + number, number) for number in kept]
+    actions += [(os.POSIX_SPAWN_CLOSE, above + number) for number in kept]
+    actions += [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+    try:
+        os.posix_spawn(program, words, os.environ, file_actions=actions, setsid=True)
+    finally:
+        os.close(messages)
+        os.close(ready)
+    with opened(is_ready):
+        waiting = select.poll()
+        waiting.register(is_ready, select.POLLIN)
+        return bool(waiting.poll(_PATIENCE)) and os.read(is_ready, 1) == b"1"
+
+
+def _warn(text: str) -> None:
+    print(f"pyrund: warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,294 @@
+"""The engine of a user who is not root: he is made for the tests, in the mount namespace of their registry alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from daemon import PYRUND, Daemon, kill, wait_until
+from outside import asked, network_beyond
+
+USER, FIRST_ID, IDS = 4321, 300_000, 65_536
+# The node is there for all on other machines.
+SET_UP = f"""
+echo tester:x:{USER}:{USER}::/:/bin/sh >> /etc/passwd
+for file in /etc/subuid /etc/subgid; do echo tester:{FIRST_ID}:{IDS} >> $file; done
+mkdir -p /dev/net
+mount -t tmpfs tun /dev/net
+mknod -m 666 /dev/net/tun c 10 200
+"""
+TCP = "exec nc -ll -p 80 -e echo page"
+UDP = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("", 81))
+print("ready", flush=True)
+while True:
+    data, address = server.recvfrom(99)
+    server.sendto(b"heard", address)
+"""
+
+
+class UsersDaemon(Daemon):
+    """A daemon of the user `uid`, at the places that are his. The program is a copy that he can read."""
+
+    def __init__(self, hub, directory, uid=USER):
+        self.home = directory / "home"
+        self.runtime = directory / "run"
+        for path in (self.home / ".config/docker", self.runtime):
+            path.mkdir(parents=True)
+        (self.home / ".config/docker/daemon.json").write_text('{"registry-mirrors": ["http://127.0.0.1:5000"]}')
+        self.program = shutil.copy(PYRUND, directory / "pyrund")
+        subprocess.run(["chown", "-R", f"{uid}:{uid}", self.home, self.runtime], check=True)
+        directory.chmod(0o755)
+        self.runtime.chmod(0o700)
+        self.variables = [f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", f"PATH={os.environ['PATH']}"]
+        ids = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
+        self.as_user = ["setpriv", *ids, "env", "-i", *self.variables]
+        super().__init__(hub, directory)
+        self.data = self.home / ".local/share/pyrund"
+        self.run = self.runtime / "pyrund"
+
+    def start(self):
+        self.socket = self.runtime / "docker.sock"
+        self._command = [*self.hub.inside, *self.as_user, self.program, "serve"]
+        super().start()
+
+    def processes(self):
+        """Return {pid: name} of all processes of the user and of his subordinate ids."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                uid = path.stat().st_uid
+                if uid == USER or FIRST_ID <= uid < FIRST_ID + IDS:
+                    found[int(path.name)] = (path / "comm").read_text().strip()
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def user_s_hub(hub):
+    done = hub.run("sh", "-ec", SET_UP)
+    assert done.returncode == 0, done.stderr
+    yield hub
+    hub.run("umount", "/dev/net")
+
+
+@pytest.fixture(scope="module")
+def outside(hub):
+    with network_beyond(hub) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def engine(user_s_hub):
+    directory = Path(tempfile.mkdtemp(prefix="rootless", dir="/var/tmp"))  # pytest's are for root alone
+    daemon = UsersDaemon(user_s_hub, directory)
+    try:
+        daemon.ok("pull", "busybox")
+        yield daemon
+        daemon.remove_all()
+    finally:
+        daemon.stop()
+    assert daemon.left_over() == {}
+    log = daemon.log.read_text()
+    assert "Traceback" not in log, log
+    wait_until(lambda: not daemon.processes(), f"the end of {daemon.processes()}")
+    subprocess.run(["rm", "-rf", directory], check=True)
+
+
+pytestmark = [pytest.mark.usefixtures("removed"), pytest.mark.needs("newuidmap", "slirp4netns")]
+
+
+def run(engine, *words):
+    return engine.ok("run", "--rm", *words)
+
+
+def test_root_of_a_container_is_the_user(engine):
+    engine.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+
+    status = Path(f"/proc/{engine.inspect('web', '.State.Pid')}").stat()
+    assert (status.st_uid, status.st_gid) == (USER, USER)
+    assert engine.ok("exec", "web", "id", "-u") == "0"
+    assert engine.ok("exec", "-u", "1000:1000", "web", "id", "-u") == "1000"
+    assert engine.ok("ps", "--format", "{{.Names}}") == "web"
+
+
+def test_other_users_of_a_container_are_subordinate_ids(engine):
+    volume = engine.data / "volumes/notes/_data"
+
+    run(engine, "-v", "notes:/v", "busybox", "sh", "-c", "touch /v/root; chmod 777 /v")
+    run(engine, "-v", "notes:/v", "-u", "1000:1000", "busybox", "touch", "/v/other")
+    assert [(volume / name).stat().st_uid for name in ("root", "other")] == [USER, FIRST_ID + 999]
+    engine.ok("volume", "rm", "notes")
+    engine.ok("run", "-d", "--name", "web", "-u", "1000:1000", "busybox", "sleep", "1000")
+    assert Path(f"/proc/{engine.inspect('web', '.State.Pid')}").stat().st_uid == FIRST_ID + 999
+
+
+def test_output_logs_and_exit_codes(engine):
+    assert run(engine, "--network", "none", "busybox", "echo", "hello") == "hello"
+    assert engine.docker("run", "--name", "web", "busybox", "sh", "-c", "echo out; exit 7").returncode == 7
+    assert engine.ok("logs", "web") == "out"
+
+
+def test_info_says_that_it_is_rootless(engine):
+    info = json.loads(engine.ok("info", "--format", "{{json .}}"))
+
+    assert "name=rootless" in info["SecurityOptions"]
+    assert info["DockerRootDir"] == str(engine.data)
+    assert info["CgroupDriver"] == "none" and not info["MemoryLimit"]
+
+
+def test_a_limit_that_cannot_be_set_is_a_warning(engine):
+    done = engine.docker("run", "--rm", "--memory", "64m", "busybox", "true")
+
+    assert done.returncode == 0
+    assert "does not support memory limit capabilities" in done.stderr
+
+
+def test_privileged_containers_may_do_what_the_user_may(engine):
+    assert run(engine, "--privileged", "busybox", "sh", "-c", "mount -t tmpfs x /tmp && echo mounted") == "mounted"
+    assert engine.docker("run", "--rm", "busybox", "mount", "-t", "tmpfs", "x", "/tmp").returncode != 0
+
+
+def test_a_file_of_the_host_s_root_stays_closed(engine, tmp_path):
+    engine.ok("run", "-d", "--name", "web", "--privileged", "-v", "/etc:/host", "busybox", "sleep", "1000")
+
+    done = engine.docker("exec", "web", "cat", "/host/shadow")
+    assert "Permission denied" in done.stderr
+
+
+# Networks
+
+
+def test_containers_know_each_other_by_name(engine):
+    engine.ok("network", "create", "shop")
+    engine.ok("run", "-d", "--name", "web", "--network", "shop", "busybox", "sh", "-c", TCP)
+
+    ask = "until nc web 80 < /dev/null; do sleep 0.1; done"
+    assert run(engine, "--network", "shop", "busybox", "sh", "-c", ask) == "page"
+    engine.ok("rm", "-f", "web")
+    engine.ok("network", "rm", "shop")
+
+
+def test_containers_reach_the_world(engine, outside):
+    assert run(engine, "busybox", "nc", "10.88.0.2", "80") == "10.88.0.1"
+    assert run(engine, "--network", "host", "busybox", "nc", "10.88.0.2", "80") == "10.88.0.1"
+
+
+def test_published_ports_are_reached_from_host_and_world(engine, outside):
+    engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1::80", "busybox", "sh", "-c", TCP)
+
+    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
+    assert asked(engine.hub.run, "127.0.0.1", 8080) == "page"
+    port = engine.ok("port", "web", "80").splitlines()
+    assert asked(engine.hub.run, "127.0.0.1", port[-1].rpartition(":")[2]) == "page"
+    assert "port is already allocated" in engine.fails("run", "-d", "-p", "8080:80", "busybox", "true")[1]
+    engine.ok("rm", "-f", "web")
+    assert "refused" in asked(outside, "10.88.0.1", 8080)
+
+
+def test_published_ports_of_udp(engine, outside):
+    engine.ok("run", "-d", "--name", "web", "-p", "8081:81/udp", "busybox", "sleep", "1000")
+    pid = engine.inspect("web", ".State.Pid")
+    inside = ["nsenter", "--net", "--target", str(pid), "/usr/bin/python3", "-c", UDP]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout.readline() == b"ready\n"
+            assert asked(outside, "10.88.0.1", 8081, "udp") == "heard"
+            assert asked(engine.hub.run, "127.0.0.1", 8081, "udp") == "heard"
+        finally:
+            server.kill()
+
+
+def test_a_port_of_root_s_is_refused_with_a_way_out(engine):
+    status, errors = engine.fails("run", "-d", "--name", "web", "-p", "80:80", "busybox", "true")
+
+    assert status == 125
+    assert "cannot expose privileged port 80" in errors and "net.ipv4.ip_unprivileged_port_start" in errors
+
+
+def test_both_directions_of_a_connection_end_by_themselves(engine):
+    engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "nc", "-ll", "-p", "80", "-e", "md5sum")
+    ask = """
+import socket, time
+for _ in range(100):
+    asking = socket.create_connection(("127.0.0.1", 8080))
+    try:
+        asking.sendall(bytes(1 << 20))
+        asking.shutdown(socket.SHUT_WR)
+        answer = asking.recv(99)
+    except OSError:
+        answer = b""
+    if answer:
+        break
+    time.sleep(0.1)
+print(answer.decode())
+"""
+
+    assert engine.hub.run("/usr/bin/python3", "-c", ask).stdout.split()[0] == "b6d81b360a5672d80c27430f39153e2c"
+
+
+# Recovery
+
+
+def test_a_killed_engine_finds_its_containers_again(engine, outside):
+    engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", TCP)
+    engine.ok("run", "-d", "--name", "done", "busybox", "sh", "-c", "sleep 0.3; exit 5")
+    network = os.readlink(f"/proc/{monitor_of(engine, 'web')}/ns/net")
+    engine.kill()
+    engine.start()
+
+    assert engine.inspect("web", ".State.Running")
+    wait_until(lambda: engine.inspect("done", ".State.ExitCode") == 5, "the exit code")
+    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the port")
+    engine.ok("run", "-d", "--name", "new", "busybox", "sleep", "1000")
+    assert os.readlink(f"/proc/{monitor_of(engine, 'new')}/ns/net") == network
+    assert run(engine, "busybox", "nc", "10.88.0.2", "80") == "10.88.0.1"
+    assert engine.ok("exec", "web", "id", "-u") == "0"
+
+
+def test_a_worker_of_ports_that_is_killed_is_replaced(engine, outside):
+    engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", TCP)
+    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
+
+    kill(engine.children()["launcher"])
+    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
+
+
+def monitor_of(engine, name):
+    state = json.loads((engine.run / "pyrun" / engine.inspect(name, ".Id") / "state.json").read_text())
+    return state["monitor"][0]
+
+
+# Images
+
+
+def test_images_are_built_changed_and_stored(engine):
+    text = "FROM busybox\nRUN mkdir -p /d/e && rm -r /d && mkdir /d && echo x > /d/x\nUSER 1000:1000\nCMD cat /d/x\n"
+    engine.ok("build", "-q", "-t", "built", "-", input=text)
+
+    assert run(engine, "built") == "x"
+    engine.ok("run", "--name", "web", "-u", "0", "built", "sh", "-c", "rm /d/x; echo y > /d/y")
+    assert engine.ok("diff", "web").split() == ["C", "/d", "D", "/d/x", "A", "/d/y"]
+    engine.ok("commit", "web", "changed")
+    archive = engine.docker("save", "changed", text=False).stdout
+    engine.ok("rmi", "changed")
+    engine.ok("load", input=archive, text=False)
+    assert run(engine, "changed", "ls", "/d") == "y"
+    engine.ok("rm", "web")
+    engine.ok("rmi", "changed", "built")
+
+
+def test_cp_both_ways(engine, tmp_path):
+    engine.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+    (tmp_path / "file").write_text("content")
+    engine.ok("cp", tmp_path / "file", "web:/tmp")
+
+    assert engine.ok("exec", "web", "cat", "/tmp/file") == "content"
+    engine.ok("cp", "web:/tmp/file", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "content"
