@@ -68,7 +68,7 @@ def test_a_container_goes_on_where_it_was(engine, options):
     wait_until(lambda: reached(engine) > then + 2, "it goes on")
     numbers = list(map(int, engine.ok("logs", "web").split()))
     assert numbers == list(range(1, len(numbers) + 1))
-    assert int(engine.ok("exec", "web", "cat", "/tmp/i")) > then
+    wait_until(lambda: int(engine.ok("exec", "web", "cat", "/tmp/i") or 0) > then, "the file, which it writes anew")
     pid = engine.inspect("web", ".State.Pid")
     monitor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
     assert str(engine.data) not in Path("/proc/self/mountinfo").read_text()
