@@ -1,6 +1,12 @@
 """The exceptions. Each handler of the API may raise them; the connection answers with their status and message."""
 
-from foundation.errors import Error
+import sys
+
+from foundation.errors import Error, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 
 class ApiError(Exception):
@@ -14,6 +20,14 @@ class ApiError(Exception):
 def missing(what: str) -> ApiError:
     """Return the error for what this engine does not have yet."""
     return ApiError(501, f"{what}: not part of this engine yet")
+
+
+async def logged(work: "Awaitable[object]", who: str) -> None:
+    """Wait for `work`, which is done for `who`. That it fails is told to the log alone: no client waits for it."""
+    try:
+        await work
+    except (ApiError, Error, OSError) as error:
+        print(f"pyrund: {who}: {reason(error)}", file=sys.stderr)
 
 
 class Refused(Error):

@@ -1,13 +1,11 @@
 """What happens to a container: start, end, start again, removal."""
 
-import sys
-
 from foundation.errors import Error, reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrun.container.state import load as load_state
 from pyrund import health, linking, monitors, naming, networking, volumes
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, logged
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
 from pyrund.spec import log_config, mounts
@@ -143,20 +141,14 @@ async def _start_again(engine: "Engine", container: "Container", attempt: object
 
 
 async def _leave_networks(engine: "Engine", container: "Container") -> None:
-    try:
-        await naming.forget(engine, container)
-        await networking.end(engine, container)
-    except (ApiError, OSError) as error:
-        print(f"pyrund: {container.id}: {reason(error)}", file=sys.stderr)
+    await logged(naming.forget(engine, container), container.id)
+    await logged(networking.end(engine, container), container.id)
     networking.tell(engine, container, "disconnect")
 
 
 async def _clean_up(engine: "Engine", container: "Container") -> None:
     """Remove what is left of a run: cgroup and state. If that fails, the next start tries again."""
-    try:
-        await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id})
-    except (ApiError, OSError) as error:
-        print(f"pyrund: {container.id}: {reason(error)}", file=sys.stderr)
+    await logged(engine.launcher.do(engine.loop, {"do": "remove", "id": container.id}), container.id)
 
 
 def _recorded(engine: "Engine", container: "Container") -> "tuple[int, str, bool]":

@@ -156,10 +156,12 @@ def _reserve(engine: "Engine", container: "Container") -> None:
 
 async def end(engine: "Engine", container: "Container") -> None:
     """Take back the container's ports, so that others can have them at once."""
-    if container.document["Ports"]:
-        await engine.launcher.do(engine.loop, {"do": "unpublish", "id": container.id})
-    await release(engine, container)
-    container.document["Ports"] = []
+    try:
+        if container.document["Ports"]:
+            await engine.launcher.do(engine.loop, {"do": "unpublish", "id": container.id})
+    finally:
+        await release(engine, container)
+        container.document["Ports"] = []
 
 
 async def release(engine: "Engine", container: "Container") -> None:

@@ -14,16 +14,19 @@ from pyrun.container import state as states
 from pyrun.container.process import open_process
 from pyrund import executions, health, lifecycle, linking, naming, networking, volumes
 from pyrund.api.build import undo as undo_build
+from pyrund.errors import logged
 from pyrund.launch.ends import kept_names
 from pyrund.model import container as model
 from pyrund.model import exec as exec_model
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
+from pyrund.stopping import save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.container.state import Container as State
     from pyrund.engine import Engine
+    from pyrund.messages import Message
     from pyrund.model.container import Container
     from pyrund.model.exec import Exec
 
@@ -31,10 +34,12 @@ _OURS = 4  # the number of our end of a monitor's socket in the monitor; those o
 
 
 async def recover(engine: "Engine") -> None:
+    """Find out what there is. What cannot be read is left, and what cannot be removed is for the next engine: both are
+    told, and hinder nothing else."""
     places = engine.places
     ended: list[Container] = []
     for name in engine.volumes.load():
-        await engine.launcher.do(engine.loop, {"do": "remove_volume", "folder": name})
+        await _try(engine, {"do": "remove_volume", "folder": name})
     for id_ in os.listdir(places.containers):
         try:
             container = model.load(places, id_)
@@ -42,7 +47,7 @@ async def recover(engine: "Engine") -> None:
             print(f"pyrund: {error}: left as it is", file=sys.stderr)
             continue
         if container is None:
-            await engine.launcher.do(engine.loop, {"do": "remove", "id": id_, "all": True})
+            await _try(engine, {"do": "remove", "id": id_, "all": True})
             continue
         engine.containers.add(container)
         if await _recover_container(engine, container):
@@ -50,24 +55,28 @@ async def recover(engine: "Engine") -> None:
     await _finish(engine, ended)
     # Of containers that were half made, or half removed with their volumes.
     left = [one for one in engine.volumes if one.owner and engine.containers.get(one.owner) is None]
-    await volumes.remove_all(engine, left)
+    await logged(volumes.remove_all(engine, left), "volumes")
     for id_ in os.listdir(places.states) if os.path.isdir(places.states) else []:
         if engine.containers.get(id_) is None and not os.path.exists(places.document(id_)):
-            await engine.launcher.do(engine.loop, {"do": "remove", "id": id_})
+            await _try(engine, {"do": "remove", "id": id_})
     for id_ in os.listdir(places.execs) if os.path.isdir(places.execs) else []:
         exec_ = exec_model.load(places, id_)
         if exec_ and engine.containers.get(exec_.container_id):
             await _recover_exec(engine, exec_)
         else:
             exec_model.discard(places, id_)
-    await networking.recover(engine)
-    await linking.recover(engine)
-    await naming.recover(engine)
+    await logged(networking.recover(engine), "networks")
+    await logged(linking.recover(engine), "links")
+    await logged(naming.recover(engine), "names")
     for id_ in os.listdir(places.builds) if os.path.isdir(places.builds) else []:
         await undo_build(engine, id_)
     for container in engine.containers:
         if not container.is_running and container.is_wanted():
             lifecycle.start_again(engine, container)
+
+
+async def _try(engine: "Engine", message: "Message") -> None:
+    await logged(engine.launcher.do(engine.loop, message), str(message.get("id") or message["folder"]))
 
 
 async def _recover_container(engine: "Engine", container: "Container") -> bool:
@@ -87,7 +96,7 @@ async def _recover_container(engine: "Engine", container: "Container") -> bool:
         return True
     if any(one.id for one in container.endpoints.values()):
         container.leave_networks()  # the engine was killed before a worker had begun to start it
-        container.save()
+        save(container)
     return False
 
 
@@ -103,7 +112,7 @@ def _note_start(engine: "Engine", container: "Container", state: "State") -> Non
     if container.document["StartedAt"] < state.created:
         container.note_start(state.pid, state.created)
         engine.events.of_container(container, "start", nanoseconds(state.created))
-        container.save()
+        save(container)
 
 
 def _note_end(engine: "Engine", container: "Container", state: "State | None") -> None:
@@ -131,10 +140,10 @@ async def _finish(engine: "Engine", ended: "list[Container]") -> None:
         started, finished = container.document["StartedAt"], container.document["FinishedAt"]
         if finished != ZERO and told.get((container.id, "die"), 0) < nanoseconds(started):
             lifecycle.tell_end(engine, container, nanoseconds(finished))
-        container.save()
-        await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id})
+        save(container)
+        await _try(engine, {"do": "remove", "id": container.id})
         if container.host_config.get("AutoRemove"):
-            await lifecycle.remove(engine, container, force=True, with_volumes=True)
+            await logged(lifecycle.remove(engine, container, force=True, with_volumes=True), container.id)
 
 
 async def take_back(engine: "Engine", container: "Container") -> int:

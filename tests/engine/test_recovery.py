@@ -168,6 +168,34 @@ def test_half_made_and_half_removed_containers_are_removed(engine):
     assert engine.left_over() == {}
 
 
+def test_what_cannot_be_read_or_removed_hinders_nothing_else(own_engine):
+    engine = own_engine
+    engine.ok("volume", "create", "lost")
+    engine.ok("network", "create", "lost")
+    network = engine.ok("network", "inspect", "-f", "{{.Id}}", "lost")
+    id_ = engine.ok("create", "--network=none", "busybox")
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    engine.stop()
+    folder = engine.data / "containers" / id_
+    (folder / "container.json").unlink()
+    (engine.data / "volumes/lost/volume.json").write_text("")  # as after a power failure
+    (engine.data / f"networks/{network}.json").write_text("{}")
+    assert engine.hub.run("mount", "-t", "tmpfs", "busy", folder / "bundle").returncode == 0
+    try:
+        engine.start()
+
+        assert engine.ok("ps", "-q", "--no-trunc") == engine.inspect("web", ".Id")
+        assert engine.ok("run", "--rm", "busybox", "echo", "works") == "works"
+        log = engine.log.read_text()
+        for words in (f"{id_}: ", "volumes/lost/volume.json: is not a volume", f"{network}.json: is not a network"):
+            assert words in log
+    finally:
+        engine.hub.run("umount", folder / "bundle")
+    engine.stop()
+    engine.start()
+    assert not folder.exists()
+
+
 def test_a_running_container_without_its_document_is_ended_with_its_monitor(engine):
     id_ = engine.ok("run", "-d", "busybox", "sleep", "1000")
     engine.stop()

@@ -15,12 +15,10 @@ make a layer of what it has written
 import _socket
 import base64
 import json
-import sys
 
-from foundation.errors import reason
 from pyrund import lifecycle
 from pyrund.api.containers import ContainersApi
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError, logged, missing
 from pyrund.http.connection import Gone
 from pyrund.http.response import RAW
 from pyrund.launch.launcher import WorkerLost, checked
@@ -160,11 +158,8 @@ class _Build:
 
     async def _remove(self, id_: str) -> None:
         container = self._engine.containers.get(id_)
-        try:
-            if container:
-                await lifecycle.remove(self._engine, container, force=True, with_volumes=True)
-        except ApiError as error:
-            print(f"pyrund: {id_}: {error}", file=sys.stderr)  # another client removes it, or can do so
+        if container:  # otherwise another client has removed it, who may also be about to do so
+            await logged(lifecycle.remove(self._engine, container, force=True, with_volumes=True), id_)
 
     async def undo(self) -> None:
         """Remove what is left of the build, whose worker has ended early: the client may go when it has its answer."""
@@ -175,14 +170,14 @@ class _Build:
 
 
 async def undo(engine: "Engine", id_: str) -> None:
-    """Remove the containers and the folder of the build `id_`, whose worker was killed, or whose client has gone."""
-    try:
-        for container in [one for one in engine.containers if one.document.get("Build") == id_]:
-            if not container.is_removing:
-                await lifecycle.remove(engine, container, force=True, with_volumes=True)
-        await engine.launcher.do(engine.loop, {"do": "clear_build", "id": id_})
-    except (ApiError, OSError) as error:
-        print(f"pyrund: build {id_}: {reason(error)}", file=sys.stderr)  # an engine that begins tries again
+    """Remove the containers and the folder of the build `id_`, whose worker was killed, or whose client has gone.
+
+    What cannot be removed now is for the engine that begins next.
+    """
+    for container in [one for one in engine.containers if one.document.get("Build") == id_]:
+        if not container.is_removing:
+            await logged(lifecycle.remove(engine, container, force=True, with_volumes=True), container.id)
+    await logged(engine.launcher.do(engine.loop, {"do": "clear_build", "id": id_}), f"build {id_}")
 
 
 class _Step:

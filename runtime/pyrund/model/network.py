@@ -1,6 +1,7 @@
 """A network: its document on disk, and which addresses it has for containers."""
 
 import json
+import sys
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
@@ -170,7 +171,7 @@ def _read(path: str, id_: str) -> Network:
 
 
 def load_all(places: "Places") -> "list[Network]":
-    """Return the networks of which there are documents. Raises Error if one is not of ours."""
+    """Return the networks of which there are documents. One that is not of ours is told, and left as it is."""
     found = []
     for name in os.listdir(places.networks) if os.path.isdir(places.networks) else []:
         if name.endswith(".json"):  # otherwise it is half written
@@ -178,6 +179,8 @@ def load_all(places: "Places") -> "list[Network]":
                 found.append(load(places, name[: -len(".json")]))
             except FileNotFoundError:
                 pass  # it was just removed
+            except Error as error:
+                print(f"pyrund: {error}: left as it is", file=sys.stderr)
     return found
 
 

@@ -1,8 +1,8 @@
 """Volumes: folders that outlive containers, each with its document on disk, and how a client names them."""
 
 import json
+import sys
 
-from foundation.errors import Error
 from foundation.linux import os, whole_file
 from pyrund.errors import ApiError, missing
 from pyrund.loop import Turns
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 ANONYMOUS = "com.docker.volume.anonymous"  # the label of a volume that no client has named
+_FIELDS = frozenset(("Name", "CreatedAt", "Labels", "Options", "Owner"))
 _LONGEST_NAME = 255
 _OPTIONS = ("type", "device", "o", "size")
 # They would be mounted in the container's network.
@@ -124,7 +125,7 @@ class Volumes:
     def load(self) -> "list[str]":
         """Find the volumes on disk; return the names of folders that were half made or half removed.
 
-        Raises Error if a document is not one of ours.
+        A document that is not one of ours, such as one that the disk has lost, is told, and its volume left as it is.
         """
         halves = []
         folder = self._places.volumes
@@ -132,11 +133,15 @@ class Volumes:
             path = self._places.volume_document(name)
             try:
                 document = json.loads(whole_file.read(path))
-                self._by_name[document["Name"]] = Volume(self._places, document)
             except FileNotFoundError:
                 halves.append(name)
-            except (ValueError, TypeError, KeyError) as error:
-                raise Error(f"{path}: is not a volume of this engine: {error}") from None
+                continue
+            except ValueError:
+                document = None
+            if isinstance(document, dict) and document.keys() >= _FIELDS and document["Name"] == name:
+                self._by_name[name] = Volume(self._places, document)
+            else:
+                print(f"pyrund: {path}: is not a volume of this engine: left as it is", file=sys.stderr)
         return halves
 
 
