@@ -101,8 +101,9 @@ class Launcher:
             has_worked = ended.receive()[0] == _READY
             self._pause = 0.0 if has_worked else min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             await loop.sleep(self._pause)
+            begun = self._begin()  # if it fails, the next request tries again
             loop.close(ended.detach())
-            self._port = self._begin()
+            self._port = begun
 
     async def do(self, loop: "Loop", message: "Message", descriptors: "tuple[int, ...]" = ()) -> "Message":
         """Have a worker do what `message` says, and return its only answer. Raises ApiError if it failed.
@@ -155,7 +156,12 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
             message, descriptors = own.receive()
             if message is None:
                 break
-            if os.fork() == 0:
+            try:
+                child = os.fork()
+            except OSError as error:
+                child = -1
+                _refuse(descriptors[0], error)
+            if child == 0:
                 if places.is_rootless and message["do"] in _INSIDE:
                     setns(NETWORK, CLONE_NEWNET)
                     os.environment["XDG_RUNTIME_DIR"] = places.systemd  # pyrun asks the user's systemd
@@ -168,6 +174,17 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
         traceback.print_exc()
     finally:
         os._exit(0)
+
+
+def _refuse(answers: int, error: OSError) -> None:
+    """There are too many processes, or there is too little memory: this request fails, and nothing else does."""
+    port = Port.of(os.dup(answers))
+    try:
+        port.send({"error": reason(error), "status": 500})
+    except OSError:
+        pass  # the daemon has ended
+    finally:
+        port.close()
 
 
 def _work(run: "object", places: "Places", message: "Message", descriptors: "list[int]") -> "NoReturn":

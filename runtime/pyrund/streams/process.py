@@ -8,6 +8,7 @@ import base64
 import sys
 import traceback
 
+from foundation.errors import reason
 from foundation.linux import os
 from pyrund.dns.service import VERBS, Service
 from pyrund.http import response
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _PAUSE = 0.05  # seconds before another process begins: one that fails at once must not keep the daemon busy
+_LONG_PAUSE = 1.0  # if there are too many processes
 
 
 class StreamsProcess:
@@ -74,8 +76,7 @@ class StreamsProcess:
                 self._has_detached(message["id"])
         is_whole = self._is_whole = Future()
         waiting, self._waiting = self._waiting, {}
-        await self._loop.sleep(_PAUSE)
-        self._port = self._begin()  # until now, whoever sends finds the old port, and tries again
+        self._port = await self._begin_again()  # until now, whoever sends finds the old port, and tries again
         self._loop.close(port.detach())
         for future in waiting.values():
             future.set(False)
@@ -83,6 +84,15 @@ class StreamsProcess:
             await self._give_again()
         finally:
             is_whole.set(None)
+
+    async def _begin_again(self) -> Port:
+        while True:
+            await self._loop.sleep(_PAUSE)
+            try:
+                return self._begin()
+            except OSError as error:
+                print(f"pyrund: streams: {reason(error)}", file=sys.stderr)
+                await self._loop.sleep(_LONG_PAUSE)
 
     async def send(self, message: "Message", descriptors: "tuple[int, ...]" = ()) -> None:
         """Send a request; `descriptors` stay open here."""
