@@ -6,7 +6,7 @@ _LONGEST = 20  # digits of a number
 
 def nanoseconds(text: str) -> int:
     """Return the duration; none if `text` is empty. Raises ValueError."""
-    total, rest = 0.0, text
+    total, rest = 0.0, text if text != "0" else ""
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
@@ -15,4 +15,6 @@ def nanoseconds(text: str) -> int:
         if unit not in _UNITS or len(number) > _LONGEST:
             raise ValueError(f"{text!r} is no duration such as 1m30s")
         total += float(number) * _UNITS[unit]
+    if total >= 1 << 63:
+        raise ValueError(f"{text!r} is longer than any duration")
     return int(total)

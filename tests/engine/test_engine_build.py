@@ -324,6 +324,10 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nSTOPSIGNAL NONE\n", "NONE"),
         ("FROM busybox\nHEALTHCHECK x\n", "Unknown type 'x' in HEALTHCHECK (try CMD)"),
         ("FROM Bad/Name!\n", "invalid reference format"),
+        ("FROM busybox\nCOPY --from=\u00b2 a /\n", "invalid reference format"),
+        ("FROM busybox\nHEALTHCHECK --retries=\u00b2 CMD true\n", "--retries must be at least 1"),
+        (f"FROM busybox\nHEALTHCHECK --timeout={'9' * 400}s CMD true\n", "--timeout: time: invalid duration"),
+        ("FROM busybox\nHEALTHCHECK --timeout=9999999h CMD true\n", "--timeout: time: invalid duration"),
         ("FROM busybox\nCOPY a\0b /\n", "zero byte"),
         ("FROM busybox\nUSER " + "${A:-" * 2000 + "\n", "substitutions in each other"),
     ],
@@ -350,6 +354,38 @@ def test_what_is_missing_is_named(engine, query, what):
     status, answer = engine.call("POST", f"/build?{query}")
 
     assert status == 501 and what in answer["message"], answer
+
+
+@pytest.mark.parametrize("query", ["labels=" + "[" * 30_000, "buildargs={%22A%22:5}", "ulimits=[5]", "ulimits=[[]]"])
+def test_options_of_a_wrong_type_are_refused(engine, query):
+    status, answer = engine.call("POST", f"/build?{query}")
+
+    assert status == 400 and answer["message"].startswith("invalid "), answer
+
+
+def packed(*members):
+    """Return an archive of (name, text), or (name, None) for a FIFO."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, text in members:
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.FIFOTYPE if text is None else tarfile.REGTYPE
+            member.size = len(text or "")
+            archive.addfile(member, io.BytesIO((text or "").encode()))
+    return file.getvalue()
+
+
+def test_a_pipe_in_the_context_is_not_waited_for(engine):
+    """Opening it would last until somebody writes to it, with the lock of all images held."""
+    for members, words in (
+        ([("Dockerfile", None)], b"Cannot locate specified Dockerfile: Dockerfile"),
+        ([("Dockerfile", "FROM busybox\nADD pipe /pipe\nRUN test -p /pipe\n"), ("pipe", None)], b"Successfully built"),
+    ):
+        context = packed(*members)
+        head = f"POST /build?t=pipe HTTP/1.1\r\nHost: d\r\nContent-Length: {len(context)}\r\n\r\n"
+
+        assert words in engine.exchange(head.encode() + context)
+    engine.ok("rmi", "pipe")
 
 
 def test_buildkit_is_refused_by_name(engine):

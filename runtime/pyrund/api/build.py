@@ -14,12 +14,12 @@ make a layer of what it has written
 
 import _socket
 import base64
-import json
 
 from pyrund import lifecycle
 from pyrund.api.containers import ContainersApi
 from pyrund.errors import ApiError, logged, missing
 from pyrund.http.connection import Gone
+from pyrund.http.request import parse_json
 from pyrund.http.response import RAW
 from pyrund.launch.launcher import WorkerLost, checked
 from pyrund.loop import first
@@ -243,7 +243,7 @@ def _options(request: "Request") -> "Json":
 def _json(request: "Request", name: str, kind: type) -> "Any":
     text = request.query.get(name) or "null"
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         value = text
     if value is None:

@@ -74,7 +74,7 @@ def parse(data: bytes) -> "list[Instruction]":
     if b"\0" in data:
         raise BuildError("the Dockerfile has a zero byte: it is no text")
     text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    lines = text.splitlines() if "\r" in text else text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")  # splitlines() knows ends of lines that are none here
     escape = _directives(lines).get("escape", "\\")
     if escape not in ("\\", "`"):
         raise BuildError(f"invalid escape token '{escape[:20]}' does not match ` or \\")

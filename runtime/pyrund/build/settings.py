@@ -1,9 +1,10 @@
 """What instructions change in the config of an image: those that run nothing and copy nothing."""
 
+from foundation.durations import nanoseconds
 from foundation.linux import os
 from pyrund.build.dockerfile import Instruction, parse_one
 from pyrund.build.errors import BuildError
-from pyrund.build.words import expand, expand_words
+from pyrund.build.words import expand, expand_words, number
 from pyrund.spec import signals
 
 TYPE_CHECKING = False
@@ -20,7 +21,6 @@ FIELDS = (
 ).split()
 DEFAULT_SHELL = ["/bin/sh", "-c"]
 _OF_COMMIT = frozenset("CMD ENTRYPOINT ENV EXPOSE LABEL ONBUILD USER VOLUME WORKDIR STOPSIGNAL HEALTHCHECK".split())
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def change(config: "Json", texts: "list[str]") -> None:
@@ -202,9 +202,9 @@ def _health_check(config: "Json", instruction: Instruction, _: "Variables") -> s
         raise instruction.error(f"Unknown type {kind[:40]!r} in HEALTHCHECK (try CMD)")
     for flag, value in instruction.flags.items():
         if flag == "retries":
-            if not value.isdigit() or not int(value):
+            check["Retries"] = number(value)
+            if not check["Retries"]:
                 raise instruction.error("--retries must be at least 1")
-            check["Retries"] = int(value)
         else:
             if flag not in _TIMES:
                 raise instruction.error(f"Unknown flag: {flag[:40]}")
@@ -223,19 +223,15 @@ _TIMES = {
 
 def _duration(instruction: Instruction, flag: str, text: str) -> int:
     """Return a duration as Go writes it, such as 1m30s, in nanoseconds."""
-    total, rest = 0.0, text
-    while rest:
-        digits = len(rest) - len(rest.lstrip("0123456789."))
-        unit = rest[digits : len(rest) - len(rest[digits:].lstrip("nuµmsh"))]
-        if unit not in _UNITS or not rest[:digits].replace(".", "", 1).isdigit():
-            break
-        total += float(rest[:digits]) * _UNITS[unit]
-        rest = rest[digits + len(unit) :]
-    if rest or not text:
+    try:
+        total = nanoseconds(text) if text else -1
+    except ValueError:
+        total = -1
+    if total < 0:
         raise instruction.error(f'--{flag}: time: invalid duration "{text[:40]}"')
     if 0 < total < 10**6:
         raise instruction.error(f"Interval {flag!r} cannot be less than 1ms")
-    return int(total)
+    return total
 
 
 _APPLY: "dict[str, Callable[[Json, Instruction, Variables], str]]" = {

@@ -2,7 +2,7 @@
 
 from pyrund.build.dockerfile import Instruction
 from pyrund.build.errors import BuildError
-from pyrund.build.words import expand, split
+from pyrund.build.words import expand, number, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,12 +55,10 @@ def stages_of(instructions: "list[Instruction]", target: str) -> "tuple[list[Ins
         raise BuildError("no build stage in current context")
     if not target:
         return before, stages
-    number = next((n for n, one in enumerate(stages) if one.name == target.lower()), None)
-    if number is None and target.isdigit() and int(target) < len(stages):
-        number = int(target)
-    if number is None:
+    place = next((n for n, one in enumerate(stages) if one.name == target.lower()), number(target))
+    if place is None or place >= len(stages):
         raise BuildError(f"failed to reach build target {target[:80]} in Dockerfile")
-    return before, stages[: number + 1]
+    return before, stages[: place + 1]
 
 
 class Arguments:

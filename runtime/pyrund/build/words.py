@@ -44,6 +44,11 @@ def split(text: str, escape: str = "\\") -> "list[str]":
     return words + ([word] if word else [])
 
 
+def number(text: str) -> "int | None":
+    """Return the number that `text` is, None if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 class _Lexer:
     def __init__(self, text: str, variables: "Mapping[str, str]", escape: str, has_quotes: bool = True) -> None:
         self._text = text

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import stat
 import traceback
 
 from foundation.errors import Error, reason
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pyrund.places import Places
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO would wait for somebody who writes to it
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 
@@ -111,7 +113,9 @@ def _dockerfile(context: int, name: str) -> bytes:
     """Return the Dockerfile of the context. Raises BuildError."""
     for path in [name, *(["dockerfile"] if name == "Dockerfile" else [])]:
         try:
-            with opened(openat2(context, os.fsencode(path), os.O_RDONLY | os.O_CLOEXEC, _INSIDE)) as file:
+            with opened(openat2(context, os.fsencode(path), _FILE, _INSIDE)) as file:
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    continue
                 data = read_all(file, path, MOST + 1)
         except OSError:
             continue

@@ -19,7 +19,7 @@ from pyrund.build.errors import BuildError, needs_buildkit
 from pyrund.build.image import Draft, is_there, source_date
 from pyrund.build.layer import take_layer
 from pyrund.build.stages import Arguments, Stage
-from pyrund.build.words import expand
+from pyrund.build.words import expand, number
 from pyrund.errors import ApiError
 from pyrund.launch.build_run import Run
 from pyrund.launch.copying import Copy, has_directory
@@ -140,9 +140,9 @@ class Builder:
 
     def source(self, name: str) -> Draft:
         """Return the stage or image that COPY --from means."""
-        found = self._stage(name)
-        if found is None and name.isdigit() and int(name) < len(self._stages):
-            found = self._stages[int(name)][1]
+        found, place = self._stage(name), number(name)
+        if found is None and place is not None and place < len(self._stages):
+            found = self._stages[place][1]
         return found or self._image(name, self._platform)
 
     def _image(self, name: str, platform: "Platform | None") -> Draft:

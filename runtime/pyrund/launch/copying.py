@@ -45,7 +45,8 @@ class _Source:
         self.name = path.rpartition(b"/")[2]
         self.is_url = is_url
         with opened(self.open()) as file:
-            self.is_directory = stat.S_ISDIR(os.fstat(file).st_mode)
+            mode = os.fstat(file).st_mode
+            self.is_directory, self._is_file = stat.S_ISDIR(mode), stat.S_ISREG(mode)
 
     def open(self) -> int:
         return openat2(self.root, self.path or b".", _PATH, _INSIDE)
@@ -62,8 +63,8 @@ class _Source:
 
     def unpacked(self) -> "Iterator[bytes] | None":
         """Return the file as an archive without compression, or None if it is none."""
-        if self.is_directory or self.is_url:
-            return None
+        if not self._is_file or self.is_url:
+            return None  # opening a FIFO would wait for ever
         with opened(self.open()) as file:
             content = os.open(b"/proc/self/fd/%d" % file, os.O_RDONLY | os.O_CLOEXEC)
         pieces = decompressed(iter(lambda: os.read(content, _CHUNK), b""), of_docker=True)
@@ -140,7 +141,6 @@ class Copy:
 
     def find(self, root: int) -> None:
         """Find all sources below the directory open as `root`. Raises BuildError."""
-        has_pattern = False
         texts = {expand(one.word, {}, self._instruction.escape): one for one in self._instruction.heredocs}
         for word in self._words:
             if word in texts:
@@ -148,14 +148,12 @@ class Copy:
             elif self._instruction.name == "ADD" and word.startswith(("http://", "https://")):
                 self._fetch(word)
             else:
-                has_pattern |= bool(_MAGIC & set(word))
                 self._sources += [_Source(root, path) for path in self._matching(root, word)]
-        if (len(self._sources) > 1 or has_pattern) and not self._target.endswith("/"):
-            if len(self._sources) > 1:
-                raise BuildError(
-                    f"When using {self._instruction.name} with more than one source file, the destination must be a "
-                    "directory and end with a /"
-                )
+        if len(self._sources) > 1 and not self._target.endswith("/"):
+            raise BuildError(
+                f"When using {self._instruction.name} with more than one source file, the destination must be a "
+                "directory and end with a /"
+            )
         self.shown = f"{self._instruction.name} {self._options()}{self._described()} in {self._target}"
 
     def _options(self) -> str:
