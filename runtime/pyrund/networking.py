@@ -5,7 +5,7 @@ import sys
 from foundation.errors import reason
 from foundation.linux import os
 from pyrund import naming, networks
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, missing
 from pyrund.launch.forwarder import Forwarder
 from pyrund.model import endpoint as endpoints
 from pyrund.net.ports import Published
@@ -144,6 +144,8 @@ def _reserve(engine: "Engine", container: "Container") -> None:
     host_address = engine.networks.find(container.way_out).host_address if out else ""
     has_ipv6 = bool(out and out.address6)
     wanted = bindings(container.host_config, container.config, host_address, has_ipv6) if out else []
+    if engine.places.is_rootless and any(one.protocol == "sctp" for one in wanted):
+        raise missing("a published port of SCTP without root")
     try:
         ports = engine.ports.reserve(container.id, wanted)
     except ApiError as error:
@@ -176,8 +178,8 @@ def _forward(engine: "Engine", container: "Container") -> None:
     """Carry what arrives at the ports that are reserved. With root, the table of rules does that."""
     published = _published(container)
     if engine.places.is_rootless and published:
-        sockets = [(one, engine.ports.socket(container.id, one)) for one in published]
-        mine = [(one, fd) for one, fd in sockets if fd >= 0]
+        sockets = engine.ports.sockets(container.id)
+        mine = [(one, sockets[one.place]) for one in published if one.place in sockets]
         engine.forwarders[container.id] = Forwarder(engine.launcher, engine.loop, container.name, mine)
 
 

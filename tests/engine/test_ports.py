@@ -19,6 +19,34 @@ while True:
     address = server.recvfrom(99)[1]
     server.sendto(address[0].encode(), address)
 """
+# This kernel may have no sockets of SCTP: the two sides greet each other by hand (RFC 9260, section 5.1).
+SCTP = """
+import socket, struct, sys
+
+def packet(source, destination, tag, kind, own):
+    chunk = struct.pack(">BBHIIHHI", kind, 0, 20, own, 65536, 1, 1, 1)
+    data = struct.pack(">HHII", source, destination, tag, 0) + chunk
+    crc = 0xFFFFFFFF  # CRC32c
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return data[:8] + struct.pack("<I", crc ^ 0xFFFFFFFF) + data[12:]
+
+greeting = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+greeting.settimeout(20)
+INIT, INIT_ACK = 1, 2
+if len(sys.argv) > 1:
+    greeting.sendto(packet(5000, int(sys.argv[1]), 0, INIT, 77), ("10.88.0.1", 0))
+else:
+    print("ready", flush=True)
+data, (address, _) = greeting.recvfrom(2048)
+source, destination, tag, _, kind = struct.unpack(">HHIIB", data[20:33])
+if kind == INIT:
+    own = struct.unpack(">I", data[36:40])[0]
+    greeting.sendto(packet(destination, source, own, INIT_ACK, 88), (address, 0))
+print(address, source, destination, tag, kind)
+"""
 RUN = ["run", "-d", "--name"]
 
 
@@ -85,6 +113,24 @@ def test_udp_is_published_too(engine, outside, hub):
     finally:
         server.kill()
         server.wait()
+
+
+def test_sctp_is_published_too(engine, outside, hub):
+    engine.ok(*RUN, "web", "-p", "8090:81/sctp", "busybox", "sleep", "1000")
+    inside = ["nsenter", "--net", "--target", str(engine.inspect("web", ".State.Pid"))]
+    server = subprocess.Popen([*inside, "/usr/bin/python3", "-c", SCTP], stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline() == "ready\n"
+
+    heard = outside("/usr/bin/python3", "-c", SCTP, "8090").stdout.split()
+
+    assert server.communicate(timeout=30)[0].split() == ["10.88.0.2", "5000", "81", "0", "1"]
+    assert heard == ["10.88.0.1", "8090", "5000", "77", "2"]
+    assert engine.ok("ps", "--format", "{{.Ports}}") == "0.0.0.0:8090->81/sctp"
+    assert "port is already allocated" in engine.fails("run", "--rm", "-p", "8090:1/sctp", "busybox", "true")[1]
+    engine.ok("run", "--rm", "-p", "8090:1/tcp", "-p", "8090:1/udp", "busybox", "true")
+    engine.stop()
+    engine.start()
+    assert "port is already allocated" in engine.fails("run", "--rm", "-p", "8090:1/sctp", "busybox", "true")[1]
 
 
 def test_a_port_at_one_address_is_not_at_others(engine, outside, hub):

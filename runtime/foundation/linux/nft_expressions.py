@@ -6,7 +6,7 @@ from foundation.linux.netlink import attribute
 from foundation.linux.nftables import NESTED, number, text
 
 EQUAL, DIFFERENT = 0, 1
-TCP, UDP = 6, 17
+TCP, UDP, SCTP = 6, 17, 132
 _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO, _META_IIFGROUP, _META_OIFGROUP = 6, 7, 15, 16, 21, 22
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 # Offsets in the headers.

@@ -9,8 +9,8 @@ import _socket
 import errno
 import sys
 
-from foundation.linux import whole_file
-from pyrund.errors import ApiError
+from foundation.linux import os, whole_file
+from pyrund.errors import ApiError, missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _EVERYWHERE = ("0.0.0.0", "::")
+_KINDS = {"tcp": (_socket.SOCK_STREAM, 0), "udp": (_socket.SOCK_DGRAM, 0), "sctp": (_socket.SOCK_STREAM, 132)}
+# Without this file, the kernel does not track connections of SCTP, and so gives them no other destination.
+_TRACKS_SCTP = "/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established"
 
 
 class Binding:
@@ -46,6 +49,11 @@ class Published:
     def is_everywhere(self) -> bool:
         return self.host_address in _EVERYWHERE
 
+    @property
+    def place(self) -> "tuple[str, str, int]":
+        """What no two of them have at the same time."""
+        return self.protocol, self.host_address, self.host_port
+
     def listed(self) -> "list[Any]":
         """Return the arguments of the constructor, for JSON."""
         return [self.protocol, self.port, self.host_address, self.host_port, self.address]
@@ -55,12 +63,14 @@ class Reservations:
     """The host's ports that containers have, by the containers' ids."""
 
     def __init__(self) -> None:
-        self._sockets: dict[str, list[_socket.socket]] = {}
+        self._held: dict[str, list[tuple[Published, _socket.socket | None]]] = {}
         self._taken: dict[tuple[str, int], list[str]] = {}  # (protocol, port) -> addresses
         self._last = 0  # of those that any will do for
 
     def reserve(self, id_: str, bindings: "list[Binding]") -> "list[Published]":
         """Reserve a port for each binding. Raises ApiError, with docker's words; none is reserved then."""
+        if any(one.protocol == "sctp" for one in bindings) and not os.path.exists(_TRACKS_SCTP):
+            raise missing("a published port of SCTP, which this kernel does not forward (CONFIG_NF_CT_PROTO_SCTP)")
         try:
             return [published for one in bindings for published in self._reserve(id_, one)]
         except BaseException:
@@ -68,17 +78,15 @@ class Reservations:
             raise
 
     def release(self, id_: str) -> None:
-        for socket in self._sockets.pop(id_, []):
-            protocol, address, port = _place(socket)
-            self._taken[protocol, port].remove(address)
-            socket.close()
+        for one, socket in self._held.pop(id_, []):
+            self._taken[one.protocol, one.host_port].remove(one.host_address)
+            if socket:
+                socket.close()
 
-    def socket(self, id_: str, port: Published) -> int:
-        """Return the descriptor that reserves the port, -1 if another program has taken it meanwhile."""
-        for socket in self._sockets.get(id_, []):
-            if _place(socket) == (port.protocol, port.host_address, port.host_port):
-                return socket.fileno()
-        return -1
+    def sockets(self, id_: str) -> "dict[tuple[str, str, int], int]":
+        """Return the descriptors that reserve ports, by the places of these; not of what another program has taken
+        meanwhile."""
+        return {one.place: socket.fileno() for one, socket in self._held.get(id_, []) if socket}
 
     def reserve_again(self, id_: str, ports: "list[Published]") -> None:
         """Reserve what a running container has. If another program has taken one meanwhile, that is no obstacle: the
@@ -104,11 +112,12 @@ class Reservations:
                     raise ApiError(500, _privileged(port)) from None
                 where = f"{binding.host_addresses[0]}:{port}/{binding.protocol}"
                 raise ApiError(500, f"failed to bind host port {where}: {error.strerror}".lower()) from None
-            self._sockets.setdefault(id_, []).extend(sockets)
-            self._taken.setdefault((binding.protocol, port), []).extend(binding.host_addresses)
             if not binding.first:
                 self._last = port
-            return [Published(binding.protocol, binding.port, one, port) for one in binding.host_addresses]
+            published = [Published(binding.protocol, binding.port, one, port) for one in binding.host_addresses]
+            self._held.setdefault(id_, []).extend(zip(published, sockets))
+            self._taken.setdefault((binding.protocol, port), []).extend(binding.host_addresses)
+            return published
         why = "all ports are allocated" if len(candidates) > 1 else "port is already allocated"
         raise ApiError(500, f"Bind for {binding.host_addresses[0]}:{binding.first} failed: {why}")
 
@@ -131,34 +140,35 @@ def _privileged(port: int) -> str:
     )
 
 
-def _place(socket: "_socket.socket") -> "tuple[str, str, int]":
-    """Return the protocol, the address and the port."""
-    address, port, *_ = socket.getsockname()
-    return "tcp" if socket.type == _socket.SOCK_STREAM else "udp", address, port
-
-
 def _overlap(one: str, other: str) -> bool:
     """Return whether a socket at one address is in the way of a socket at the other."""
     return (":" in one) == (":" in other) and (one == other or bool({one, other} & set(_EVERYWHERE)))
 
 
-def _bound(binding: Binding, port: int) -> "list[_socket.socket]":
-    """Return a socket for each of the host's addresses. Raises OSError."""
-    sockets: list[_socket.socket] = []
+def _bound(binding: Binding, port: int) -> "list[_socket.socket | None]":
+    """Return a socket for each of the host's addresses; None if no program of the host can have such a port. Raises
+    OSError."""
+    sockets: list[_socket.socket | None] = []
     try:
         for address in binding.host_addresses:
             sockets.append(_bound_at(binding.protocol, address, port))
         return sockets
     except BaseException:
         for socket in sockets:
-            socket.close()
+            if socket:
+                socket.close()
         raise
 
 
-def _bound_at(protocol: str, address: str, port: int) -> "_socket.socket":
-    kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
+def _bound_at(protocol: str, address: str, port: int) -> "_socket.socket | None":
+    kind, number = _KINDS[protocol]
     family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
-    socket = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK, 0)
+    try:
+        socket = _socket.socket(family, kind | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK, number)
+    except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            return None  # a kernel that forwards SCTP, but has no sockets of it
+        raise
     try:
         if family == _socket.AF_INET6:
             socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)

@@ -10,6 +10,7 @@ import fcntl
 from foundation.linux import os
 from foundation.linux.nft_expressions import (
     DIFFERENT,
+    SCTP,
     TCP,
     UDP,
     comes_from,
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 _RAW, _DESTINATION_NAT, _FILTER, _SOURCE_NAT = -300, -100, 0, 100  # priorities of <linux/netfilter_ipv4.h>
 _EVERYWHERE, _AT_AN_ADDRESS = "published", "published_at"
-_PROTOCOLS = {"tcp": TCP, "udp": UDP}
+_PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP}
 
 
 def name_of(bridge: str) -> str:

@@ -33,9 +33,7 @@ def parsed(name: str) -> "tuple[str, int]":
     """Return ("tcp", 80) of "80/tcp" or "80". Raises ApiError."""
     port, _, protocol = name.partition("/")
     number = _number(port, port)
-    if protocol.lower() not in ("", "tcp", "udp"):
-        if protocol.lower() == "sctp":
-            raise missing("a published port of SCTP")
+    if protocol.lower() not in ("", "tcp", "udp", "sctp"):
         raise ApiError(400, f'invalid port specification: "{name[:80]}"')
     return protocol.lower() or "tcp", number
 
