@@ -38,6 +38,9 @@ class Engine:
         self.networks = Networks(places, settings)
         self.ports = Reservations()
         self.forwarders: dict[str, Forwarder] = {}
+        self.serves_ports = (
+            bool(settings.userland_proxy) and not places.is_rootless
+        )  # instead of having packets forwarded
         self.execs: dict[str, Exec] = {}
         self.begun = time.time_ns()
         self.events = Events(places.events)

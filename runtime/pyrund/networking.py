@@ -39,7 +39,7 @@ async def recover(engine: "Engine") -> None:
         _forward(engine, container)
         ends += [[one.settings["NetworkID"], one.outside] for one in container.endpoints.values() if one.address]
     if any(one.document["Subnet"] for one in engine.networks):
-        await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends})
+        await networks.remake(engine, ends)
     for container in engine.containers:
         if container.is_running and "Change" in container.document:
             await _go_on(engine, container)
@@ -153,6 +153,7 @@ def _reserve(engine: "Engine", container: "Container") -> None:
         raise ApiError(error.status, f"{where} ({out.id if out else ''}): {error}") from None
     for port in ports:
         port.address = (out.address6 if ":" in port.host_address else out.address) if out else ""
+        port.is_served = engine.serves_ports and port.protocol != "sctp"
     container.document["Ports"] = [port.listed() for port in ports]
 
 
@@ -175,9 +176,9 @@ async def release(engine: "Engine", container: "Container") -> None:
 
 
 def _forward(engine: "Engine", container: "Container") -> None:
-    """Carry what arrives at the ports that are reserved. With root, the table of rules does that."""
-    published = _published(container)
-    if engine.places.is_rootless and published:
+    """Carry what arrives at the ports that are reserved, where no table of rules does that."""
+    published = [one for one in _published(container) if one.is_served or engine.places.is_rootless]
+    if published:
         sockets = engine.ports.sockets(container.id)
         mine = [(one, sockets[one.place]) for one in published if one.place in sockets]
         engine.forwarders[container.id] = Forwarder(engine.launcher, engine.loop, container.name, mine)

@@ -76,9 +76,14 @@ async def prepare(engine: "Engine", network: "Network") -> None:
     await remake(engine)
 
 
-async def remake(engine: "Engine") -> None:
-    """Make all bridges that are missing, and the table of rules, anew; remove those of networks that are gone."""
-    await engine.launcher.do(engine.loop, {"do": "networks"})
+async def remake(engine: "Engine", ends: "list[list[str]] | None" = None) -> None:
+    """Make all bridges that are missing, and the table of rules, anew; remove those of networks that are gone.
+
+    `ends`: [[network id, name of an interface]] of running containers.
+    """
+    found = await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends or []})
+    if engine.settings.userland_proxy is None:
+        engine.serves_ports = found["drops"]
 
 
 def tell(engine: "Engine", network: "Network", action: str, **more: str) -> None:

@@ -199,6 +199,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "bip": ("", "ADDRESS/LENGTH", "the address of the default bridge, with the length of its network's prefix"),
             "ipv6": ("", "", "let the default bridge have addresses of IPv6, too"),
             "fixed-cidr-v6": ("", "NETWORK", "the default bridge's network of IPv6, instead of local addresses"),
+            "userland-proxy": ("", "", "serve published ports by a process; by default if the host forwards nothing"),
             "label": ("", "KEY=VALUE...", "label of the daemon, which info shows"),
             "debug": ("D", "", "note in info that this is a daemon for debugging"),
             "experimental": ("", "", "tell clients so, which docker's CLI wants for its verb checkpoint"),

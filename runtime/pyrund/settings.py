@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Names of daemon.json. Mirrors and insecure registries are read by pyfetch.
 _TEXTS = ("data-root exec-root group log-driver tlscacert tlscert tlskey bridge bip fixed-cidr-v6").split()
 _LISTS = ("hosts", "labels", "registry-mirrors", "insecure-registries")
-_FLAGS = ("debug", "experimental", "tls", "tlsverify", "ipv6")
+_FLAGS = ("debug", "experimental", "tls", "tlsverify", "ipv6", "userland-proxy")
 _KNOWN = (*_TEXTS, *_LISTS, *_FLAGS, "log-opts", "default-address-pools")
 _NO_BRIDGE = "none"
 _FLAGS_OF_LISTS = {"hosts": "host", "labels": "label"}
@@ -36,6 +36,7 @@ class Settings:
     bridge_name     of the default bridge, "none" if there shall be none
     bip             (subnet, gateway) of the default bridge, None for one that is free
     ipv6            the default bridge has addresses of IPv6, too
+    userland_proxy  workers serve published ports; None: if the host's firewall forwards nothing
     fixed_cidr_v6   its subnet of IPv6, None for one that is free
     idle            seconds without containers and clients after which it ends; 0 for never
     """
@@ -71,6 +72,10 @@ class Settings:
         if self.bip and self.names_bridge:
             raise Refused("You specified -b & --bip, mutually exclusive options. Please specify only one")
         self.ipv6 = bool(given.get("ipv6")) or document.boolean("ipv6")
+        self.userland_proxy: bool | None = given.get("userland_proxy")
+        _refuse_both(self.userland_proxy is not None, document, "userland-proxy")
+        if document.has("userland-proxy"):
+            self.userland_proxy = document.boolean("userland-proxy")
         self.fixed_cidr_v6 = _subnet_of_ipv6(_text(given, document, "fixed-cidr-v6"))
         self._pools = [_pool(one) for one in document.objects("default-address-pools")]
         self.is_insecure = bool(given.get("insecure_tcp"))

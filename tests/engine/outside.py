@@ -41,7 +41,7 @@ with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) 
 
 @contextmanager
 def network_beyond(hub):
-    """Yield a function that runs a command there."""
+    """Yield a function that runs a command there; its `inside` is what brings a command there."""
     sandbox = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
     wait_until(lambda: open(f"/proc/{sandbox.pid}/comm").read() == "sleep\n", "the namespace")
     subprocess.run([*hub.inside, "sh", "-ec", _NETWORK, str(sandbox.pid)], check=True)
@@ -49,7 +49,12 @@ def network_beyond(hub):
     server = subprocess.Popen([*inside, "/usr/bin/python3", "-c", _WHO_ASKS], stdout=subprocess.PIPE)
     assert server.stdout.readline() == b"ready\n"
     try:
-        yield lambda *command: subprocess.run([*inside, *command], capture_output=True, text=True)
+
+        def run(*command):
+            return subprocess.run([*inside, *command], capture_output=True, text=True)
+
+        run.inside = inside
+        yield run
     finally:
         for process in (server, sandbox):
             process.kill()

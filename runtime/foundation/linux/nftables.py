@@ -8,12 +8,22 @@ from foundation.linux.netlink import attribute, attributes
 
 _NETLINK_NETFILTER, _NFNL_SUBSYS_NFTABLES = 12, 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = 0, 1, 2, 3, 6, 9, 12, 14
-_REQUEST, _ACK, _CREATE, _APPEND = 1, 4, 0x400, 0x800
+_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _NEWRULE, _NEWSET, _NEWSETELEM, _DELSETELEM = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    9,
+    12,
+    14,
+)
+_REQUEST, _ACK, _DUMP, _CREATE, _APPEND = 1, 4, 0x300, 0x400, 0x800
 NESTED = 0x8000
-_NLMSG_ERROR = 2
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _HEADER = 16
-_INET = 1  # NFPROTO_INET: IPv4 and IPv6
+_ANY, _INET, _IPV4 = 0, 1, 2  # NFPROTO_INET: IPv4 and IPv6
 _SOL_SOCKET, _SO_SNDBUFFORCE = 1, 32
 _BUFFER = 8 << 20
 
@@ -152,6 +162,26 @@ def comment_of(table: str) -> str:
         raise OSError(errno, os.strerror(errno), "nftables")
     data = attributes(packet[_HEADER + 4 :]).get(6, b"")
     return os.fsdecode(data[2 : 1 + data[1]]) if len(data) > 2 and data[0] == _COMMENT else ""
+
+
+def drops(hook: int) -> bool:
+    """Return whether some chain at `hook` drops packets of IPv4 on which none of its rules decides. Raises OSError."""
+    socket = _netlink()
+    try:
+        socket.send(_packed(0, _NFNL_SUBSYS_NFTABLES << 8 | _GETCHAIN, _REQUEST | _DUMP, bytes([_ANY, 0, 0, 0])))
+        while True:
+            packet = socket.recv(1 << 16)
+            while packet:
+                length, kind = (int.from_bytes(packet[at:end], sys.byteorder) for at, end in ((0, 4), (4, 6)))
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return False
+                found = attributes(packet[_HEADER + 4 : length])
+                at_hook = attributes(found.get(4, b"")).get(1) == number(hook)
+                if packet[_HEADER] in (_INET, _IPV4) and at_hook and found.get(5) == number(DROP):
+                    return True
+                packet = packet[(length + 3) & ~3 :]
+    finally:
+        socket.close()
 
 
 def _netlink() -> "_socket.socket":

@@ -60,7 +60,7 @@ def _endpoint(container: "Container", name: str, endpoint: "Endpoint", networks:
 def _ports(container: "Container") -> "Json":
     """Return the published ports; one that is only exposed has None."""
     found: Json = {"{1}/{0}".format(*one): None for one in _exposed(container)}
-    for protocol, port, host_address, host_port, _ in container.document["Ports"]:
+    for protocol, port, host_address, host_port, *_ in container.document["Ports"]:
         name = f"{port}/{protocol}"
         found[name] = [*(found.get(name) or []), {"HostIp": host_address, "HostPort": str(host_port)}]
     return found
@@ -73,7 +73,7 @@ def ports_listed(container: "Container") -> "list[Json]":
     published = container.document["Ports"]
     found: list[Json] = [
         {"IP": host_address, "PrivatePort": port, "PublicPort": host_port, "Type": protocol}
-        for protocol, port, host_address, host_port, _ in published
+        for protocol, port, host_address, host_port, *_ in published
     ]
     exposed = _exposed(container) - {(protocol, port) for protocol, port, *_ in published}
     return found + [{"PrivatePort": port, "Type": protocol} for protocol, port in sorted(exposed)]

@@ -1,6 +1,7 @@
-"""A worker of a rootless engine, which carries what arrives at a container's published ports into its network.
+"""A worker which carries what arrives at a container's published ports into its network: that of a rootless engine, or
+of one whose host has a firewall that forwards nothing.
 
-The sockets are the daemon's, and in the network of the host, where no user may have a table of rules. For each
+The sockets are the daemon's, and in the network of the host, where a user may have no table of rules. For each
 connection that is accepted here, another one is made in the network namespace of the bridges. So containers see the
 address of their bridge in place of the client's.
 
@@ -14,6 +15,7 @@ import _socket
 
 from pyrund.loop import Loop
 from pyrund.messages import receive
+from pyrund.process import raise_limit_of_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ _MOST_CLIENTS = 1024  # of UDP, for each port
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Carry until the daemon ends, or closes its side of the port."""
+    raise_limit_of_files()  # each connection takes two
     loop = Loop()
     answers.set_blocking(False)
     loop.run(loop.spawn(_serve(loop, answers)))
@@ -92,6 +95,7 @@ async def _copy(loop: Loop, source: "_socket.socket", sink: "_socket.socket") ->
     try:
         while data := await loop.read(source.fileno(), _PIECE):
             await loop.write_all(sink.fileno(), data)
+            await loop.sleep(0)  # two that are fast would have all of our time
         sink.shutdown(_socket.SHUT_WR)
     except OSError:
         for one in (source, sink):

@@ -1,5 +1,5 @@
-"""The daemon's side of the workers that carry what arrives at published ports (forward.py). Only a rootless engine has
-some."""
+"""The daemon's side of the workers that carry what arrives at published ports (forward.py), where no table of rules
+does that."""
 
 import sys
 

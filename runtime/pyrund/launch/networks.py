@@ -3,6 +3,7 @@
 import json
 
 from foundation.linux import os, whole_file
+from foundation.linux.nftables import FORWARD, drops
 from pyrund.errors import ApiError
 from pyrund.model import network
 from pyrund.net import bridge, table
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from pyrund.places import Places
 
 
-def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
-    """Make what is missing. `ends`: [[network id, name of an interface]] of running containers.
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message | None":
+    """Make what is missing; return whether the host's firewall `drops` what it should forward.
+
+    `ends`: [[network id, name of an interface]] of running containers.
 
     `absent`: only look whether the host has an interface of that name, and raise ApiError then. As a bridge of ours it
     would get an address, and would be removed with the network.
@@ -23,7 +26,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     if "absent" in message:
         if bridge.exists(message["absent"]):
             raise ApiError(403, f"bridge {message['absent']}: the host has an interface of that name")
-        return
+        return None
     with bridge.Lock(places.run):
         table.refuse_other(places.table, places.run)
         for gone in network.load_removed(places):
@@ -33,10 +36,11 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         bridges = {one.id: one.bridge() for one in network.load_all(places) if one.document["Subnet"]}
         for one in bridges.values():
             bridge.make(one)
-        for id_, outside in message.get("ends", []):
+        for id_, outside in message["ends"]:
             bridge.repair(bridges[id_], outside)
         forwarded = bridge.forward(places.run, any(one.subnet6 for one in bridges.values()))
         table.make(places.table, places.run, list(bridges.values()), _published(places), forwarded)
+    return {"drops": drops(FORWARD)}
 
 
 def _published(places: "Places") -> "list[Published]":

@@ -1,8 +1,8 @@
 """Published ports: which port of the host leads to which of a container.
 
 A port is reserved by a socket that listens on it, so that no other program takes it, and everybody sees that it is
-taken. No connection arrives there while the container runs: the table of rules gives it another destination first.
-With IPv6 it is only bound.
+taken. No connection arrives there while the container runs: the table of rules gives it another destination first,
+unless a worker serves it (launch/forward.py). With IPv6 it is only bound otherwise.
 """
 
 import _socket
@@ -36,14 +36,26 @@ class Binding:
 
 
 class Published:
-    """A port of the host that is the container's; `address` is the container's own, "" before it has one."""
+    """A port of the host that is the container's; `address` is the container's own, "" before it has one.
 
-    def __init__(self, protocol: str, port: int, host_address: str, host_port: int, address: str = "") -> None:
+    `is_served`: a worker carries what comes there (launch/forward.py), not the table of rules.
+    """
+
+    def __init__(
+        self,
+        protocol: str,
+        port: int,
+        host_address: str,
+        host_port: int,
+        address: str = "",
+        is_served: bool = False,
+    ) -> None:
         self.protocol = protocol
         self.port = port
         self.host_address = host_address
         self.host_port = host_port
         self.address = address
+        self.is_served = is_served
 
     @property
     def is_everywhere(self) -> bool:
@@ -56,7 +68,7 @@ class Published:
 
     def listed(self) -> "list[Any]":
         """Return the arguments of the constructor, for JSON."""
-        return [self.protocol, self.port, self.host_address, self.host_port, self.address]
+        return [self.protocol, self.port, self.host_address, self.host_port, self.address, self.is_served]
 
 
 class Reservations:

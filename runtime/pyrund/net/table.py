@@ -221,6 +221,8 @@ def _elements(published: "Iterable[Published]") -> "Elements":
     """Return what is put into each map."""
     found: Elements = {}
     for one in published:
+        if one.is_served:
+            continue
         key = _word(bytes([_PROTOCOLS[one.protocol]])) + _word(one.host_port.to_bytes(2, "big"))
         data = packed(one.address) + _word(one.port.to_bytes(2, "big"))
         suffix = "6" if ":" in one.host_address else ""
