@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,9 +15,11 @@ from daemon import PYRUND, Daemon, kill, wait_until
 from outside import asked, network_beyond
 
 USER, FIRST_ID, IDS = 4321, 300_000, 65_536
+LONE_USER = 4322  # who has no subordinate ids
 # The node is there for all on other machines.
 SET_UP = f"""
 echo tester:x:{USER}:{USER}::/:/bin/sh >> /etc/passwd
+echo lone:x:{LONE_USER}:{LONE_USER}::/:/bin/sh >> /etc/passwd
 for file in /etc/subuid /etc/subgid; do echo tester:{FIRST_ID}:{IDS} >> $file; done
 mkdir -p /dev/net
 mount -t tmpfs tun /dev/net
@@ -32,12 +37,12 @@ while True:
 """
 
 
-class UsersDaemon(Daemon):
-    """A daemon of the user `uid`, at the places that are his. The program is a copy that he can read."""
+class User:
+    """The user `uid` with a home and a copy of the program in `directory`, on the host of `hub`."""
 
     def __init__(self, hub, directory, uid=USER):
-        self.home = directory / "home"
-        self.runtime = directory / "run"
+        self.directory = directory
+        self.home, self.runtime = directory / "home", directory / "run"
         for path in (self.home / ".config/docker", self.runtime):
             path.mkdir(parents=True)
         (self.home / ".config/docker/daemon.json").write_text('{"registry-mirrors": ["http://127.0.0.1:5000"]}')
@@ -45,29 +50,42 @@ class UsersDaemon(Daemon):
         subprocess.run(["chown", "-R", f"{uid}:{uid}", self.home, self.runtime], check=True)
         directory.chmod(0o755)
         self.runtime.chmod(0o700)
-        self.variables = [f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", f"PATH={os.environ['PATH']}"]
+        self.data, self.socket = self.home / ".local/share/pyrund", self.runtime / "docker.sock"
+        variables = [f"HOME={self.home}", f"XDG_RUNTIME_DIR={self.runtime}", f"PATH={os.environ['PATH']}"]
         ids = ["--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
-        self.as_user = ["setpriv", *ids, "env", "-i", *self.variables]
-        super().__init__(hub, directory)
-        self.data = self.home / ".local/share/pyrund"
-        self.run = self.runtime / "pyrund"
+        self.prefix = [*hub.inside, "setpriv", *ids, "env", "-i", *variables]
+
+    def run(self, *words):
+        return subprocess.run([*self.prefix, *map(str, words)], capture_output=True, text=True, timeout=60)
+
+    def remove(self):
+        subprocess.run(["rm", "-rf", self.directory], check=True)
+
+
+class UsersDaemon(Daemon):
+    """A daemon of the user, at the places that are his."""
+
+    def __init__(self, hub, user):
+        self.user = user
+        super().__init__(hub, user.directory)
 
     def start(self):
-        self.socket = self.runtime / "docker.sock"
-        self._command = [*self.hub.inside, *self.as_user, self.program, "serve"]
+        self.data, self.run, self.socket = self.user.data, self.user.runtime / "pyrund", self.user.socket
+        self._command = [*self.user.prefix, self.user.program, "serve"]
         super().start()
 
-    def processes(self):
-        """Return {pid: name} of all processes of the user and of his subordinate ids."""
-        found = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                uid = path.stat().st_uid
-                if uid == USER or FIRST_ID <= uid < FIRST_ID + IDS:
-                    found[int(path.name)] = (path / "comm").read_text().strip()
-            except OSError:
-                continue
-        return found
+
+def processes(of):
+    """Return {pid: name} of all processes of the user `of`; USER has those of his subordinate ids, too."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            uid = path.stat().st_uid
+            if uid == of or (of == USER and FIRST_ID <= uid < FIRST_ID + IDS):
+                found[int(path.name)] = (path / "comm").read_text().strip()
+        except OSError:
+            continue
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +104,12 @@ def outside(hub):
 
 @pytest.fixture(scope="module")
 def engine(user_s_hub):
-    directory = Path(tempfile.mkdtemp(prefix="rootless", dir="/var/tmp"))  # pytest's are for root alone
-    daemon = UsersDaemon(user_s_hub, directory)
+    yield from serve(user_s_hub, USER)
+
+
+def serve(hub, uid):
+    user = User(hub, new_directory(), uid)
+    daemon = UsersDaemon(hub, user)
     try:
         daemon.ok("pull", "busybox")
         yield daemon
@@ -97,8 +119,13 @@ def engine(user_s_hub):
     assert daemon.left_over() == {}
     log = daemon.log.read_text()
     assert "Traceback" not in log, log
-    wait_until(lambda: not daemon.processes(), f"the end of {daemon.processes()}")
-    subprocess.run(["rm", "-rf", directory], check=True)
+    wait_until(lambda: not processes(uid), f"the end of {processes(uid)}")
+    user.remove()
+
+
+def new_directory():
+    """Return a directory to which users have a way: pytest's are for root alone."""
+    return Path(tempfile.mkdtemp(prefix="rootless", dir="/var/tmp"))
 
 
 pytestmark = [pytest.mark.usefixtures("removed"), pytest.mark.needs("newuidmap", "slirp4netns")]
@@ -292,3 +319,34 @@ def test_cp_both_ways(engine, tmp_path):
     assert engine.ok("exec", "web", "cat", "/tmp/file") == "content"
     engine.ok("cp", "web:/tmp/file", tmp_path / "back")
     assert (tmp_path / "back").read_text() == "content"
+
+
+# Other users
+
+
+def test_a_user_s_first_command_starts_his_engine(user_s_hub, removed):
+    user = User(user_s_hub, new_directory())
+    done = user.run(user.program, "run", "--rm", "hello-world")
+
+    assert (done.returncode, done.stdout) == (0, "Hello from Docker!\n"), done.stderr
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(user.socket))
+        daemon = struct.unpack("iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    assert Path(f"/proc/{daemon}").stat().st_uid == USER
+    assert user.run(user.program, "ps", "-q").returncode == 0
+    os.kill(daemon, signal.SIGTERM)
+    wait_until(lambda: not user.socket.exists(), "its end")
+    user.remove()
+
+
+def test_a_user_without_subordinate_ids_has_root_of_containers_alone(user_s_hub, removed, tmp_path):
+    for lone in serve(user_s_hub, LONE_USER):
+        assert "user lone has no 65536 subordinate ids" in lone.log.read_text()
+        assert run(lone, "busybox", "sh", "-c", "id -u; echo x > /x; cat /x") == "0\nx"
+        assert "user 1000:0: in containers there is only root" in lone.fails("run", "-u", "1000", "busybox", "id")[1]
+        lone.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+        (tmp_path / "file").write_text("content")
+        os.chown(tmp_path / "file", 1000, 1000)
+        lone.ok("cp", "-a", tmp_path / "file", "web:/tmp")
+        assert lone.ok("exec", "web", "cat", "/tmp/file") == "content"
+        assert run(lone, "-t", "busybox", "tty") == "/dev/pts/0"

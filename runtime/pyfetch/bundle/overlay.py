@@ -15,7 +15,7 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.mount import MNT_DETACH, MS_PRIVATE, MS_RDONLY, MS_REC, mount, umount2
 from foundation.linux.sched import CLONE_FS, CLONE_NEWNS, unshare
-from foundation.rootless import rootless
+from foundation.rootless import has_one_id, rootless
 from pyfetch.image.image import Image, Layer
 from pyfetch.image.store import Store, publish
 from pyfetch.unpack.limits import Limits
@@ -82,7 +82,7 @@ def unpack_layer(
             root = _prepare(new, work, below)
             try:
                 reader = progress.extracting(layer.descriptor, downloads.reader(layer.descriptor))
-                unpack(reader, layer.diff_id, root, limits, single=False, lower=bool(below), warn=progress.warn)
+                unpack(reader, layer.diff_id, root, limits, single=has_one_id(), lower=bool(below), warn=progress.warn)
                 break
             except Restarted:
                 limits = Limits(limits.size, limits.files)

@@ -10,6 +10,7 @@ import stat
 from foundation.linux import os
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from foundation.linux.opened import opened
+from foundation.rootless import has_one_id
 from pyfetch.unpack import tar
 from pyfetch.unpack.layer import clean, is_kept, write_content
 from pyfetch.unpack.tree import join, remove
@@ -44,7 +45,7 @@ class Extraction:
     ) -> None:
         self._root = root
         self._top = top
-        self._owner = owner
+        self._owner = (0, 0) if has_one_id() else owner  # who has one id can give nothing to others
         self._mode = mode
         self._keeps_directories = keeps_directories
         self._rename = rename

@@ -3,11 +3,12 @@
 import json
 
 from foundation.linux import os, whole_file
+from foundation.rootless import has_one_id
 from pyfetch.bundle.runtime_config import IdMappings, Settings, runtime_config
 from pyfetch.bundle.users import User
 from pyfetch.image.document import Document
 from pyfetch.image.manifest import ImageConfig
-from pyrun.namespaces.namespaces import denies_groups
+from pyrund.errors import ApiError
 from pyrund.spec.config import full_name
 from pyrund.spec.confinement import confine
 from pyrund.spec.links import environment
@@ -92,9 +93,14 @@ def config_json(
 
 
 def user_json(user: User) -> "Json":
-    """Return process.user. Who has only one id cannot set groups, so a container has none beside its own there."""
+    """Return process.user. Raises ApiError if our user namespace does not know the user."""
     made: Json = {"uid": user.uid, "gid": user.gid}
-    return made if denies_groups("self") else {**made, "additionalGids": sorted({user.gid, *user.groups})}
+    if not has_one_id():
+        return {**made, "additionalGids": sorted({user.gid, *user.groups})}
+    if user.uid or user.gid:
+        why = "in containers there is only root, because the engine's user has no subordinate ids"
+        raise ApiError(400, f"user {user.uid}:{user.gid}: {why}")
+    return made  # without additionalGids: whoever maps his own id alone cannot set groups (user_namespaces(7))
 
 
 def _ports_for_all() -> "Json":
@@ -108,7 +114,7 @@ def _spare_privileges(made: "Json") -> None:
     """Leave out of config.json what only the host's root may do, or only with more ids than the user has."""
     process = made["process"]
     process["oomScoreAdj"] = max(process["oomScoreAdj"], int(whole_file.read("/proc/self/oom_score_adj")))
-    if denies_groups("self"):  # there is one id
+    if has_one_id():
         for mount in made["mounts"]:
             mount["options"] = [option for option in mount["options"] if option != "gid=5"]
 

@@ -1,0 +1,16 @@
+"""Tests of engines that need a real systemd, in a virtual machine."""
+
+from pathlib import Path
+
+import pytest
+import virtual_machine
+
+SECONDS = 240
+
+pytestmark = [pytest.mark.timeout(SECONDS + 60), pytest.mark.needs("root", "virtual machines")]
+
+
+def test_engines_under_systemd_hold():
+    tests = [Path(__file__).with_name("test_systemd_engine.py")]
+
+    virtual_machine.check(virtual_machine.start(tests, "--systemd", "--cgroup", "unified", seconds=SECONDS))
