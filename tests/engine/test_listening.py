@@ -117,6 +117,9 @@ def test_a_public_address_is_served_if_that_is_asked_for(hub, serve):
         ("Host: 127.0.0.1.nip.example", 403),
         ("Host: 127.0.0.1:2375\r\nOrigin: https://page.example", 403),
         ("Host: 127.0.0.1:2375\r\nOrigin: null", 403),
+        ("Host: 127.0.0.1:2375\r\nOrigin: http://127.0.0.1:3000", 403),
+        ("Host: rebound.example:2375\r\nOrigin: http://rebound.example:2375", 403),
+        ("Host: 127.0.0.1:2375\r\nOrigin: http://127.0.0.1:2375", 200),
         ("Host: 127.0.0.1:2375\r\nSec-Fetch-Site: cross-site", 403),
     ],
 )

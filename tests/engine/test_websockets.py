@@ -3,12 +3,13 @@
 import hashlib
 import os
 import socket
+import sys
 import threading
 import time
 
 import pytest
 import websocket
-from daemon import read_all, read_until, wait_until
+from daemon import Daemon, read_all, read_until, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -207,3 +208,19 @@ def test_a_handshake_that_is_wrong_is_refused(engine, change, words):
 
     assert words in answer
     assert answer.startswith(("HTTP/1.1 400", "HTTP/1.1 404"))
+
+
+def test_docker_py_attaches_by_a_websocket_at_tcp(hub, tmp_path):
+    engine = Daemon(hub, tmp_path, "--bridge", "none", "-H", "tcp://127.0.0.1:2379")
+    try:
+        engine.ok("pull", "busybox")
+        run(engine, "busybox", "sh", "-c", "read a; echo hello $a")
+        program = (
+            "import docker; client = docker.APIClient(base_url='tcp://127.0.0.1:2379')\n"
+            "found = client.attach_socket('web', {'stdin': 1, 'stdout': 1, 'stream': 1}, ws=True)\n"
+            "found.send('world\\n'); print(found.recv())"
+        )
+        assert hub.run(sys.executable, "-c", program).stdout.strip() == "b'hello world\\n'"
+        engine.remove_all()
+    finally:
+        engine.stop()

@@ -1,7 +1,8 @@
 """A TCP port may be reached by web pages, through the browser of somebody on this machine. They are refused.
 
 A browser says which page a request comes from (Origin), unless it is a plain GET; and a page that has its own name lead
-to this machine's address (DNS rebinding) gives itself away by the name in Host.
+to this machine's address (DNS rebinding) gives itself away by the name in Host. Clients of WebSockets that are no
+browsers say an Origin as well, which is the engine itself: no page has that, because the engine serves none.
 """
 
 from pyrund.errors import ApiError
@@ -22,7 +23,8 @@ def guarded(handle: "Handler", names: "list[str] | None") -> "Handler":
     known = {*_OF_CLIENTS, *(name.lower() for name in names or ())}
 
     async def check(request: "Exchange") -> "Response | None":
-        if "origin" in request.headers or request.headers.get("sec-fetch-site", "none") != "none":
+        own = None if names is None else f"http://{request.headers.get('host', '')}"
+        if request.headers.get("origin", own) != own or request.headers.get("sec-fetch-site", "none") != "none":
             raise ApiError(403, "requests of web pages are refused")
         host = _name(request.headers.get("host", ""))
         if names is not None and host not in known and not _is_address(host):
