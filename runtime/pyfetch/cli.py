@@ -56,7 +56,7 @@ def run(argv: "list[str]") -> int:
     try:
         return _reported(lambda: _run(argv))
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; what was downloaded is kept for the next pull")
+        _say("interrupted; what was transferred is kept for the next time")
         return _interrupted(interrupt)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 VERBS = {
     "pull": ("IMAGE [BUNDLE] [-- ARGUMENT...]", "make BUNDLE from IMAGE, and print its path; without BUNDLE a new one"),
     "images": ("", "list the images in the store"),
-    "inspect": ("IMAGE|BUNDLE", "describe an image or a bundle, as JSON"),
+    "inspect": ("IMAGE|BUNDLE", "describe an image or a bundle, as JSON; docker://NAME is not fetched for that"),
     "rm": ("BUNDLE|IMAGE...", "remove bundles, or the names of images"),
     "prune": ("", "remove what no image and no bundle needs"),
     "save": ("IMAGE", "write an image of the store as an OCI archive"),
@@ -138,6 +138,7 @@ _OPTIONS = {
     "pull": [
         Option("--platform", "OS/ARCH[/VARIANT]", "the platform of the image (default: this machine's)", _PLATFORM),
         Option("--pull", "always|missing|never", "when to ask for a newer image", "always", one_of(*_WHEN)),
+        Option("--no-bundle", "", "only fetch, and print the name; IMAGEs may follow"),
         Option("--overlay", "", "make an overlay over the store's layers, or fail"),
         Option("--copy", "", "make a flat tree instead of an overlay"),
         Option("--json", "", "progress as JSON, one event a line"),
@@ -155,11 +156,20 @@ _OPTIONS = {
         Option("--max-size", "BYTES", "limit of an image's unpacked size (64G)", 64 << 30, size),
         Option("--max-files", "N", "limit of an image's files (4000000)", 4_000_000, natural),
     ],
+    "inspect": [
+        Option("--platform", "OS/ARCH[/VARIANT]", "the platform of an image that is elsewhere", _PLATFORM),
+        *_REGISTRY,
+    ],
     "prune": [
         Option("-a, --all", "", "also remove unused images and bundles"),
         Option("--check", "", "only compare blobs and layers with their digests, and mend or remove what is damaged"),
     ],
-    "save": [Option("-o, --output", "FILE", "write to FILE instead of standard output")],
+    "save": [
+        Option("-o, --output", "FILE", "write to FILE instead of standard output"),
+        Option("--all-platforms", "", "write the image for all its platforms, and fetch what the store lacks"),
+        *_REGISTRY,
+        Option("--jobs", "N", "layers to fetch at the same time (4)", 4, positive),
+    ],
     "push": _SENDING,
     "copy": [*_SENDING, _POLICY],
     "tags": _REGISTRY,
@@ -168,10 +178,11 @@ _OPTIONS = {
 }
 
 
+_MANY = 1 << 16
 _WORDS = {  # the least and the most
     "pull": (1, 2),
     "inspect": (1, 1),
-    "rm": (1, 1 << 16),
+    "rm": (1, _MANY),
     "save": (1, 1),
     "push": (1, 2),
     "copy": (2, 2),
@@ -201,6 +212,8 @@ def parse(argv: "list[str]") -> Arguments:
         else:
             arguments.words.append(word)
     least, most = _WORDS.get(verb, (0, 0))
+    if verb == "pull" and arguments.no_bundle:
+        most = _MANY
     if not least <= len(arguments.words) <= most or (arguments.arguments and verb != "pull"):
         raise UsageError(f"expected: pyfetch {verb} {VERBS[verb][0]}".rstrip() + f"; see `pyfetch {verb} --help`")
     if "--password-stdin" in by_name and verb != "login" and bool(arguments.username) != arguments.password_stdin:

@@ -48,6 +48,10 @@ class Progress:
         """Tell what is fetched: a tag or a name with a digest, of a repository."""
         self.line(f"{version}: Pulling from {repository}")
 
+    def pushed(self, version: str, manifest: Descriptor) -> None:
+        """Tell that the registry has an image under the name `version`, a tag or its digest."""
+        self.line(f"{version}: digest: {manifest.digest} size: {manifest.size}")
+
     def warn(self, text: str) -> None:
         """Print a warning, but the same text only once."""
         text = one_line(text)
@@ -91,10 +95,8 @@ class JsonEvents(Progress):
         self.event({"status": text})
 
     def layer(self, layer: Descriptor, state: str, position: int = 0) -> None:
-        event: dict[str, object] = {"status": state, "id": short(layer.digest)}
-        if state in _MOVING:
-            event["progressDetail"] = {"current": position, "total": layer.size}
-        self.event(event)
+        detail = {"current": position, "total": layer.size} if state in _MOVING else {}
+        self.event({"status": state, "progressDetail": detail, "id": short(layer.digest)})
 
     def event(self, event: "dict[str, object]") -> None:
         with self._lock:

@@ -22,6 +22,7 @@ sys.path[:0] = [HERE, os.path.join(ROOT, "tests/engines"), os.path.join(ROOT, "r
 
 from images import Image, busybox_layer  # noqa: E402
 from misbehaving import Receiver, Registry  # noqa: E402
+from passwords import htpasswd  # noqa: E402
 from tools import Daemon, Tool  # noqa: E402
 
 COMMAND = shlex.split(os.environ["PYFETCH"]) if "PYFETCH" in os.environ else [sys.executable, "-m", "pyfetch"]
@@ -182,14 +183,6 @@ def serve_docker_registry(folder, port, more):
     finally:
         process.kill()
         process.wait()
-
-
-def htpasswd(folder):
-    """Make a file of passwords, `secret` of `me`, in `folder`; return the registry's configuration for it."""
-    salted = "import crypt; print(crypt.crypt('secret', crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))"
-    made = subprocess.run([sys.executable, "-c", salted], capture_output=True, text=True, check=True).stdout.strip()
-    (folder / "htpasswd").write_text(f"me:{made.replace('$2b$', '$2y$')}\n")
-    return f"auth: {{htpasswd: {{realm: r, path: {folder}/htpasswd}}}}\n"
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,12 @@ import subprocess
 import time
 
 import pytest
-from conftest import htpasswd, push, serve_docker_registry
+from conftest import push, serve_docker_registry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import Image, tar
 from misbehaving import Registry, Server
+from passwords import htpasswd
 
 from foundation.linux.os import environment
 from pyfetch.registry.auth import _words

@@ -174,6 +174,14 @@ def test_a_push_that_is_cut_goes_on(pyfetch, receiver, resumes):
     assert (receiver.received < 1.2 * len(BIG)) == resumes
 
 
+def test_a_push_that_gets_on_is_not_given_up(pyfetch, receiver):
+    receiver.losses = [600 << 10] * 4
+    image = big()
+    pyfetch.ok("push", layout(pyfetch, image), f"{receiver.host}/test:1", "--retries", "1")
+
+    assert receiver.tags["1"]["digest"] == image.digest
+
+
 @pytest.mark.parametrize("most", [1 << 20, 100 << 10])
 def test_a_proxy_that_takes_only_small_requests_gets_chunks(pyfetch, receiver, most):
     receiver.most = most

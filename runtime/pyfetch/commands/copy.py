@@ -6,7 +6,7 @@ from pyfetch.image.store import Store
 from pyfetch.progress import open_progress
 from pyfetch.registry.access import Options
 from pyfetch.sources.policy import check_policy
-from pyfetch.sources.sources import Place
+from pyfetch.sources.sources import Place, place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
-    source, destination = map(Place, arguments.words)
+    source, destination = place_of(arguments.words[0]), Place(arguments.words[1])
     if destination.reference is None:
         raise UsageError(f"{destination.text}: is no name in a registry")
     if not arguments.insecure_policy:

@@ -63,6 +63,14 @@ def _credentials(arguments: "Arguments") -> Credentials:
         return Credentials(username, password_on_standard_input())
     if not is_terminal:
         raise UsageError("Cannot perform an interactive login from a non TTY device: use --password-stdin")
+    return entered(username, "")
+
+
+def entered(username: str, password: str) -> Credentials:
+    """Return the credentials; what is missing is asked for on the terminal."""
     from getpass import getpass
 
-    return Credentials(username or input("Username: "), getpass("Password: "))
+    try:
+        return Credentials(username or input("Username: "), password or getpass("Password: "))
+    except EOFError:
+        raise UsageError("no user name, or no password, was entered") from None

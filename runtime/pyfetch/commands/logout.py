@@ -2,8 +2,7 @@
 
 from pyfetch.commands.login import registry_in
 from pyfetch.image.store import Store
-from pyfetch.registry.credentials import default_files
-from pyfetch.registry.logins import Logins
+from pyfetch.registry.logins import forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
 
 def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     host = registry_in(arguments.words)
-    files = [arguments.authfile] if arguments.authfile else default_files()
-    known = [file for file in files if Logins(host, file).forget()]
-    print(f"Removing login credentials for {host}" if known else f"Not logged in to {host}")
+    was_known = forget(host, arguments.authfile)
+    print(f"Removing login credentials for {host}" if was_known else f"Not logged in to {host}")
     return 0

@@ -9,13 +9,13 @@ from foundation.node import flaw_of
 from pyfetch.bundle.bundle import Bundle, Maker, new_path
 from pyfetch.bundle.overlay import NoOverlay, unpack_layers
 from pyfetch.bundle.runtime_config import IdMappings, Settings
-from pyfetch.errors import NetworkError, NotFound, UsageError
+from pyfetch.errors import AuthError, NetworkError, NotFound, UsageError, attempt_all
 from pyfetch.image.image import Image, Layer, Resolver
 from pyfetch.image.manifest import Descriptor
 from pyfetch.image.platforms import parse_platform
 from pyfetch.image.store import Store, check_space
 from pyfetch.progress import Progress, open_progress
-from pyfetch.sources.sources import Place
+from pyfetch.sources.sources import places_of
 from pyfetch.unpack.limits import Limits
 
 TYPE_CHECKING = False
@@ -33,10 +33,32 @@ if TYPE_CHECKING:
 def run(arguments: "Arguments", store: Store, mappings: IdMappings) -> int:
     progress = open_progress(arguments.quiet, arguments.json)
     try:
-        print(Pull(arguments, store, mappings, progress).run())
+        if arguments.no_bundle:
+            _fetch_all(arguments, store, mappings, progress)
+        else:
+            print(Pull(arguments, store, mappings, progress).run())
     finally:
         progress.finish()
     return 0
+
+
+def _fetch_all(arguments: "Arguments", store: Store, mappings: IdMappings, progress: Progress) -> None:
+    """Fetch all images that the command line names, even if one of them fails; print their names."""
+    if _settings(arguments).any():
+        raise UsageError("--no-bundle: the options for a bundle and its container have no effect")
+    login = None
+    if arguments.username:
+        from pyfetch.registry.access import Options
+
+        login = Options.of(arguments).login  # standard input can be read only once
+
+    def fetch(text: str) -> None:
+        arguments.words = [text]
+        pull = Pull(arguments, store, mappings, progress)
+        pull.login = login
+        print(pull.fetch(), flush=True)
+
+    attempt_all(fetch, arguments.words)
 
 
 class Pull:
@@ -49,7 +71,8 @@ class Pull:
         self._store = store
         self._mappings = mappings
         self._progress = progress
-        self._place = Place(arguments.words[0])
+        self._places = places_of(arguments.words[0])
+        self._place = self._places[0]
         self._platform = parse_platform(arguments.platform) if arguments.platform else None
         self._settings = _settings(arguments)
         self._source: Source | None = None
@@ -73,6 +96,17 @@ class Pull:
         self._report(image)
         return path
 
+    def fetch(self) -> str:
+        """Fetch the image, unpacked where bundles are overlays, and make no bundle; return its name."""
+        if self._wants_overlay():
+            self.into_store()
+            return self._name
+        image = self._image()
+        self._fetch(image.layers, self._store.path).wait()
+        self._store.tag(self._name, image.top)
+        self._report(image)
+        return self._name
+
     def into_store(self, name: "Callable[[Image], str] | None" = None) -> Image:
         """Fetch the image, its unpacked layers and its name, or what `name` returns, into the store; make no bundle."""
         image = self._image()
@@ -84,7 +118,18 @@ class Pull:
     # The image.
 
     def _image(self) -> Image:
-        """Resolve the image. Its layers may not be in the store yet."""
+        """Resolve the image, at the first place that has it. Its layers may not be in the store yet."""
+        for place in self._places[:-1]:
+            self._place = place
+            try:
+                return self._image_here()
+            except (NotFound, AuthError) as error:
+                self._progress.note(f"{error}: trying the next registry")
+                self._source = None
+        self._place = self._places[-1]
+        return self._image_here()
+
+    def _image_here(self) -> Image:
         cached = self._cached()
         if cached is not None:
             return cached
@@ -145,7 +190,7 @@ class Pull:
     def _options(self) -> "Options":
         from pyfetch.registry.access import Options
 
-        options = Options.of(self._arguments)
+        options = Options.of(self._arguments, with_login=self.login is None)
         options.login = options.login or self.login
         return options
 

@@ -9,7 +9,7 @@ import threading
 from pyfetch.commands.inspect import find_image
 from pyfetch.errors import NotFound, UsageError, VerificationError
 from pyfetch.image.image import Resolver, stored_image
-from pyfetch.image.manifest import MAXIMUM_SIZE, Descriptor, Pointers
+from pyfetch.image.manifest import Descriptor, Pointers
 from pyfetch.image.platforms import parse_platform
 from pyfetch.image.reference import Reference, parse_reference
 from pyfetch.image.store import Store
@@ -17,7 +17,7 @@ from pyfetch.progress import Progress, open_progress
 from pyfetch.registry.access import Options
 from pyfetch.registry.destination import Destination
 from pyfetch.sources.sources import Place
-from pyfetch.sources.stored import Stored
+from pyfetch.sources.stored import Stored, all_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,14 @@ def send(arguments: "Arguments", store: Store, source: "Source", reference: Refe
             top, data = Resolver(store, source, platform, progress.warn).resolve(top, data).target, None
         elif isinstance(source, Stored):
             top = what_is_stored(store, top)
+        progress.line(announcement(reference))
         return Push(source, destination, store, progress, arguments.jobs).run(top, data)
     finally:
         progress.finish()
+
+
+def announcement(reference: Reference) -> str:
+    return f"The push refers to repository [{reference.familiar_repository()}]"
 
 
 def what_is_stored(store: Store, top: Descriptor) -> Descriptor:
@@ -73,14 +78,11 @@ def what_is_stored(store: Store, top: Descriptor) -> Descriptor:
     return image.target
 
 
-def _is_whole(store: Store, descriptor: Descriptor) -> bool:
-    data = store.read(descriptor, MAXIMUM_SIZE)
-    if data is None:
+def _is_whole(store: Store, top: Descriptor) -> bool:
+    try:
+        return all(map(store.has, all_below(top, Stored(store, "", top).document)))
+    except NotFound:
         return False
-    pointers = Pointers(data, descriptor.media_type)
-    return all(map(store.has, pointers.config + pointers.layers)) and all(
-        _is_whole(store, m) for m in pointers.manifests
-    )
 
 
 class Push:
@@ -99,10 +101,10 @@ class Push:
         reference = self._destination.reference
         if reference.digest not in ("", top.digest):
             raise UsageError(f"{reference.familiar()}: the image has another digest: {top.digest}")
-        self._progress.line(f"The push refers to repository [{reference.familiar_repository()}]")
-        self._document(top, data, reference.tag or top.digest, 0)
+        version = reference.tag or top.digest
+        self._document(top, data, version, 0)
         self._progress.finish()
-        self._progress.line(f"{reference.tag or top.digest}: digest: {top.digest} size: {top.size}")
+        self._progress.pushed(version, top)
         return f"{reference.host}/{reference.repository}@{top.digest}"
 
     def _document(self, descriptor: Descriptor, data: "bytes | None", version: str, depth: int) -> None:

@@ -10,16 +10,23 @@ from foundation.linux import os
 from pyfetch.commands.inspect import find_image
 from pyfetch.errors import NotFound, UsageError, translate
 from pyfetch.image.image import Image, stored_image
-from pyfetch.image.manifest import OCI_INDEX, Descriptor
-from pyfetch.image.store import REF_NAME, Store, write_file
+from pyfetch.image.manifest import MAXIMUM_SIZE, OCI_INDEX, Descriptor
+from pyfetch.image.reference import Reference
+from pyfetch.image.store import REF_NAME, Store, check_space, write_file
+from pyfetch.progress import open_progress
+from pyfetch.registry.access import Options
 from pyfetch.sources.archives import CONTAINERD_NAME
+from pyfetch.sources.downloads import Downloads
+from pyfetch.sources.sources import Place
+from pyfetch.sources.stored import Stored, all_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import IO, Protocol
 
     from pyfetch.bundle.runtime_config import IdMappings
+    from pyfetch.image.image import Source
     from pyfetch.options import Arguments
 
     class Output(Protocol):
@@ -37,17 +44,44 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
         raise NotFound(f"{name}: not all of it is in the store; fetch it again")
     if not arguments.output and os.isatty(1):
         raise UsageError("refusing to write an archive to a terminal: use --output FILE, or redirect")
+    others = _fetch_all_platforms(arguments, store, name, descriptor) if arguments.all_platforms else []
     try:
         if arguments.output:
-            _write_to(arguments.output, lambda file: write(file, store, [(image, [name])]))
+            _write_to(arguments.output, lambda file: write(file, store, [(image, [name])], others))
         else:
-            write(sys.stdout.buffer, store, [(image, [name])])
+            write(sys.stdout.buffer, store, [(image, [name])], others)
             sys.stdout.buffer.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         raise translate(f"{arguments.output or 'standard output'}: {error.strerror}", error) from error
     return 0
+
+
+def _fetch_all_platforms(arguments: "Arguments", store: Store, name: str, top: Descriptor) -> "list[Descriptor]":
+    """Fetch what the store lacks of `top`; return it and all that it leads to."""
+    progress = open_progress(arguments.quiet, as_json=False)
+    place = Place(name)
+    source: Source = Stored(store, name, top)
+    if place.reference is not None:
+        at = Reference(place.reference.host, place.reference.repository, "", top.digest)
+        source = Place(str(at)).open(store, lambda: Options.of(arguments), progress.note)
+
+    def document(descriptor: Descriptor) -> bytes:
+        data = store.read(descriptor, MAXIMUM_SIZE)
+        if data is None:
+            data = source.document(descriptor)
+            store.write(descriptor.digest, data)
+        return data
+
+    try:
+        reached = list(all_below(top, document))
+        absent = {one.digest: one.size for one in reached if not store.has(one)}
+        check_space([(store.path, sum(absent.values()))])
+        Downloads(store, source, reached, arguments.jobs, progress).wait()
+    finally:
+        progress.finish()
+    return reached
 
 
 def _write_to(path: str, write: "Callable[[IO[bytes]], None]") -> None:
@@ -60,14 +94,20 @@ def _write_to(path: str, write: "Callable[[IO[bytes]], None]") -> None:
     write_file(path, write, os.path.dirname(path), 0o644)
 
 
-def write(file: "Output", store: Store, images: "list[tuple[Image, list[str]]]") -> None:
-    """Write an archive of `images`, each with the names that it shall have: of none, a reader knows only the id."""
-    blobs, targets, docker = {}, [], []
+def write(
+    file: "Output", store: Store, images: "list[tuple[Image, list[str]]]", others: "Sequence[Descriptor]" = ()
+) -> None:
+    """Write an archive of `images`, each with the names that it shall have: of none, a reader knows only the id.
+
+    `others` are blobs to write as well, first of all the index that stands for the image.
+    """
+    blobs, targets, docker = {one.digest: one for one in others}, [], []
     for image, names in images:
         blobs.update({d.digest: d for d in [*image.manifest.layers, image.manifest.config, image.target]})
         for name in names or [""]:
             annotations = {"annotations": {REF_NAME: _tag(name), CONTAINERD_NAME: name}} if name else {}
-            targets.append({**image.target.as_json(), **annotations})
+            top = image.top if others else image.target
+            targets.append({**top.as_json(), **annotations})
         entry = {
             "Config": _path(image.manifest.config),
             "RepoTags": [name for name in names if "@" not in name] or None,

@@ -6,7 +6,7 @@ from pyfetch.image.store import Store
 from pyfetch.progress import open_progress
 from pyfetch.registry.access import Options
 from pyfetch.registry.registry import Registry
-from pyfetch.sources.sources import Place
+from pyfetch.sources.sources import place_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     text = arguments.words[0]
-    reference = Place(text).reference
+    reference = place_of(text).reference
     if reference is None or reference.digest or ":" in text.rpartition("/")[2]:
         raise UsageError(f"{text}: expected a repository in a registry, without a tag")
     registry = Registry(reference, Options.of(arguments), open_progress(arguments.quiet, False).note)

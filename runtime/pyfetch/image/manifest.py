@@ -18,6 +18,7 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 _KINDS = {OCI_INDEX: "index", DOCKER_LIST: "index", OCI_MANIFEST: "image", DOCKER_MANIFEST: "image"}
 # What old versions of docker and some registries have written for an image's config (distribution #1621, moby #22378).
@@ -30,9 +31,9 @@ MAXIMUM_SIZE = 4 << 20
 MAXIMUM_LAYERS = 500  # overlayfs can stack no more; docker builds at most 127
 
 _LAYER_TYPES = (
-    "application/vnd.oci.image.layer.v1.tar",
+    OCI_LAYER,
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.docker.image.rootfs.diff.tar",
+    DOCKER_LAYER,
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 )
 _COMPRESSIONS = ("", "+gzip", "+zstd", ".gzip", ".zstd")

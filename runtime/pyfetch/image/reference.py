@@ -66,15 +66,19 @@ def parse_reference(text: str) -> Reference:
 
 
 def _split_host(name: str) -> "tuple[str, str]":
-    first, slash, rest = name.partition("/")
-    # The first component is a host if it could not be a part of a repository's name.
-    is_host = slash and (set(".:[") & set(first) or first == "localhost" or first != first.lower())
-    host, repository = (first, rest) if is_host else (DOCKER_HUB, name)
+    first, _, rest = name.partition("/")
+    host, repository = (first, rest) if has_host(name) else (DOCKER_HUB, name)
     if host in HUB_ALIASES:
         host = DOCKER_HUB
     if host == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     return host, repository
+
+
+def has_host(name: str) -> bool:
+    """Return whether the first component is a host, because it could not be a part of a repository's name."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and (bool(set(".:[") & set(first)) or first == "localhost" or first != first.lower())
 
 
 def _check(text: str, host: str, repository: str) -> None:

@@ -34,6 +34,14 @@ _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _UNQUOTED = r'[^\s,"]+'
 
 
+class Unauthorized(AuthError):
+    """`words` is what docker says in this case, without advice."""
+
+    def __init__(self, text: str, words: str) -> None:
+        super().__init__(text)
+        self.words = words
+
+
 class Authenticator:
     """Gives the Authorization header for requests to `registry` (scheme://host:port).
 
@@ -80,9 +88,11 @@ class Authenticator:
     def _basic(self) -> str:
         credentials = self._find()
         if credentials is None:
-            raise AuthError(f"{self._registry}: no basic auth credentials: use `pyfetch login` or --username")
+            words = "no basic auth credentials"
+            raise Unauthorized(f"{self._registry}: {words}: use `pyfetch login` or --username", words)
         if self._header:
-            raise AuthError(f"{self._registry}: unauthorized: the user name or the password is wrong")
+            words = "unauthorized: authentication required"
+            raise Unauthorized(f"{self._registry}: unauthorized: the user name or the password is wrong", words)
         return credentials.basic()
 
     def _bearer(self, challenge: "dict[str, str]") -> str:
@@ -205,7 +215,7 @@ def _refused(realm: str, response: Response) -> Exception:
     text = error_text(response)
     if response.status in (429, 500, 502, 503, 504):
         return Unavailable(f"{Origin(realm)}: {response.status} {text}")
-    return AuthError(f"{Origin(realm)}: no token: {response.status} {text}")
+    return Unauthorized(f"{Origin(realm)}: no token: {response.status} {text}", text or "unauthorized")
 
 
 def error_text(response: Response) -> str:

@@ -75,14 +75,10 @@ class Destination:
 
     def refused(self, response: Response, what: str) -> Exception:
         """Return the error for an answer: those about access in the registry's words, as docker shows them."""
-        said = error_text(response)
+        said, name = error_text(response), self.reference.familiar_repository()
         if response.status in (401, 403):
-            return AuthError(
-                said or f"push access denied for {self.reference.familiar_repository()}: {response.status}"
-            )
-        return NetworkError(
-            f"{self.endpoint}: {what} of {self.reference.familiar()}: {response.status} {said}".rstrip()
-        )
+            return AuthError(said or f"push access denied for {name}: {response.status}")
+        return NetworkError(f"{self.endpoint}: {what} of {name}: {response.status} {said}".rstrip())
 
 
 class Upload:
@@ -103,6 +99,7 @@ class Upload:
         query = f"?mount={quote(self._descriptor.digest)}&from={quote(repository)}"
         former = self._address
         response = self._destination.patience().retry(lambda: self._post(query))
+        response.close()
         if former:
             self._cancel(former)
         return response.status == 201
@@ -119,11 +116,10 @@ class Upload:
             except _TooMuch as error:
                 self._send_less(error)
             except Unavailable as error:
-                if self._position - since >= PROGRESS:
-                    patience = self._destination.patience()
                 patience.wait(error)
                 self._find_position()
-                since = self._position
+                if self._position - since >= PROGRESS:
+                    patience, since = self._destination.patience(), self._position
 
     def _begin(self) -> None:
         if not self._address:
@@ -138,7 +134,6 @@ class Upload:
             self._address, self._position = self._address_in(response), 0
             least = response.headers.get("OCI-Chunk-Min-Length", "")
             self._least = int(least) if least.isdigit() and len(least) < 12 else _SMALLEST_CHUNK
-        if response.status in (201, 202):
             response.close()
         return response
 

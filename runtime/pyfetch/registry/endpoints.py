@@ -13,6 +13,7 @@ from pyfetch.errors import UsageError
 from pyfetch.image.document import Configuration, read_configuration
 from pyfetch.image.reference import DOCKER_HUB, Reference
 from pyfetch.registry.addresses import ip_address, is_loopback
+from pyfetch.registry.registries_conf import registries_conf
 from pyfetch.registry.toml import parse_toml
 
 HUB_API = "registry-1.docker.io"
@@ -163,19 +164,9 @@ def _mirror(settings: Configuration, registry: Configuration, name: str, by_dige
 
 
 def _registries() -> "list[Configuration]":
-    """Return the [[registry]] tables. The user's file replaces the system's; the last table of a prefix counts."""
-    home = os.environment.get("XDG_CONFIG_HOME") or os.path.join(os.home(), ".config")
-    own = os.path.join(home, "containers/registries.conf")
-    main = os.environment.get("CONTAINERS_REGISTRIES_CONF") or (
-        own if os.path.exists(own) else "/etc/containers/registries.conf"
-    )
-    files = [main]
-    for folder in ("/etc/containers/registries.conf.d", f"{own}.d"):
-        if os.path.isdir(folder):
-            files += [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith(".conf")]
+    """Return the [[registry]] tables; the last one of a prefix counts."""
     by_prefix: dict[str, Configuration] = {}
-    for path in files:
-        document = parse_toml(read_configuration(path) or b"", path)
+    for document in registries_conf():
         if document.object("registries").object("block").has("registries"):
             raise document.error("registries.block", "is of version 1: write [[registry]] with blocked = true")
         for registry in document.objects("registry"):

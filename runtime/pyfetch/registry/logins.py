@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def forget(host: str, path: str) -> bool:
+    """Forget the credentials for `host` in all files, or in that at `path`; return whether there were any."""
+    return any([Logins(host, file).forget() for file in ([path] if path else default_files())])
+
+
 class Logins:
     """The file `path`, or the one that is read first of those that know `host`, else docker's."""
 

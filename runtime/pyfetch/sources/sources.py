@@ -11,7 +11,7 @@ import sys
 
 from foundation.linux import os
 from pyfetch.errors import NotFound, UsageError, VerificationError
-from pyfetch.image.reference import Reference, parse_reference
+from pyfetch.image.reference import Reference, has_host, parse_reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,24 @@ if TYPE_CHECKING:
 
 _FILE_KINDS = ("oci", "oci-archive", "docker-archive")
 _OTHER_KINDS = ("dir", "containers-storage", "docker-daemon", "sif", "ostree", "http", "https")
+
+
+def places_of(text: str) -> "list[Place]":
+    """Return the places that `text` may stand for: more than one for a short name, as registries.conf has it."""
+    place = Place(text)
+    if place.reference is None or place.path != text or has_host(text):
+        return [place]
+    from pyfetch.registry.registries_conf import full_names  # full names do without
+
+    return list(map(Place, full_names(text)))
+
+
+def place_of(text: str) -> "Place":
+    """Return the only place that `text` can stand for; raise UsageError if it could be several."""
+    places = places_of(text)
+    if places[1:]:
+        raise UsageError(f"{text}: choose one of {' '.join(place.text for place in places)}")
+    return places[0]
 
 
 class Place:
