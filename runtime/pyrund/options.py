@@ -163,6 +163,34 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "fetch an image from a registry",
     ),
+    "push": (
+        "NAME[:TAG]",
+        {
+            "all-tags": ("a", "", "send all tags of the repository"),
+            "quiet": ("q", "", "print the image's name only"),
+        },
+        "send an image to a registry",
+    ),
+    "login": (
+        "[REGISTRY]",
+        {
+            "username": ("u", "NAME", "the user"),
+            "password": ("p", "PASSWORD", "the password, which other users can see meanwhile"),
+            "password-stdin": ("", "", "read the password from standard input"),
+        },
+        "keep credentials for a registry, if it accepts them",
+    ),
+    "logout": ("[REGISTRY]", {}, "forget credentials"),
+    "search": (
+        "TERM",
+        {
+            "filter": _FILTER,
+            "format": ("", *_FORMAT[1:]),
+            "limit": ("", "N", "show at most N, default: 25"),
+            "no-trunc": ("", "", "do not shorten descriptions"),
+        },
+        "search Docker Hub, or with HOST/TERM another registry",
+    ),
     "images": (
         "[NAME[:TAG]]",
         {"all": ("a", "", "show all"), "digests": ("", "", "show the digests"), **_SHOWN},

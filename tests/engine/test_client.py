@@ -389,8 +389,8 @@ def test_the_script_of_completion_is_well_formed(shell, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {"serve"}))
-def test_the_example_of_a_verb_works_when_pasted(engine, verb):
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {"serve", "search"}))
+def test_the_example_of_a_verb_works_when_pasted(engine, verb):  # a search would be one of Docker Hub
     environment = {**os.environ, "DOCKER_HOST": f"unix://{engine.socket}", "PATH": f"{PYRUND_FOLDER}:/usr/bin:/bin"}
     environment["DOCKER_CONFIG"] = str(engine.directory)
     done = subprocess.run(["bash", "-ec", TEXTS[verb][1]], capture_output=True, text=True, env=environment, timeout=30)

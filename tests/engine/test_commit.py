@@ -234,7 +234,7 @@ def test_what_is_no_archive_is_refused_and_leaves_nothing(engine):
 
     assert done.returncode != 0 and b"Traceback" not in done.stderr
     assert engine.docker("image", "inspect", "bad").returncode != 0
-    assert layers(engine) == before
+    assert layers(engine) <= before  # others may just be removed
 
 
 def test_an_archive_that_leads_outside_is_refused_or_stays_inside(engine, tmp_path):

@@ -78,8 +78,8 @@ def test_an_unknown_path_is_not_found(engine):
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
-        ("GET", "/images/search", "search for images"),
-        ("POST", "/images/127.0.0.1:5000/a/b/push", "push of images"),
+        ("POST", "/plugins/pull", "managed plugins"),
+        ("POST", "/swarm/init", "swarm mode"),
     ],
 )
 def test_what_is_missing_is_said_by_its_name(engine, method, path, what):

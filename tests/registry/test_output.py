@@ -68,7 +68,7 @@ def test_json_is_one_event_a_line(pyfetch, registry):
     events = [json.loads(line) for line in done.stderr.splitlines()]
     layer = image.manifest["layers"][0]
 
-    assert {"status": "Pull complete", "id": layer["digest"][7:19]} in events
+    assert {"status": "Pull complete", "progressDetail": {}, "id": layer["digest"][7:19]} in events
     assert {"current": layer["size"], "total": layer["size"]} in [e.get("progressDetail") for e in events]
 
 

@@ -151,7 +151,7 @@ class ImagesApi:
                 f"conflict: unable to delete {short(image.id[7:])} (must be forced) - "
                 "image is referenced in multiple repositories",
             )
-        return image.names
+        return list(image.names)
 
     def _refuse_used(self, image: "Image", text: str, force: bool) -> None:
         for container in self._engine.containers:

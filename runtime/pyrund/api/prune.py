@@ -61,7 +61,7 @@ class PruneApi:
                 continue
             if _is_old(image, end) and has_labels(image.labels, filters):
                 size += self._own_size(image)
-                answers += await forget(engine, image, image.names)
+                answers += await forget(engine, image, list(image.names))
         engine.events.tell("image", "prune", "", {"reclaimed": str(size)})
         return Response(200, {"ImagesDeleted": answers or None, "SpaceReclaimed": size})
 

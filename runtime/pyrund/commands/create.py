@@ -36,7 +36,7 @@ def create(server: "Server", body: "dict[str, Any]", options: "Options") -> str:
     except ApiError as error:
         if error.status != 404 or when != "missing" or "No such image" not in str(error):
             raise
-        from pyrund.client.pulling import familiar
+        from pyrund.client.transfers import familiar
 
         if not options.get("quiet"):
             print(f"Unable to find image '{familiar(body['Image'])}' locally", file=sys.stderr)
@@ -56,6 +56,6 @@ def _create(server: "Server", body: "dict[str, Any]", options: "Options") -> "di
 
 
 def _pull(server: "Server", body: "dict[str, Any]", options: "Options") -> None:
-    from pyrund.client.pulling import pull  # imported here because few containers need it
+    from pyrund.client.transfers import pull  # imported here because few containers need it
 
     pull(server, body["Image"], platform(options), 2, bool(options.get("quiet")))

@@ -42,6 +42,17 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     ),
     "top": ("The options are those of ps(1).", _BEGIN + "pyrund top web -o pid,args" + _END),
     "pull": ("Credentials are those that `docker login` has noted.", "pyrund pull busybox"),
+    "push": (
+        "What the registry has is not sent. The credentials are those of `pyrund login` or `docker login`.",
+        "pyrund pull busybox\npyrund tag busybox localhost:5000/busybox\npyrund push localhost:5000/busybox\n"
+        "pyrund rmi localhost:5000/busybox",
+    ),
+    "login": (
+        "They are kept where docker's and podman's clients find them, too: in a file, or by a credential helper.",
+        "pyrund login localhost:5000 -u me --password-stdin <<<secret\npyrund logout localhost:5000",
+    ),
+    "logout": ("", "pyrund logout localhost:5000"),
+    "search": ("", "pyrund search busybox"),
     "images": ("", "pyrund images --digests"),
     "rmi": ("", "pyrund pull busybox\npyrund tag busybox mine\npyrund rmi mine"),
     "tag": ("", "pyrund pull busybox\npyrund tag busybox mine:1\npyrund rmi mine:1"),

@@ -1,6 +1,6 @@
 """pyrund pull."""
 
-from pyrund.client.pulling import pull
+from pyrund.client.transfers import pull
 from pyrund.client.values import platform
 
 TYPE_CHECKING = False

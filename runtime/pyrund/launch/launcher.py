@@ -33,7 +33,7 @@ IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
 _VERBS = (
     "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
     "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
-    "forward commit bring build clear_build build_cache checkpoint"
+    "forward commit bring build clear_build build_cache checkpoint push log_in search distribution"
 ).split()
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import time
 
 from foundation.errors import Error, reason
 from foundation.linux import os, whole_file
@@ -11,21 +10,17 @@ from pyfetch.commands.pull import Pull
 from pyfetch.errors import AuthError, NotFound, UsageError
 from pyfetch.image.store import Store
 from pyfetch.options import parse
-from pyfetch.progress import JsonEvents
 from pyfetch.registry import endpoints
 from pyrund.errors import ApiError
-from pyrund.http import response
 from pyrund.launch.measure import size_of
+from pyrund.launch.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyfetch.image.image import Image
-    from pyfetch.image.manifest import Descriptor
     from pyfetch.registry.credentials import Credentials
     from pyrund.messages import Message, Port
     from pyrund.places import Places
-
-_INTERVAL = 0.1  # seconds between two events about the position in a layer
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
@@ -38,9 +33,9 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     store = Store(places.images)
     store.open()
     endpoints.daemon_json = places.daemon_json
-    login = _login(message["login"])
+    login = login_of(message["login"])
     platform = ["--platform", message["platform"]] if message["platform"] else []
-    stream = _Stream(client)
+    stream = Stream(client)
     is_pulled = False
     try:
         pull = Pull(parse(["pull", *platform, message["name"]]), store, IdMappings([], []), stream)
@@ -50,55 +45,13 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         is_pulled = True
     except (Error, OSError) as error:
         if not stream.has_begun:
-            raise _in_dockers_words(error) from error
-        stream.event({"errorDetail": {"message": reason(error)}, "error": reason(error)})
-    stream.write(response.LAST_CHUNK)
+            raise in_dockers_words(error) from error
+        stream.failed(reason(error))
+    stream.end()
     return {"is_pulled": is_pulled}
 
 
-class _Stream(JsonEvents):
-    """Progress as chunks of the response, which begins with the first event: until then the status may be an error."""
-
-    def __init__(self, client: int) -> None:
-        super().__init__(self._send)
-        self._client = client
-        self.has_begun = False
-        self._shown: dict[str, tuple[str, float]] = {}  # digest -> (state, when it was shown)
-
-    def missing(self, name: str) -> None:
-        """Say nothing: the client has said so."""
-
-    def note(self, text: str) -> None:
-        """Tell of retries, but not before the image is found."""
-        if self.has_begun:
-            super().note(text)
-
-    def pulling(self, version: str, repository: str) -> None:
-        self.event({"status": f"Pulling from {repository}", "id": version})
-
-    def layer(self, layer: "Descriptor", state: str, position: int = 0) -> None:
-        before, when = self._shown.get(layer.digest, ("", 0.0))
-        if state == "Extracting" and before in ("Downloading", "Verifying Checksum"):
-            return  # both run at once: show the download, which unpacking waits for
-        if state == before and time.monotonic() < when + _INTERVAL:
-            return
-        self._shown[layer.digest] = state, time.monotonic()
-        super().layer(layer, state, position)
-
-    def _send(self, text: str) -> None:
-        if not self.has_begun:
-            self.has_begun = True
-            self.write(response.head(200, {"Content-Type": response.JSON, "Transfer-Encoding": "chunked"}))
-        self.write(response.chunk(text.encode("utf-8", "replace")))
-
-    def write(self, data: bytes) -> None:
-        try:
-            whole_file.write_all(self._client, data)
-        except OSError:
-            os._exit(1)  # the client has gone; what was downloaded is kept for the next time
-
-
-def _login(header: str) -> "Credentials | None":
+def login_of(header: str) -> "Credentials | None":
     """Return the credentials of X-Registry-Auth, a JSON object in base64url."""
     if not header:
         return None
@@ -114,7 +67,8 @@ def _login(header: str) -> "Credentials | None":
     return Credentials(user, password, token, str(given.get("registrytoken") or ""))
 
 
-def _in_dockers_words(error: "Error | OSError") -> ApiError:
+def in_dockers_words(error: "Error | OSError") -> ApiError:
+    """Return the answer that dockerd gives if it cannot fetch an image."""
     text = reason(error)
     if isinstance(error, UsageError):
         return ApiError(400, text)

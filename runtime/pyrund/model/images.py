@@ -46,7 +46,7 @@ class Image:
     def __init__(self, stored: "Stored") -> None:
         self.stored = stored
         self.id = stored.manifest.config.digest
-        self.names: list[str] = []  # as in the store: docker.io/library/busybox:latest
+        self.names: dict[str, str] = {}  # as in the store, docker.io/library/busybox:latest: digest of the manifest
         self.keeper = ""  # what stands for a name in the store
 
     @property
@@ -96,9 +96,8 @@ class Image:
 
     @property
     def digests(self) -> "list[str]":
-        references = [parse_reference(name) for name in self.names]
-        names = {reference.familiar_repository(): None for reference in references}
-        return [f"{name}@{self.stored.top.digest}" for name in names]
+        found = [f"{parse_reference(name).familiar_repository()}@{digest}" for name, digest in self.names.items()]
+        return list(dict.fromkeys(found))
 
     def record(self) -> "Json":
         """Return what the bundle of a container remembers of its image."""
@@ -128,7 +127,7 @@ class Images:
                 if name.startswith(_NAMELESS):
                     image.keeper = name
                 else:
-                    image.names.append(name)
+                    image.names[name] = descriptor.digest
         return list(found.values())[::-1]
 
     def _stored(self, descriptor: "Descriptor") -> "Stored | None":

@@ -1,4 +1,4 @@
-"""Images that are fetched, and shown while that happens."""
+"""Images that are fetched and sent, and shown while that happens."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from pyfetch.image.manifest import Descriptor
 from pyfetch.image.reference import parse_reference
 from pyfetch.progress import Progress, Quiet, Terminal
 from pyfetch.registry.credentials import find_credentials
-from pyrund.client.server import flags
+from pyrund.client.server import flags, quoted
 from pyrund.errors import Refused
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyfetch.image.reference import Reference
-    from pyrund.client.server import Server
+    from pyrund.client.server import Query, Server
 
 
 def pull(server: "Server", name: str, platform: str, output: int, is_quiet: bool) -> "Reference":
@@ -29,16 +29,39 @@ def pull(server: "Server", name: str, platform: str, output: int, is_quiet: bool
         "tag": reference.digest or reference.tag,
         **flags(platform=platform),
     }
-    answer = server.ask("POST", "/images/create", query, headers={"X-Registry-Auth": _login(reference)})
-    display = _display(output, is_quiet)
+    _transfer(server, "/images/create", query, reference, _display(output, is_quiet))
+    return reference
+
+
+def push(server: "Server", name: str, is_all: bool, is_quiet: bool) -> "Reference":
+    """Send the image `name`, or all tags of the repository, and show that on standard output."""
+    reference = _reference(name)
+    path = f"/images/{quoted(f'{reference.host}/{reference.repository}')}/push"
+    _transfer(server, path, {} if is_all else {"tag": reference.tag}, reference, _display(1, is_quiet))
+    return reference
+
+
+def login_for(host: str, repository: str = "") -> str:
+    """Return the value of X-Registry-Auth: what a login has noted for the registry."""
+    found = find_credentials(host, repository, "")
+    login = {}
+    if found:
+        login = {"username": found.username, "password": found.password, "serveraddress": host}
+        login.update({"identitytoken": found.token, "registrytoken": found.registry_token})
+    return base64.urlsafe_b64encode(json.dumps(login).encode("utf-8", "surrogateescape")).decode()
+
+
+def _transfer(server: "Server", path: str, query: "Query", reference: "Reference", display: Progress) -> None:
+    login = login_for(reference.host, reference.repository)
+    answer = server.ask("POST", path, query, headers={"X-Registry-Auth": login})
     try:
         for event in answer.values():
             if "errorDetail" in event or "error" in event:
                 raise Refused(event.get("error") or event["errorDetail"]["message"])
-            _show(display, event)
+            if "aux" not in event:  # it repeats for programs what a line says
+                _show(display, event)
     finally:
         display.finish()
-    return reference
 
 
 def familiar(name: str) -> str:
@@ -51,16 +74,6 @@ def _reference(name: str) -> "Reference":
         return parse_reference(name)
     except Error as error:
         raise Refused(str(error)) from None
-
-
-def _login(reference: "Reference") -> str:
-    """Return the value of X-Registry-Auth: what `docker login` has noted for the registry."""
-    found = find_credentials(reference.host, reference.repository, "")
-    login = {}
-    if found:
-        login = {"username": found.username, "password": found.password, "serveraddress": reference.host}
-        login.update({"identitytoken": found.token, "registrytoken": found.registry_token})
-    return base64.urlsafe_b64encode(json.dumps(login).encode("utf-8", "surrogateescape")).decode()
 
 
 def _display(output: int, is_quiet: bool) -> Progress:

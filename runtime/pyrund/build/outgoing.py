@@ -1,0 +1,89 @@
+"""An image in the form in which a registry gets it: layers that are made or loaded here are stored uncompressed."""
+
+import json
+import zlib
+
+from foundation.linux import os
+from foundation.linux.opened import opened
+from foundation.linux.unistd import syncfs
+from pyfetch.image.digest import digest_of
+from pyfetch.image.document import Document
+from pyfetch.image.image import stored_image
+from pyfetch.image.manifest import DOCKER_LAYER, DOCKER_MANIFEST, MAXIMUM_SIZE, OCI_LAYER, Descriptor
+from pyrund.build.layer import store_archive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pyfetch.image.image import Image as Stored
+    from pyfetch.image.image import Layer
+    from pyfetch.image.store import Store
+
+    Json = dict[str, Any]
+
+_CHUNK = 1 << 20
+_GZIP = 31  # zlib's wbits; its header has no time and no name, so the same layer gives the same bytes
+
+
+def outgoing(store: "Store", image: "Stored", name: str) -> Descriptor:
+    """Return the manifest of the same image with layers that are compressed and in the store; `name` leads to it then.
+
+    So the digest that the store knows is that of the registry, and the next push finds everything there. The config,
+    and with it the image's id, is the same, and so are the unpacked layers. Raises NotFound.
+    """
+    top = image.target
+    if not all(_is_ready(store, layer) for layer in image.layers):
+        top = _with_others(store, image, _known(store))
+        with opened(os.open(store.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as disk:
+            syncfs(disk)
+    store.tag(name, top)
+    return top
+
+
+def _with_others(store: "Store", image: "Stored", known: "dict[str, Json]") -> Descriptor:
+    """Store and return a manifest with other forms of those layers that are not `known`."""
+    data = store.read(image.target, MAXIMUM_SIZE)
+    assert data is not None
+    document: Json = dict(Document.decode(data, "manifest").properties)
+    media_type = f"{DOCKER_LAYER}.gzip" if image.manifest.media_type == DOCKER_MANIFEST else f"{OCI_LAYER}+gzip"
+    layers = []
+    for layer, entry in zip(image.layers, document["layers"]):
+        if not _is_ready(store, layer):
+            entry = known.get(layer.diff_id)
+            if entry is None:
+                entry = {**store_archive(store, _compressed(store, layer)), "mediaType": media_type}
+        layers.append(entry)
+    text = json.dumps({**document, "layers": layers}, separators=(",", ":"), ensure_ascii=False)
+    data = text.encode("utf-8", "surrogateescape")
+    store.write(digest_of(data), data)
+    return Descriptor(image.manifest.media_type, digest_of(data), len(data))
+
+
+def _known(store: "Store") -> "dict[str, Json]":
+    """Return the layers in the store that are ready, by the digests of what is in them."""
+    found = {}
+    for _, descriptor in store.images():
+        image = stored_image(store, descriptor)
+        for layer in image.layers if image else []:
+            if _is_ready(store, layer):
+                found[layer.diff_id] = layer.descriptor.as_json()
+    return found
+
+
+def _is_ready(store: "Store", layer: "Layer") -> bool:
+    """Return whether the layer is compressed, and there: one that had been unpacked before was not fetched again."""
+    return layer.descriptor.media_type not in (OCI_LAYER, DOCKER_LAYER) and store.has(layer.descriptor)
+
+
+def _compressed(store: "Store", layer: "Layer") -> "Iterator[bytes]":
+    plain = layer.descriptor if store.has(layer.descriptor) else Descriptor(OCI_LAYER, layer.diff_id, -1)
+    reader = store.reader(plain)
+    try:
+        packer = zlib.compressobj(wbits=_GZIP)
+        while data := reader.read(_CHUNK):
+            yield packer.compress(data)
+        yield packer.flush()
+    finally:
+        reader.close()
