@@ -27,7 +27,7 @@ SAMPLE = 4  # moments of each verb and kind of fault; with --full all
 ERRORS = Errors(
     [errno.EPERM, errno.ENOSYS, errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENOSPC, errno.EIO, errno.EINTR]
 )
-WRITE, PREAD64, PWRITE64 = 1, 17, 18
+WRITE, PREAD64, PWRITE64, SENDTO = 1, 17, 18, 44
 EXECVE, EXECVEAT = 59, 322
 # unlink, rmdir, unlinkat: what cannot be removed is there until the next `delete`
 REMOVES = {84, 87, 263}
@@ -315,6 +315,17 @@ def test_a_short_read_or_write_goes_on_or_is_one_line_and_leaves_nothing(tries, 
         tries.try_(f"short:{call.at}", call, check)
 
     tries.report(f"{len(tried)} reads and writes were short")
+
+
+@pytest.mark.parametrize("verb", CRIU[1:])
+def test_a_container_that_is_deleted_while_criu_completes_it_leaves_no_criu(tries):
+    """It is known as created by then, but criu still waits for the init, and does not notice that it is gone."""
+    answers = [call for call in kills(tries.calls()) if call.role != "leader" and call.number == SENDTO]
+
+    for call in answers[-4:]:
+        tries.try_(f"kill-leader:{call.at}", call, lambda run: None)
+
+    tries.report("4 of the last answers to criu")
 
 
 @pytest.mark.needs("strace")

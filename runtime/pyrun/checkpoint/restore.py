@@ -151,6 +151,9 @@ def _restore(
             if leaves_cgroups_alone(wanted):
                 move(plan.cgroup, criu.pid)  # criu's children then stay in its cgroup
             criu.carry_out(rpc.RESTORE, options, notified)
+        # Not before: if `delete` ends the init meanwhile, criu may wait for it for ever.
+        container.criu = (0, 0)
+        container.save()
     finally:
         os.rmdir(root)
         if shut:

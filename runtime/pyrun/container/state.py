@@ -171,7 +171,7 @@ class Container:
         stat = process_stat(pid)
         if stat is None:
             raise Error("container init died before it could be started")
-        self.pid, self.start_time, self.creator, self.criu = pid, stat[2], (0, 0), (0, 0)
+        self.pid, self.start_time, self.creator = pid, stat[2], (0, 0)
         self.save()
 
     def lock(self) -> int:
