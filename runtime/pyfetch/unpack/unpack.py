@@ -1,10 +1,10 @@
-"""Unpacks the blob of a layer, with three things at once:
+"""Unpacks the blob of a layer, with four things at once:
 
-    reader (network or disk) -> Inflater's thread: decompress, hash -> this thread: tar, files
+    reader (network or disk) -> thread: decompress -> thread: hash -> this thread: tar, files
 
-zlib, hashlib and system calls release the interpreter's lock, so the threads run in parallel. The result is valid
-only when `unpack` returns: then the blob's digest and the archive's diffID are verified. Until then the caller keeps
-it under a temporary name.
+zlib, hashlib and system calls release the interpreter's lock, so the threads run in parallel. Decompression takes the
+longest by far if the files are large, so its thread does nothing else. The result is valid only when `unpack` returns:
+then the blob's digest and the archive's diffID are verified. Until then the caller keeps it under a temporary name.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
+    from pyfetch.image.digest import Hash
+
     class Reader(Protocol):
         """A blob that verifies itself: at its end `read` raises an error unless size and digest are right.
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _INPUT_SIZE = 128 << 10
-_WAITING = 8 << 20  # bytes that may wait between the two threads
+_WAITING = 4 << 20  # bytes that may wait between two threads
 
 
 def unpack(
@@ -49,50 +51,74 @@ def unpack(
     warn: "Callable[[str], None]",
 ) -> None:
     """Apply the layer that `reader` gives to the directory `root`, and check that it is the archive `diff_id`."""
-    inflater = Inflater(reader, diff_id.partition(":")[0])
+    algorithm = diff_id.partition(":")[0]
+    hash_ = hashlib.new(algorithm)
+    inflated = Ahead(_inflated(reader))
+    hashed = Ahead(_hashed(inflated.chunks(), hash_), behind=inflated)
     try:
-        stream = Stream(inflater.chunks())
+        stream = Stream(hashed.chunks())
         Applier(root, limits, single, warn, lower).apply(Archive(stream))
         stream.drain()
     except Error:
-        inflater.stop()
+        hashed.stop()
         reader.settle()  # a malformed archive may be due to wrong bytes, which is then the error
         raise
     finally:
-        inflater.stop()
-    if inflater.digest() != diff_id:
-        raise VerificationError(f"a layer unpacks to {inflater.digest()}, but the image's config says {diff_id}")
+        hashed.stop()
+    digest = f"{algorithm}:{hash_.hexdigest()}"
+    if digest != diff_id:
+        raise VerificationError(f"a layer unpacks to {digest}, but the image's config says {diff_id}")
 
 
-class Inflater:
-    """Decompresses and hashes in a thread of its own; `chunks` yields the result, and raises errors."""
+def _inflated(reader: "Reader") -> "Iterator[bytes]":
+    taken = given = 0
 
-    def __init__(self, reader: "Reader", algorithm: str) -> None:
-        self._reader = reader
-        self._algorithm = algorithm
-        self._hash = hashlib.new(algorithm)
+    def compressed() -> "Iterator[bytes]":
+        nonlocal taken
+        while data := reader.read(_INPUT_SIZE):
+            taken += len(data)
+            yield data
+
+    for chunk in decompressed(compressed()):
+        given += len(chunk)
+        check_ratio(taken, given)
+        yield chunk
+
+
+def _hashed(chunks: "Iterator[bytes]", hash_: "Hash") -> "Iterator[bytes]":
+    for chunk in chunks:
+        hash_.update(chunk)
+        yield chunk
+
+
+class Ahead:
+    """Runs the generator `source` in a thread of its own, ahead of the thread that reads `chunks`.
+
+    If `source` reads from another Ahead, that is the one `behind`, which is stopped together with this one.
+    """
+
+    def __init__(self, source: "Iterator[bytes]", behind: "Ahead | None" = None) -> None:
+        self._source = source
+        self._behind = behind
         self._changed = threading.Condition()
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
-        self._taken = 0
         self._done = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def digest(self) -> str:
-        """Return the digest of what has been decompressed, complete once `chunks` has ended."""
-        return f"{self._algorithm}:{self._hash.hexdigest()}"
-
     def stop(self) -> None:
-        """Stop the thread, even before the end of the blob."""
+        """Stop the thread, even before the end of `source`."""
         with self._changed:
             self._done = True
             self._changed.notify_all()
+        if self._behind:
+            self._behind.stop()  # before the join, because our thread may be waiting for it
         self._thread.join()
 
     def chunks(self) -> "Iterator[bytes]":
-        """Yield the decompressed bytes; raise the error of the reader or of the decompression."""
+        """Yield what `source` yields; raise the error that it raises."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._chunks or self._done)
@@ -107,8 +133,7 @@ class Inflater:
 
     def _run(self) -> None:
         try:
-            for chunk in self._decompressed():
-                self._hash.update(chunk)
+            for chunk in self._source:
                 if not self._hand_over(chunk):
                     return
         except BaseException as error:  # raised again in the thread that reads `chunks`
@@ -125,15 +150,3 @@ class Inflater:
             self._waiting += len(chunk)
             self._changed.notify_all()
             return not self._done
-
-    def _decompressed(self) -> "Iterator[bytes]":
-        given = 0
-        for chunk in decompressed(self._compressed()):
-            given += len(chunk)
-            check_ratio(self._taken, given)
-            yield chunk
-
-    def _compressed(self) -> "Iterator[bytes]":
-        while data := self._reader.read(_INPUT_SIZE):
-            self._taken += len(data)
-            yield data
