@@ -21,6 +21,7 @@ KNOWN_TO_LACK = {
     "Landlock 1": "not in the virtual machine's kernel",
     "Landlock 4": "not in the virtual machine's kernel",
     "Landlock 6": "not in the virtual machine's kernel",
+    "/usr/sbin/sshd": "whoever installs its package has the service, too",
     "AppArmor": "not in the machine's kernel",
     "SELinux": "not in the machine's kernel",
     "cgroup hugetlb": "whoever mounts it as v1 takes it from v2, which gets it back late",
