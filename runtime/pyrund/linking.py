@@ -27,9 +27,7 @@ def resolved(engine: "Engine", host_config: "Json") -> "dict[str, str]":
     for text in host_config.get("Links") or []:
         name, alias = split(text)
         try:
-            other = engine.containers.find(name)
-            while other.network.startswith("container:"):
-                other = engine.containers.find(other.network.partition(":")[2])
+            other = _with_own_network(engine, name)
         except ApiError as error:
             raise ApiError(400, f"could not get container for {name[:80]}: {error}") from None  # a 404 means the image
         if other.network == "host":
@@ -37,6 +35,18 @@ def resolved(engine: "Engine", host_config: "Json") -> "dict[str, str]":
             raise ApiError(400, f"conflicting options: {why}")
         found[alias] = other.id
     return found
+
+
+def _with_own_network(engine: "Engine", name: str) -> "Container":
+    """Return the container `name`, or the one whose network it shares. Raises ApiError."""
+    seen: set[str] = set()
+    other = engine.containers.find(name)
+    while other.network.startswith("container:"):
+        if other.id in seen:
+            raise ApiError(400, f"the network of {other.name} is that of itself")
+        seen.add(other.id)
+        other = engine.containers.find(other.network.partition(":")[2])
+    return other
 
 
 async def check(engine: "Engine", container: "Container") -> None:

@@ -141,3 +141,12 @@ def test_what_cannot_be_linked_is_said_in_docker_s_words(engine):
     assert engine.call("DELETE", "/containers/web?link=1")[0] == 409
     engine.ok("rm", "-f", "far")
     engine.ok("network", "rm", "own")
+
+
+def test_a_container_whose_network_is_that_of_itself_cannot_be_linked_to(engine):
+    for name, other in (("one", "two"), ("two", "one")):
+        engine.ok("create", "--name", name, "--network", f"container:{other}", "busybox")
+
+    errors = engine.fails("create", "--link", "one", "busybox")[1]
+
+    assert "could not get container for one: the network of one is that of itself" in errors
