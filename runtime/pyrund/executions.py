@@ -1,5 +1,8 @@
 """What happens to an exec: it is started once, ends, and is forgotten some minutes later."""
 
+import sys
+
+from foundation.errors import reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrund import monitors
@@ -40,15 +43,19 @@ def create(engine: "Engine", container: "Container", config: "Json") -> Exec:
         "Monitor": [0, 0],
     }
     exec_ = Exec(engine.places, document)
-    exec_.make_folder()
-    exec_.save()
+    try:
+        exec_.make_folder()
+        exec_.save()
+    except OSError:
+        exec_.remove_folder()
+        raise
     engine.execs[exec_.id] = exec_
     engine.events.of_container(container, f"exec_create: {' '.join(config['Cmd'])}", execID=exec_.id)
     return exec_
 
 
 async def start(engine: "Engine", exec_: Exec) -> None:
-    """Start the exec. Raises ApiError; inspect then shows an exit code as a shell's."""
+    """Start the exec. Raises ApiError and OSError; inspect then shows an exit code as a shell's."""
     container = engine.containers.find(exec_.container_id)
     command = " ".join(exec_.config["Cmd"])
     engine.events.of_container(container, f"exec_start: {command}", execID=exec_.id)
@@ -57,11 +64,11 @@ async def start(engine: "Engine", exec_: Exec) -> None:
         message = {"do": "open", "id": exec_.id, "names": names, "log": None}
         await engine.streams.send(message, tuple(descriptors))
 
-    exec_.save()
     try:
+        exec_.save()
         begun, monitor = await monitors.begin(engine, {"do": "execute", "id": exec_.id}, take)
-    except ApiError as error:
-        text = str(error)
+    except (ApiError, OSError) as error:
+        text = reason(error)
         exec_.exit_code = 127 if "not found" in text or "no such file" in text else 126
         engine.loop.spawn(_forget(engine, exec_))
         raise
@@ -110,4 +117,7 @@ async def _forget(engine: "Engine", exec_: Exec) -> None:
 
 def forget(engine: "Engine", exec_: Exec) -> None:
     if engine.execs.pop(exec_.id, None):
-        exec_.remove_folder()
+        try:
+            exec_.remove_folder()
+        except OSError as error:  # the next engine that begins tries again
+            print(f"pyrund: {reason(error)}", file=sys.stderr)

@@ -4,6 +4,7 @@ import _socket
 import time
 from _signal import SIGKILL, pidfd_send_signal
 
+from foundation.errors import reason
 from foundation.linux import os
 from pyrun.container.process import process_stat
 from pyrund import executions
@@ -39,7 +40,10 @@ async def _watch(engine: "Engine", container: "Container", check: "HealthCheck")
         if ended.is_done or container.is_paused:
             continue
         begun, age = now(), time.time() - started
-        code, output = await _result(engine, container, check)
+        try:
+            code, output = await _result(engine, container, check)
+        except (ApiError, OSError) as error:
+            code, output = _NOT_ENDED, reason(error)
         if ended.is_done:
             break
         if check.note(age, {"Start": begun, "End": now(), "ExitCode": code, "Output": output}):
@@ -47,7 +51,7 @@ async def _watch(engine: "Engine", container: "Container", check: "HealthCheck")
 
 
 async def _result(engine: "Engine", container: "Container", check: "HealthCheck") -> "tuple[int, str]":
-    """Return the exit code and the output of one check."""
+    """Return the exit code and the output of one check. Raises ApiError and OSError if it cannot begin."""
     exec_ = executions.create(engine, container, _config(check.command))
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     client = ours.detach()
@@ -65,8 +69,6 @@ async def _result(engine: "Engine", container: "Container", check: "HealthCheck"
             what = f"Health check exceeded timeout ({_go_duration(check.timeout)})"
             return _NOT_ENDED, f"{what}: {text}" if text else what
         return exec_.exit_code if exec_.exit_code is not None else _NOT_ENDED, await output
-    except ApiError as error:
-        return _NOT_ENDED, str(error)
     finally:
         engine.loop.close(client)
         executions.forget(engine, exec_)

@@ -4,7 +4,7 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrun.container.state import load as load_state
-from pyrund import health, linking, monitors, naming, networking, volumes
+from pyrund import executions, health, linking, monitors, naming, networking, volumes
 from pyrund.errors import ApiError, logged
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
@@ -45,11 +45,11 @@ async def _start(engine: "Engine", container: "Container", checkpoint: str = "")
     request = {"do": "start", "id": container.id, "checkpoint": checkpoint}
     begun, monitor = await monitors.begin(engine, request, take)
     container.note_start(begun["pid"], begun["started"])
+    engine.loop.spawn(watch(engine, container, monitor))
+    save(container)
+    health.begin(engine, container)
     networking.tell(engine, container, "connect")
     await linking.tell(engine, container)
-    engine.loop.spawn(watch(engine, container, monitor))
-    health.begin(engine, container)
-    save(container)
     _tell_mounts(engine, container, "mount")
 
 
@@ -85,7 +85,7 @@ async def _fail_to_start(engine: "Engine", container: "Container", text: str) ->
     save(container)
     container.tell_end()
     if container.host_config.get("AutoRemove"):
-        await _remove(engine, container)
+        await logged(_remove(engine, container), container.id)
 
 
 async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
@@ -104,8 +104,8 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
         moment = nanoseconds(finished)
         tell_end(engine, container, moment if moment < engine.begun else 0)
         container.tell_end()
-        if container.host_config.get("AutoRemove"):
-            await _remove(engine, container)
+        if container.host_config.get("AutoRemove") and not container.is_restarting:
+            await logged(_remove(engine, container), container.id)
         else:
             await _clean_up(engine, container)
             if attempt:
@@ -190,20 +190,23 @@ async def _remove(engine: "Engine", container: "Container", with_volumes: bool =
     try:
         if not with_volumes:
             volumes.disown(engine, mounts.of_container(container))
-        os.unlink(engine.places.document(container.id))  # from now on it is half removed, which recovery finishes
-    except FileNotFoundError:
-        pass  # by an attempt that failed
-    try:
+        _remove_document(engine, container)  # from now on it is half removed, which recovery finishes
         await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id, "all": True})
-    except ApiError:
+    except BaseException:
         container.is_removing = False  # so that it can be tried again
         raise
     await engine.streams.end(container.id)  # clients that waited for another start
     for one in [one for one in engine.execs.values() if one.container_id == container.id]:
-        one.remove_folder()
-        del engine.execs[one.id]
+        executions.forget(engine, one)
     engine.containers.remove(container)
     engine.events.of_container(container, "destroy")
     if with_volumes:
-        await volumes.remove_owned(engine, mounts.of_container(container))
+        await logged(volumes.remove_owned(engine, mounts.of_container(container)), container.id)
     container.removed.set(container.document["ExitCode"])
+
+
+def _remove_document(engine: "Engine", container: "Container") -> None:
+    try:
+        os.unlink(engine.places.document(container.id))
+    except FileNotFoundError:
+        pass  # by an attempt that failed

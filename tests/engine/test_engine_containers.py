@@ -254,3 +254,46 @@ def test_sizes_count_what_a_container_has_written(engine):
 
     assert shown["SizeRw"] == 48894
     assert shown["SizeRootFs"] - shown["SizeRw"] == engine.inspect("busybox", ".Size")
+
+
+def test_a_container_that_removes_itself_can_be_restarted(engine):
+    engine.ok("run", "-d", "--rm", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    before = engine.inspect("web", ".State.Pid")
+
+    engine.ok("restart", "-t", "0", "web")
+
+    assert engine.inspect("web", ".State.Pid") not in (0, before)
+    engine.ok("stop", "-t", "0", "web")
+    wait_until(lambda: engine.ok("ps", "-aq") == "", "the removal")
+
+
+def test_a_removal_that_fails_can_be_tried_again(engine):
+    engine.ok("create", "--name", "web", "--network=none", "-v", "/data", "busybox")
+    volume = engine.inspect("web", ".Mounts")[0]["Name"]
+    obstacle = engine.data / "volumes" / volume / "volume.json.new"
+    obstacle.mkdir()
+
+    assert "Is a directory" in engine.fails("rm", "web")[1]
+    obstacle.rmdir()
+    assert engine.ok("rm", "-v", "web") == "web"
+
+
+def test_a_volume_that_cannot_be_removed_keeps_no_client_waiting(engine):
+    engine.ok("create", "--rm", "--name", "web", "--network=none", "-v", "/data", "busybox", "true")
+    folder = engine.data / "volumes" / engine.inspect("web", ".Mounts")[0]["Name"]
+    assert engine.hub.run("mount", "-t", "tmpfs", "busy", folder / "_data").returncode == 0
+    try:
+        assert engine.ok("start", "-a", "web") == ""
+        assert engine.ok("ps", "-aq") == ""
+    finally:
+        for path in (engine.data / "volumes").glob("*/_data"):
+            engine.hub.run("umount", path)
+
+
+def test_what_comes_while_a_client_waits_is_not_answered_within_the_answer(engine):
+    sleeping(engine)
+    wait = b"POST /containers/web/wait HTTP/1.1\r\nHost: d\r\n\r\n"
+
+    answered = engine.exchange(wait + b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+
+    assert answered.count(b"HTTP/1.1 ") == 1

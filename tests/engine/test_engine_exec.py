@@ -101,3 +101,15 @@ def test_the_head_of_a_stream_comes_alone_even_to_a_slow_reader(engine):
         first = connection.recv(65536)
         assert first.startswith(b"HTTP/1.1 101 ") and first.endswith(b"\r\n\r\n")
         assert read_all(connection).endswith(b"out\n")
+
+
+def test_a_client_of_an_exec_that_cannot_be_noted_is_told(engine):
+    exec_ = engine.call("POST", "/containers/web/exec", {"Cmd": ["true"], "AttachStdout": True})[1]["Id"]
+    obstacle = engine.run / "execs" / exec_ / "exec.json.new"
+    obstacle.mkdir()
+    head = f"POST /exec/{exec_}/start HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{{}}"
+
+    answered = engine.exchange(head.encode())
+
+    assert b"exec.json: Is a directory" in answered
+    obstacle.rmdir()

@@ -109,6 +109,23 @@ def test_a_paused_container_is_not_checked(engine):
     wait_until(lambda: health(engine, id_)["Log"][-1]["Start"] > before, "another check")
 
 
+def test_the_checks_go_on_after_one_that_could_not_be_noted(own_engine):
+    engine = own_engine
+    id_ = begin(engine, "--health-cmd", "true", "--health-retries", "1000", *QUICK)
+    await_status(engine, id_, "healthy")
+    execs = engine.run / "execs"
+    execs.rename(engine.run / "away")
+    execs.write_text("")  # as a full disk would be in the way of a folder
+
+    wait_until(lambda: "execs" in health(engine, id_)["Log"][-1]["Output"], "a check that fails")
+    execs.unlink()
+    (engine.run / "away").rename(execs)
+    wait_until(lambda: health(engine, id_)["Log"][-1]["ExitCode"] == 0, "another check")
+    engine.remove_all()
+    engine.stop()
+    engine.start()  # removes the folders that could not be removed meanwhile
+
+
 def test_the_checks_go_on_when_another_daemon_begins(own_engine):
     id_ = begin(own_engine, "--health-cmd", "true", *QUICK)
     await_status(own_engine, id_, "healthy")

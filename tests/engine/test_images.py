@@ -1,9 +1,11 @@
 """Images: list, inspect, history, tag, removal."""
 
+import os
+import signal
 import time
 
 import pytest
-from daemon import wait_until
+from daemon import read_all, wait_until
 from hello import hello
 from images import Image, busybox_layer
 
@@ -169,3 +171,23 @@ def test_an_image_with_a_config_of_wrong_types_is_refused(hub, engine, config):
     assert status >= 400, answer
     assert engine.ok("ps", "-aq") == ""
     engine.docker("rmi", "strange")
+
+
+def test_prune_keeps_an_image_of_which_a_container_is_made_meanwhile(engine, hub):
+    engine.ok("pull", "hello-world")
+    launcher = engine.children()["launcher"]
+    head = b"POST /images/prune?filters={%22dangling%22:[%22false%22]} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
+    os.kill(launcher, signal.SIGSTOP)  # so that the first removal waits
+    try:
+        with engine.connect() as connection:
+            connection.sendall(head)
+            assert engine.call("GET", "/version")[0] == 200  # the daemon has come to that removal
+            body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
+            assert engine.call("POST", "/containers/create", body)[0] == 201
+            os.kill(launcher, signal.SIGCONT)
+            answered = read_all(connection)
+    finally:
+        os.kill(launcher, signal.SIGCONT)
+
+    assert b"hello-world:latest" in answered and b"busybox:latest" not in answered
+    assert engine.inspect("busybox", ".RepoTags") == ["busybox:latest"]

@@ -1,5 +1,6 @@
 """Execs: create, start, inspect, resize."""
 
+from foundation.errors import reason
 from pyrund import executions
 from pyrund.api.attach import give
 from pyrund.api.running import sized
@@ -74,8 +75,8 @@ class ExecsApi:
         await self._attach(request, exec_)
         try:
             await executions.start(engine, exec_)
-        except ApiError as error:
-            await engine.streams.send({"do": "fail", "id": exec_.id, "text": f"{error}\r\n"})
+        except (ApiError, OSError) as error:
+            await engine.streams.send({"do": "fail", "id": exec_.id, "text": f"{reason(error)}\r\n"})
         return None
 
     async def _attach(self, request: "Exchange", exec_: "Exec") -> None:

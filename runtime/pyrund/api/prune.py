@@ -55,9 +55,10 @@ class PruneApi:
         end = before(filters)
         answers, size = [], 0
         only_nameless = all(is_yes(text) for text in filters.get("dangling", []))
-        used = {container.document["Image"] for container in engine.containers}
         for image in engine.images.all():
-            if image.id in used or (only_nameless and image.names):
+            # Asked anew each time, because a container may have been made while another image was removed.
+            is_used = any(container.document["Image"] == image.id for container in engine.containers)
+            if is_used or (only_nameless and image.names):
                 continue
             if _is_old(image, end) and has_labels(image.labels, filters):
                 size += self._own_size(image)

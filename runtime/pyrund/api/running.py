@@ -4,6 +4,7 @@ from pyrund import lifecycle, stopping
 from pyrund.api.answer import let_answer
 from pyrund.api.checkpoints import wanted_path
 from pyrund.errors import ApiError
+from pyrund.http.connection import Gone
 from pyrund.http.response import JSON, Response
 from pyrund.loop import first
 from pyrund.spec import signals
@@ -66,9 +67,11 @@ class RunningApi:
 
     async def restart(self, request: "Request") -> Response:
         container = self._container(request)
-        if container.host_config.get("AutoRemove") and container.is_running:
-            raise ApiError(409, f"container {container.name} is removed when it ends, and cannot be restarted")
-        await self._stop(request)
+        container.is_restarting = True
+        try:
+            await self._stop(request)
+        finally:
+            container.is_restarting = False
         await lifecycle.start(self._engine, container)
         self._engine.events.of_container(container, "restart")
         return Response(204)
@@ -110,7 +113,7 @@ class RunningApi:
             closed = self._engine.loop.spawn(request.connection.is_closed())
             await first(future, container.removed, closed)
             if not (future.is_done or container.removed.is_done):
-                return  # the client has gone, or sends what it must not
+                raise Gone  # or the client sends what it must not: the response has no end
             code = await (future if future.is_done else container.removed)
         await request.connection.send({"StatusCode": code})
         await request.connection.end()

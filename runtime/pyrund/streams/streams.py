@@ -1,5 +1,6 @@
 """The streams of one container or exec, with all clients that see them."""
 
+import sys
 from fcntl import ioctl
 
 from foundation.linux import os
@@ -102,8 +103,11 @@ class Streams:
 
     def resize(self, height: int, width: int) -> None:
         if self._terminal >= 0:
-            size = height.to_bytes(2, "little") + width.to_bytes(2, "little") + bytes(4)
-            ioctl(self._terminal, _TIOCSWINSZ, size)
+            size = height.to_bytes(2, sys.byteorder) + width.to_bytes(2, sys.byteorder) + bytes(4)
+            try:
+                ioctl(self._terminal, _TIOCSWINSZ, size)
+            except OSError:
+                pass  # it has been hung up: the program has just ended
 
     # Clients.
 
