@@ -11,6 +11,7 @@ import time
 
 import pytest
 from conftest import tree, unmount_below
+from harness import wait_until
 from images import Image, directory, entry, tar
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(3600)]
@@ -59,7 +60,9 @@ def test_a_signal_leaves_nothing_half_made_and_nothing_running(pyfetch, slow, mo
             start_new_session=True,
             text=True,
         )
-        time.sleep(0.15 + chance.random() * takes)  # the interpreter itself takes the first tenth of a second
+        # Before pyfetch has made its store the interpreter may be starting, which SIGQUIT ends with a core dump.
+        wait_until((pyfetch.store / "oci-layout").exists, "the store", seconds=60)
+        time.sleep(chance.random() * takes)
         for _ in range(2):
             if process.poll() is None:
                 os.killpg(process.pid, number)
