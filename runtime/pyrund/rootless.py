@@ -4,21 +4,19 @@
       ┌ daemon, streams, most workers ── the host's network: clients, registries, published ports, name servers
       │
       └ workers that act on networks, containers ── a network namespace: bridges, the table of rules
-                                                    tap0 ── slirp4netns ── the host's network
+                                                    tap0 ── slirp4netns or pasta ── the host's network
 
 Nobody holds these namespaces but the processes in them. A container that runs has a monitor there, so the next engine
-joins the namespaces of any monitor, and makes new ones if there is none. In the same way slirp4netns ends with the last
-of them: the engine and each monitor have the end of a pipe, and it has the other.
+joins the namespaces of any monitor, and makes new ones if there is none. In the same way the uplink (uplink.py) ends
+with the last of them: the engine and each monitor have the end of a pipe.
 
-Sources: user_namespaces(7), slirp4netns(1).
+Source: user_namespaces(7).
 """
 
-import select
 import sys
 
 from foundation.errors import Error
-from foundation.linux import os, whole_file
-from foundation.linux.opened import opened
+from foundation.linux import os
 from foundation.linux.pidfd import pidfd_getfd
 from foundation.linux.sched import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
 from foundation.linux.subid import user_name
@@ -29,18 +27,15 @@ from pyrun.container.process import open_process
 from pyrun.container.state import load
 from pyrun.namespaces.namespaces import bring_up_loopback, map_ids
 from pyrun.stub.child import Child
+from pyrund import uplink
 from pyrund.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrun.stub.channel import Channel
     from pyrund.places import Places
 
 _FIRST_ID, _ENOUGH = 100_000, 65_536  # for the advice
-_PATIENCE = 10_000  # milliseconds for slirp4netns to begin
-_MTU = 65_520  # the largest that slirp4netns takes: nothing of it is sent as it is
 
 
 def enter(places: "Places") -> "tuple[int, int]":
@@ -52,10 +47,14 @@ def enter(places: "Places") -> "tuple[int, int]":
     places.systemd = _systemd()
     pid, pidfd = _monitor(places)
     if pidfd >= 0:
-        return _join(pid, pidfd)
-    _make_user_namespace()
-    network = _make_network()
-    return network, _connect(network, f"{places.run}/slirp4netns.log")
+        network, pipe = _join(pid, pidfd)
+    else:
+        _make_user_namespace()
+        network = _make_network()
+        reader, pipe = os.pipe()
+        os.close(reader)
+    uplink.begin(network, pipe, places.run)
+    return network, pipe
 
 
 def _monitor(places: "Places") -> "tuple[int, int]":
@@ -143,51 +142,6 @@ def _make_network() -> int:
 
     with Child(make) as channel:
         return channel.hear("made").descriptors[0]
-
-
-def _connect(network: int, log: str) -> int:
-    """Start slirp4netns, if there is one; return our end of the pipe, with which it ends."""
-    its_end, ours = os.pipe()
-    try:
-        program = next(filter(_is_program, (f"{folder}/slirp4netns" for folder in os.get_exec_path())), "")
-        if not program:
-            _warn(
-                "slirp4netns is not installed: containers reach each other, and nothing outside; "
-                "try: apt-get install slirp4netns"
-            )
-        elif not _start(program, network, its_end, log):
-            why = whole_file.read(log).decode("utf-8", "replace").strip().replace("\n", ", ")
-            _warn(f"slirp4netns does not begin: containers reach each other, and nothing outside: {why}")
-    finally:
-        os.close(its_end)
-    return ours
-
-
-def _is_program(path: str) -> bool:
-    return os.path.isfile(path) and os.access(path, os.X_OK)
-
-
-def _start(program: str, network: int, its_end: int, log: str) -> bool:
-    """Return whether it has made the interface. Its messages are in `log`."""
-    is_ready, ready = os.pipe()
-    messages = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    kept = {1: messages, 2: messages, 3: network, 4: its_end, 5: ready}
-    words = [program, "--configure", f"--mtu={_MTU}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
-    words += ["--exit-fd=4", "--ready-fd=5", "--netns-type=path", "/proc/self/fd/3", "tap0"]
-    above = max(*kept.values(), *kept) + 1
-    actions: list[Any] = [(os.POSIX_SPAWN_DUP2, fd, above + number) for number, fd in kept.items()]
-    actions += [(os.POSIX_SPAWN_DUP2, above + number, number) for number in kept]
-    actions += [(os.POSIX_SPAWN_CLOSE, above + number) for number in kept]
-    actions += [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-    try:
-        os.posix_spawn(program, words, os.environ, file_actions=actions, setsid=True)
-    finally:
-        os.close(messages)
-        os.close(ready)
-    with opened(is_ready):
-        waiting = select.poll()
-        waiting.register(is_ready, select.POLLIN)
-        return bool(waiting.poll(_PATIENCE)) and os.read(is_ready, 1) == b"1"
 
 
 def _warn(text: str) -> None:

@@ -32,6 +32,7 @@ _prctl = declare("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
 _setfsuid = declare("setfsuid", c_uint32)
 _setfsgid = declare("setfsgid", c_uint32)
 _capget = declare("capget", c_void_p, c_void_p)
+_capset = declare("capset", c_void_p, c_void_p)
 
 _Header = c_uint32 * 2
 _Data = c_uint32 * 6
@@ -79,6 +80,12 @@ def capget() -> "tuple[int, int, int]":
     data = _Data()
     _capget(byref(_Header(LINUX_CAPABILITY_VERSION_3, 0)), byref(data))
     return (data[0] | data[3] << 32, data[1] | data[4] << 32, data[2] | data[5] << 32)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Take these capabilities, as bit masks, for this process. EPERM for more than are permitted."""
+    data = _Data(*capability_words(effective, permitted, inheritable))
+    _capset(byref(_Header(LINUX_CAPABILITY_VERSION_3, 0)), byref(data))
 
 
 def capability_words(effective: int, permitted: int, inheritable: int) -> "list[int]":

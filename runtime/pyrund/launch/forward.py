@@ -36,6 +36,7 @@ _MOST_CLIENTS = 1024  # of UDP, for each port
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Carry until the daemon ends, or closes its side of the port."""
     raise_limit_of_files()  # each connection takes two
+    raise_limit_of_files()  # each connection takes two
     loop = Loop()
     answers.set_blocking(False)
     loop.run(loop.spawn(_serve(loop, answers)))
