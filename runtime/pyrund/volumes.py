@@ -20,9 +20,7 @@ def make(engine: "Engine", name: str, labels: "Texts", options: "Texts", owner: 
     """
     found = engine.volumes.get(name)
     if found is not None:
-        if options and options != found.backing:
-            raise ApiError(409, f"create {name}: conflict: volume already exists with other options")
-        return found
+        return found  # with the labels and options that it has, as with dockerd
     if not name:
         name, labels = new_id(), {**(labels or {}), ANONYMOUS: ""}
     if labels:

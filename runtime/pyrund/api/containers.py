@@ -5,7 +5,7 @@ import json
 from foundation.linux import os, whole_file
 from pyrund import lifecycle, linking, naming, networking, volumes
 from pyrund.api import disk, shown
-from pyrund.api.filters import has_labels
+from pyrund.api.filters import has_labels, is_named
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -109,7 +109,10 @@ class ContainersApi:
         found = []
         for text in host.get("VolumesFrom") or []:
             name, _, mode = text.partition(":")
-            found += inherited(self._engine.containers.find(name), mode)
+            try:
+                found += inherited(self._engine.containers.find(name), mode)
+            except ApiError as error:  # after a 404 a client would pull the image
+                raise ApiError(400, str(error)) from None
         return found
 
     def _new_name(self) -> str:
@@ -201,7 +204,7 @@ class ContainersApi:
             created = one.document["Created"]
             return (
                 _any(filters, "id", one.id.startswith)
-                and _any(filters, "name", lambda text: text.lstrip("/") in one.name)
+                and (is_named(one.name, filters) or is_named(f"/{one.name}", filters))
                 and _any(filters, "status", lambda text: text == one.status)
                 and _any(filters, "health", lambda text: text == (one.health.status if one.health else "none"))
                 and _any(

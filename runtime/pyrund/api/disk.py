@@ -111,7 +111,7 @@ class DiskApi:
 
     async def _volumes(self) -> "list[Json]":
         engine = self._engine
-        known = list(engine.volumes)
+        known = [one for one in engine.volumes if not one.backing]  # as dockerd: what is mounted there is elsewhere
         measured = await volume_sizes(engine, known)
         users = volumes.users_of_all(engine)
         return [

@@ -1,5 +1,6 @@
 """What the filters of several kinds of resources have in common."""
 
+import re
 import time
 
 from foundation.durations import nanoseconds
@@ -9,6 +10,9 @@ from pyrund.model import times
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_LONGEST_NAME = 256  # that is compared with a regular expression
 
 
 def has_labels(labels: "Mapping[str, str]", filters: "dict[str, list[str]]") -> bool:
@@ -24,8 +28,33 @@ def _has(labels: "Mapping[str, str]", text: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-def is_yes(text: str) -> bool:
-    return text.lower() not in ("0", "false", "f")
+def flag(filters: "dict[str, list[str]]", name: str) -> "bool | None":
+    """Return the value of the filter `name`, which is yes or no; None if it is not given. Raises ApiError."""
+    if name not in filters:
+        return None
+    is_yes, is_no = (not set(words).isdisjoint(filters[name]) for words in (("1", "true"), ("0", "false")))
+    if is_yes == is_no:
+        raise ApiError(400, f"invalid filter '{name}=[{' '.join(filters[name])[:80]}]'")
+    return is_yes
+
+
+def is_named(name: str, filters: "dict[str, list[str]]") -> bool:
+    """Return whether the filter "name" lets the name pass: one of its values, a regular expression, is found in it.
+
+    Go's take linear time, and Python's may take for ever. So those with groups or many repetitions are taken as texts.
+    """
+    texts = [text for texts in filters.get("name", [""]) for text in texts.split("|")]
+    is_short = len(name) < _LONGEST_NAME
+    return any(re.search(text, name) if is_short and _is_quick(text) else text in name for text in texts)
+
+
+def _is_quick(text: str) -> bool:
+    if any(char in text for char in "(){}") or sum(map(text.count, "*+?")) > 2:
+        return False
+    try:
+        return bool(re.compile(text))
+    except re.error:
+        return False
 
 
 def before(filters: "dict[str, list[str]]") -> "float | None":

@@ -4,7 +4,7 @@ from foundation.errors import Error
 from pyfetch.image.reference import parse_reference
 from pyrund.api.answer import let_answer
 from pyrund.api.commit import bring
-from pyrund.api.filters import has_labels, is_yes
+from pyrund.api.filters import flag, has_labels
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.containers import short
@@ -193,7 +193,7 @@ def _is_in(name: str, reference: "Reference") -> bool:
 
 
 def _is_wanted(image: "Image", filters: "dict[str, list[str]]") -> bool:
-    if any(is_yes(text) == bool(image.names) for text in filters.get("dangling", [])):
+    if flag(filters, "dangling") == bool(image.names):
         return False
     if not has_labels(image.labels, filters):
         return False

@@ -1,7 +1,7 @@
 """Networks, and what else there is none of: a list of what there is, and docker's error for all others."""
 
 from pyrund import networking, networks
-from pyrund.api.filters import has_labels
+from pyrund.api.filters import flag, has_labels, is_named
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -65,12 +65,12 @@ class NetworksApi:
         document = one.document
         is_dangling = not one.is_predefined and not networks.members(self._engine, one)
         return (
-            any(text in one.name for text in filters.get("name", [one.name]))
+            is_named(one.name, filters)
             and any(one.id.startswith(text) for text in filters.get("id", [one.id]))
             and document["Driver"] in filters.get("driver", [document["Driver"]])
             and "local" in filters.get("scope", ["local"])
             and _is_of_type(one, filters.get("type", []))
-            and all(is_dangling == (text in ("1", "true")) for text in filters.get("dangling", []))
+            and flag(filters, "dangling") in (None, is_dangling)
             and has_labels(document["Labels"], filters)
         )
 

@@ -2,7 +2,7 @@
 
 from pyrund import lifecycle
 from pyrund.api import disk
-from pyrund.api.filters import before, has_labels, is_yes
+from pyrund.api.filters import before, flag, has_labels
 from pyrund.api.images import forget
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
@@ -54,7 +54,7 @@ class PruneApi:
         engine, filters = self._engine, request.filters(_FILTERS | {"dangling"})
         end = before(filters)
         answers, size = [], 0
-        only_nameless = all(is_yes(text) for text in filters.get("dangling", []))
+        only_nameless = flag(filters, "dangling") is not False
         for image in engine.images.all():
             # Asked anew each time, because a container may have been made while another image was removed.
             is_used = any(container.document["Image"] == image.id for container in engine.containers)

@@ -2,7 +2,7 @@
 
 from pyfetch.image.reference import DOCKER_HUB, has_host, parse_reference
 from pyrund.api.answer import let_answer
-from pyrund.api.filters import is_yes
+from pyrund.api.filters import flag
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.images import reference_of
@@ -77,7 +77,7 @@ class RegistriesApi:
         limit = request.number("limit", _DEFAULT_LIMIT) or _DEFAULT_LIMIT
         if not 1 <= limit <= _HIGHEST_LIMIT:
             raise ApiError(400, f"Limit {limit} is outside the range of [1, {_HIGHEST_LIMIT}]")
-        stars = _least_stars(filters)
+        stars, chosen = _least_stars(filters), {name: flag(filters, name) for name in ("is-automated", "is-official")}
         term = request.query.get("term", "")
         if "://" in term:
             raise ApiError(400, "invalid repository name: repository name should not have a scheme")
@@ -85,9 +85,8 @@ class RegistriesApi:
         login = request.headers.get("x-registry-auth", "")
         message = {"do": "search", "registry": host, "term": rest, "limit": limit, "login": login}
         found = (await self._engine.launcher.do(self._engine.loop, message))["results"]
-        for name in ("is-automated", "is-official"):
-            wanted = [is_yes(text) for text in filters.get(name, [])]
-            found = [one for one in found if all(one[name.replace("-", "_")] == yes for yes in wanted)]
+        for name, wanted in chosen.items():
+            found = [one for one in found if wanted in (None, one[name.replace("-", "_")])]
         return Response(200, [one for one in found if one["star_count"] >= stars])
 
     async def look(self, request: "Request") -> Response:

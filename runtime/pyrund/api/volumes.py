@@ -2,10 +2,10 @@
 
 from pyrund import volumes
 from pyrund.api.disk import volume_sizes
-from pyrund.api.filters import has_labels, is_yes
-from pyrund.errors import ApiError, missing
+from pyrund.api.filters import flag, has_labels, is_named
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
-from pyrund.model.volume import check_name, check_options
+from pyrund.model.volume import check_driver, check_name
 from pyrund.spec.shape import ANY_TEXT, TEXT, check
 
 TYPE_CHECKING = False
@@ -39,24 +39,22 @@ class VolumesApi:
         check(given, _SHAPE, "")
         name, driver = given.get("Name") or "", given.get("Driver") or "local"
         labels, options = given.get("Labels"), given.get("DriverOpts") or {}
-        if driver != "local":
-            raise missing(f"volume driver {driver[:80]}")
         if name:
             check_name(name)
-        volume = volumes.make(self._engine, name, labels, check_options(name, options))
+        volume = volumes.make(self._engine, name, labels, check_driver(name, driver, options))
         return Response(201, volume.described())
 
     async def list_all(self, request: "Request") -> Response:
         filters = request.filters(_FILTERS)
-        dangling = list(map(is_yes, filters.get("dangling", [])))
+        dangling = flag(filters, "dangling")
         users = volumes.users_of_all(self._engine)
         found = [
             one.described()
             for one in self._engine.volumes
-            if ("name" not in filters or any(text in one.name for text in filters["name"]))
+            if is_named(one.name, filters)
             and ("driver" not in filters or "local" in filters["driver"])
             and has_labels(one.labels, filters)
-            and all(wanted != bool(users[one.name]) for wanted in dangling)
+            and dangling != bool(users[one.name])
         ]
         return Response(200, {"Volumes": found, "Warnings": None})
 
@@ -73,7 +71,7 @@ class VolumesApi:
 
     async def prune(self, request: "Request") -> Response:
         engine, filters = self._engine, request.filters(_PRUNE_FILTERS)
-        named_too = request.version < _SINCE_NAMED_ARE_KEPT or any(map(is_yes, filters.get("all", [])))
+        named_too = request.version < _SINCE_NAMED_ARE_KEPT or bool(flag(filters, "all"))
         removed, size = [], 0
         for volume in list(engine.volumes):
             if not self._is_pruned(volume, named_too, filters):
@@ -88,5 +86,5 @@ class VolumesApi:
 
     def _is_pruned(self, volume: "Volume", named_too: bool, filters: "dict[str, list[str]]") -> bool:
         engine = self._engine
-        is_free = engine.volumes.get(volume.name) is volume and not volumes.users(engine, volume)
+        is_free = engine.volumes.get(volume.name) is volume and not (volumes.users(engine, volume) or volume.backing)
         return is_free and (named_too or volume.is_anonymous) and has_labels(volume.labels, filters)

@@ -160,13 +160,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_options(name: str, options: "Json") -> "dict[str, str] | None":
-    """Return the options of a volume, None if there are none. Raises ApiError."""
+def check_driver(name: str, driver: str, options: "Json") -> "dict[str, str] | None":
+    """Return the options of a volume, None if there are none. Raises ApiError, with docker's words."""
+    if driver != "local":
+        why = f'error looking up volume plugin {driver[:80]}: plugin "{driver[:80]}" not found'
+        raise ApiError(404, f"create {name}: {why}")
     for key in options:
         if key not in _OPTIONS:
             raise ApiError(400, f'create {name}: invalid option: "{key[:80]}"')
-        if key == "size":
-            raise missing(f"the option {key} of a volume")
+    if "size" in options:
+        raise ApiError(400, f"create {name}: quota size requested but no quota support")
     if not options:
         return None
     for key in ("device", "type"):

@@ -3,7 +3,7 @@
 from foundation.linux import os
 from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
-from pyrund.model.volume import check_name, check_options
+from pyrund.model.volume import check_driver, check_name
 from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT
 
 TYPE_CHECKING = False
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _IGNORED = ("z", "Z", "consistent", "cached", "delegated")  # SELinux labels, other systems
+# The words of a mode, of each of which it may have one.
+_WORDS = (("ro", "rw"), ("z", "Z"), ("nocopy",), ("consistent", "cached", "delegated"), _PROPAGATION)
+# The fields of an entry of Mounts that belong to other types than this.
+_OF_OTHERS = {"bind": ("VolumeOptions",), "volume": ("BindOptions",), "tmpfs": ("BindOptions",)}
 _TMPFS = ["noexec", "nosuid", "nodev"]
 # The type of an entry of HostConfig.Mounts.
 SHAPE: "Shape" = {
@@ -149,7 +153,7 @@ def with_volumes(wanted: "list[Mount]", inherited: "list[Mount]", paths: "list[s
 def inherited(container: "Container", mode: str) -> "list[Mount]":
     """Return the binds and volumes of `container` for one that names it in --volumes-from. Raises ApiError."""
     if mode not in ("", "ro", "rw", "z", "Z"):
-        raise ApiError(400, f"invalid mode for volumes-from: {mode[:80]}")
+        raise ApiError(400, f"invalid mode: {mode[:80]}")
     found = [mount for mount in of_container(container) if mount.kind != "tmpfs"]
     for mount in found:
         mount.read_only = mount.read_only or mode == "ro"
@@ -185,7 +189,10 @@ def _bind(text: str) -> Mount:
     else:
         mount = Mount("volume", "", target, mode or "z")
         mount.name = check_name(source)
-    for word in filter(None, mode.split(",")):
+    words = [word for word in mode.split(",") if word]
+    if any(sum(map(words.count, alike)) > 1 for alike in _WORDS):
+        raise ApiError(500, f"invalid mode: {mode[:80]}")
+    for word in words:
         if word in _PROPAGATION and mount.kind == "bind":
             mount.propagation = word
         elif word in ("ro", "rw"):
@@ -199,22 +206,17 @@ def _bind(text: str) -> Mount:
 
 def _mount(given: "Json") -> Mount:
     kind, source, target = (given.get(name) or "" for name in ("Type", "Source", "Target"))
-    if kind not in ("bind", "tmpfs", "volume"):
-        raise missing(f"a mount of type {kind[:80]}")
-    _check_target(target, target)
+    if kind in ("image", "cluster"):
+        raise missing(f"a mount of type {kind}")
+    if why := _fault(given, kind, source, target):
+        raise ApiError(400, f'invalid mount config for type "{kind[:80]}": {why}')
     mount = Mount(kind, source, target, read_only=bool(given.get("ReadOnly")))
     if kind == "bind":
         options = given.get("BindOptions") or {}
         mount.propagation = options.get("Propagation") or mount.propagation
-        if mount.propagation not in _PROPAGATION:
-            why = f"invalid propagation mode: {mount.propagation[:80]}"
-            raise ApiError(400, f'invalid mount config for type "bind": {why}')
         mount.is_made = bool(options.get("CreateMountpoint"))
         mount.recursion = "mounts" if options.get("ReadOnlyNonRecursive") else mount.recursion
         mount.recursion = "none" if options.get("NonRecursive") else mount.recursion
-        if not source.startswith("/"):
-            why = f"invalid mount path: '{source[:200]}' mount path must be absolute"
-            raise ApiError(400, f'invalid mount config for type "bind": {why}')
     elif kind == "volume":
         _volume(mount, given.get("VolumeOptions") or {})
     else:
@@ -229,16 +231,39 @@ def _mount(given: "Json") -> Mount:
     return mount
 
 
+def _fault(given: "Json", kind: str, source: str, target: str) -> str:
+    """Return what is wrong with a mount, in docker's words, or ""."""
+    if kind not in _OF_OTHERS:
+        return "mount type unknown"
+    if not target:
+        return "field Target must not be empty"
+    if why := _fault_of_target(target):
+        return why
+    if kind == "bind" and not source:
+        return "field Source must not be empty"
+    for name in _OF_OTHERS[kind]:
+        if given.get(name) is not None:
+            return f"field {name} must not be specified"
+    propagation = (given.get("BindOptions") or {}).get("Propagation") or ""
+    if propagation and propagation not in _PROPAGATION:
+        return f"invalid propagation mode: {propagation[:80]}"
+    if kind == "bind" and not source.startswith("/"):
+        return f"invalid mount path: '{source[:200]}' mount path must be absolute"
+    if kind == "tmpfs" and source:
+        return "field Source must not be specified"
+    if kind == "volume" and not source and given.get("ReadOnly"):
+        return "must not set ReadOnly mode when using anonymous volumes"
+    return ""
+
+
 def _volume(mount: Mount, options: "Json") -> None:
     if options.get("Subpath"):
         raise missing("a part of a volume (volume-subpath)")
     driver = options.get("DriverConfig") or {}
-    if driver.get("Name") not in (None, "", "local"):
-        raise missing(f"volume driver {str(driver['Name'])[:80]}")
     mount.mode = "z"
     mount.is_copied = not options.get("NoCopy")
     mount.labels = options.get("Labels")
-    mount.backing = check_options(mount.source, driver.get("Options") or {})
+    mount.backing = check_driver(mount.source, driver.get("Name") or "local", driver.get("Options") or {})
     mount.source, name = "", mount.source
     if name:
         mount.name = check_name(name)
@@ -256,11 +281,12 @@ def _tmpfs(path: str, options: str) -> Mount:
     return mount
 
 
-def _check_target(target: str, text: str) -> None:
-    why = ""
+def _fault_of_target(target: str) -> str:
     if not target.startswith("/"):
-        why = f"invalid mount path: '{target[:200]}' mount path must be absolute"
-    elif os.path.normpath(target) == "/":
-        why = "invalid specification: destination can't be '/'"
-    if why:
+        return f"invalid mount path: '{target[:200]}' mount path must be absolute"
+    return "invalid specification: destination can't be '/'" if os.path.normpath(target) == "/" else ""
+
+
+def _check_target(target: str, text: str) -> None:
+    if why := _fault_of_target(target):
         raise ApiError(400, f"invalid volume specification: '{text[:200]}': {why}")
