@@ -1,14 +1,17 @@
 """Parts of pyrund that need no container: the loop, requests, logs, times, addresses."""
 
+import ctypes
 import json
 import os
 import random
+import signal
 import sys
 
 import pytest
 
 from pyrund.errors import ApiError
 from pyrund.http.request import BadRequest, Request, parse_query, unquote
+from pyrund.launch.measure import size_of
 from pyrund.loop import Future, Loop, Turns, first
 from pyrund.model import names, times
 from pyrund.net import subnet
@@ -513,3 +516,23 @@ def test_mounts_come_before_those_below_them():
     assert [mount.target for mount in found] == ["/a", "/a/b", "/a/b/c"]
     assert found[0].entry()["options"] == ["rbind", "rprivate", "rro"]
     assert found[1].entry()["options"] == ["nosuid", "nodev", "size=1m", "exec"]
+
+
+# Sizes.
+
+
+def test_a_link_that_takes_the_place_of_a_directory_leads_nowhere(tmp_path):
+    """A container can do that at any moment: here another process does nothing else."""
+    (tmp_path / "top/directory").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/file").write_bytes(bytes(1 << 20))
+    os.symlink(tmp_path / "outside", tmp_path / "top/link")
+    exchange = ctypes.CDLL(None).renameat2
+    pid = os.fork()
+    while pid == 0:
+        exchange(-100, bytes(tmp_path / "top/link"), -100, bytes(tmp_path / "top/directory"), 2)  # RENAME_EXCHANGE
+    try:
+        assert max(size_of(str(tmp_path / "top")) for _ in range(3000)) < 1 << 20
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
