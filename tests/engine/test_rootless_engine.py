@@ -162,6 +162,16 @@ def test_output_logs_and_exit_codes(engine):
     assert engine.ok("logs", "web") == "out"
 
 
+def test_top_shows_all_processes(engine):
+    engine.ok("run", "-d", "--name", "web", "busybox", "sh", "-c", "sleep 1000 & sleep 2000")
+    engine.ok("exec", "-d", "web", "sleep", "3000")
+
+    def shown():
+        return {line.split()[-1] for line in engine.ok("top", "web").splitlines() if "sleep" in line}
+
+    wait_until(lambda: {"1000", "2000", "3000"} <= shown(), "all of them")
+
+
 def test_info_says_that_it_is_rootless(engine):
     info = json.loads(engine.ok("info", "--format", "{{json .}}"))
 

@@ -60,9 +60,11 @@ def test_on_v1_systemd_is_no_manager_for_an_ordinary_user(container):
 
 
 @pytest.mark.only_pyrun("it knows the processes of cgroups only")
-def test_ps_shows_the_init_of_a_container_without_cgroups(container):
+def test_ps_shows_the_processes_of_a_container_without_cgroups(container):
     container.sleeping()
+    container.works("exec", "-d", container.id, "sh", "-c", "exec sleep 1234 > /dev/null 2>&1")
 
+    wait_until(lambda: "sleep 1234" in container.works("ps", container.id), "the exec")
     assert str(container.pid()) in container.works("ps", container.id).split()
 
 

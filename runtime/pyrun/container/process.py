@@ -50,6 +50,22 @@ def has_ended(pid: int, start_time: int) -> bool:
     return not is_there or fields[0] in "ZXx" or bool(int(fields[6]) & _PF_EXITING)
 
 
+def in_namespace_of(pid: int) -> "list[int]":
+    """Return the pids of the processes in the pid namespace of `pid`, as far as we may look; [] if it is gone."""
+    found = []
+    try:
+        wanted = os.readlink(f"/proc/{pid}/ns/pid")
+    except FileNotFoundError:
+        return []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{name}/ns/pid") == wanted:
+                found.append(int(name))
+        except OSError:
+            continue  # it has ended, or is another user's
+    return sorted(found)
+
+
 def session(pid: int) -> int:
     """Return the session of the process (setsid(2)), 0 if it is gone."""
     _, fields = _read_stat(pid)

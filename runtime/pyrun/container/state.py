@@ -22,7 +22,7 @@ from foundation.linux.opened import opened
 from foundation.rootless import rootless
 from pyrun.cgroup.group import Cgroup
 from pyrun.config.node import Node
-from pyrun.container.process import WAITING, process_name, process_stat
+from pyrun.container.process import WAITING, in_namespace_of, process_name, process_stat
 from pyrun.errors import NoContainer, UsageError
 
 TYPE_CHECKING = False
@@ -130,10 +130,13 @@ class Container:
         return found and found + parsed(self.device_changes)
 
     def processes(self) -> "list[int]":
-        """Return the host's pids of the processes in the container's cgroups; only the init's if it has no cgroup."""
+        """Return the host's pids of the processes in the container's cgroups; without a cgroup, of those in its pid
+        namespace, and only that of the init if it has no namespace either."""
         if self.cgroup_paths:
             return self.cgroup().processes()
-        return [] if self.status() == "stopped" else [self.pid]
+        if self.status() in ("creating", "stopped"):
+            return []
+        return [self.pid] if self.shares_pids else in_namespace_of(self.pid)
 
     def save(self) -> None:
         """Write state.json, atomically. Raises OSError; the file is then as before."""
