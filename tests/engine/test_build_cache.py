@@ -127,3 +127,47 @@ def test_a_damaged_record_is_no_record(engine, folder):
 
     assert hits(build(engine, folder, "-t", "second")) == 0
     engine.ok("rmi", "first", "second")
+
+
+@pytest.fixture
+def source(engine, folder):
+    """An image of the folder, whose steps only the image itself knows."""
+    build(engine, folder, "-t", "source")
+    engine.ok("builder", "prune", "-af")
+    yield "source"
+    engine.ok("rmi", "-f", "source")
+
+
+def test_the_steps_of_an_image_are_taken_from_it(engine, folder, source):
+    shown = build(engine, folder, "--cache-from", "nosuch", "--cache-from", source, "-t", "second")
+
+    assert hits(shown) == 5 and "Running in" not in shown
+    assert engine.inspect("second", ".Id") == engine.inspect(source, ".Id")
+    engine.ok("rmi", "second")
+
+
+def test_an_image_is_a_cache_as_far_as_its_steps_are_the_same(engine, folder, source):
+    (folder / "Dockerfile").write_text(
+        DOCKERFILE.replace("RUN date", "RUN true; date").replace("WORKDIR", "LABEL a=b\nWORKDIR")
+    )
+    assert hits(build(engine, folder, "--cache-from", source, "-t", "second")) == 1
+    (folder / "Dockerfile").write_text(DOCKERFILE.replace("RUN date", "ENV A=b\nRUN date"))
+
+    shown = build(engine, folder, "--cache-from", source, "-t", "third")
+
+    assert hits(shown) == 3
+    assert engine.inspect("third", ".RootFS.Layers")[:4] == engine.inspect(source, ".RootFS.Layers")[:4]
+    assert engine.inspect("third", ".Config.Env")[-1] == "A=b"
+    assert run(engine, "third", "cat", "/d/f") == "f"
+    engine.ok("rmi", "second", "third")
+
+
+@pytest.mark.parametrize("names", [["busybox"], ["nosuch"], ["nosuch", "busybox"]], ids=" ".join)
+def test_where_images_are_named_the_engine_s_own_cache_is_not_used(engine, folder, names):
+    build(engine, folder, "-t", "first")
+
+    shown = build(engine, folder, *(word for name in names for word in ("--cache-from", name)), "-t", "second")
+
+    assert hits(shown) == 0
+    assert hits(build(engine, folder, "--cache-from", "second", "-t", "third")) == 5
+    engine.ok("rmi", "-f", "first", "second", "third")

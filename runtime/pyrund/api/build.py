@@ -232,6 +232,7 @@ def _options(request: "Request") -> "Json":
         "target": query.get("target", ""),
         "platform": query.get("platform", ""),
         "uses_cache": not request.flag("nocache"),
+        "cache_from": [str(one) for one in _json(request, "cachefrom", list)],
         "pulls": request.flag("pull"),
         "is_quiet": request.flag("q"),
         "removes": "rm" not in query or request.flag("rm"),

@@ -8,25 +8,46 @@ from pyrund.build.image import Draft, is_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyfetch.image.store import Store
+
+    Json = dict[str, Any]
 
 _PREFIX = "build-"
 
 
 class Cache:
-    """Records in the folder of the store whose files tell prune which blobs and layers to keep."""
+    """Records in the folder of the store whose files tell prune which blobs and layers to keep.
 
-    def __init__(self, store: "Store", is_used: bool) -> None:
+    `sources` are the images of --cache-from: only what has led to one of them is taken then. None without that option.
+    """
+
+    def __init__(self, store: "Store", is_used: bool, sources: "list[Draft] | None") -> None:
         self._store = store
         self._is_used = is_used
+        self._sources = sources
 
     def key(self, parent: Draft, *parts: str) -> str:
         """Return the key of a step after `parent`."""
         return digest_of(json.dumps([parent.id, *parts]).encode()).partition(":")[2]
 
-    def find(self, key: str) -> "Draft | None":
+    def find(self, key: str, parent: Draft, config: "Json", created_by: str) -> "Draft | None":
+        """Return what came of the step `key` after `parent`. In an image's history it is called `created_by`; with it,
+        the image had the settings `config`."""
         if not self._is_used:
             return None
+        found = self._recorded(key)
+        if self._sources is None or (found and any(one.begins_with(found) for one in self._sources)):
+            return found
+        for source in self._sources:
+            history = source.history[len(parent.history) :]
+            if history and history[0].get("created_by") == created_by and source.begins_with(parent):
+                self._sources = [source]  # as dockerd: later steps come from no other image
+                return source if len(history) == 1 else source.after(parent, config)
+        return None
+
+    def _recorded(self, key: str) -> "Draft | None":
         try:
             record = json.loads(whole_file.read(self._path(key)))
             draft = Draft(record["document"], record["descriptors"])

@@ -54,9 +54,36 @@ class Draft:
         """A copy of the inner config: Cmd, Env and the like."""
         return dict(self.document.get("config") or {})
 
+    @property
+    def history(self) -> "list[Json]":
+        found = self.document.get("history")
+        return found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else []
+
+    @property
+    def diff_ids(self) -> "list[str]":
+        return (self.document.get("rootfs") or {}).get("diff_ids") or []
+
+    def begins_with(self, other: "Draft") -> bool:
+        """Return whether all steps of `other` are the first ones of this image."""
+        steps, layers = len(other.history), len(other.diff_ids)
+        return self.history[:steps] == other.history and self.diff_ids[:layers] == other.diff_ids
+
+    def after(self, parent: "Draft", config: "Json") -> "Draft":
+        """Return what this image, which begins with `parent`, was one step later, with the settings `config`."""
+        history = self.history[: len(parent.history) + 1]
+        layers = len(parent.diff_ids) + (not history[-1].get("empty_layer"))
+        document = {
+            **self.document,
+            "created": history[-1].get("created", ""),
+            "config": _filled(config),
+            "rootfs": {"type": "layers", "diff_ids": self.diff_ids[:layers]},
+            "history": history,
+        }
+        return Draft(document, self.layers[:layers])
+
     def folders(self, store: "Store") -> "list[str]":
         """Return the folders of its layers in the store, the lowest first."""
-        return [store.layer_name(chain) for chain in chain_ids(self.document["rootfs"]["diff_ids"])]
+        return [store.layer_name(chain) for chain in chain_ids(self.diff_ids)]
 
     def with_step(
         self, config: "Json", history: "Json", nanoseconds: int, layer: "Json | None" = None, author: str = ""
@@ -64,20 +91,23 @@ class Draft:
         """Return the draft after one more step, which may have made a layer."""
         created = rfc3339(nanoseconds)
         empty = {} if layer else {"empty_layer": True}
-        known = self.document.get("rootfs") or {}
-        diff_ids = [*(known.get("diff_ids") or []), *([layer["digest"]] if layer else [])]
+        diff_ids = [*self.diff_ids, *([layer["digest"]] if layer else [])]
         document = {
             **{name: self.document[name] for name in ("architecture", "os", "variant") if self.document.get(name)},
             **({"author": author} if author else {}),
             "created": created,
-            "config": {name: value for name, value in config.items() if value not in (None, "", [], {})},
+            "config": _filled(config),
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
-            "history": [*(self.document.get("history") or []), {"created": created, **history, **empty}],
+            "history": [*self.history, {"created": created, **history, **empty}],
         }
         return Draft(document, [*self.layers, *([layer] if layer else [])])
 
     def as_json(self) -> "Json":
         return {"document": self.document, "layers": self.layers}
+
+
+def _filled(config: "Json") -> "Json":
+    return {name: value for name, value in config.items() if value not in (None, "", [], {})}
 
 
 def layer_json(digest: str, size: int) -> "Json":

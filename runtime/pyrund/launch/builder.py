@@ -67,7 +67,7 @@ class Builder:
         self._platform = platform
         self._logins = logins
         self._arguments = Arguments(message["arguments"], platform or host_platform())
-        self._cache = Cache(store, message["uses_cache"])
+        self._cache = Cache(store, message["uses_cache"], _sources(places, message["cache_from"]))
         self._latest = source_date({n: v for n, v in message["arguments"].items() if v is not None})
         self._stages: list[tuple[str, Draft]] = []
         self._steps = self._step = 0
@@ -203,11 +203,11 @@ class Builder:
         self._step_to(self._cache.key(self._draft, shown, self._author), config, f"{shell} #(nop)  {shown}")
 
     def _step_to(self, key: str, config: "dict[str, Any]", created_by: str) -> None:
-        if not self._is_known(key):
+        if not self._is_known(key, config, created_by):
             self._remember(key, config, created_by, None)
 
-    def _is_known(self, key: str) -> bool:
-        found = self._cache.find(key)
+    def _is_known(self, key: str, config: "dict[str, Any]", created_by: str) -> bool:
+        found = self._cache.find(key, self._draft, config, created_by)
         if found is None:
             return False
         self._draft = found
@@ -226,14 +226,14 @@ class Builder:
     def _enter(self, instruction: Instruction) -> None:
         config = self._draft.config
         shown = settings.apply(config, instruction, self.variables(), self._seen)
-        shell = " ".join(settings.shell_of(config))
+        created_by = f"{' '.join(settings.shell_of(config))} #(nop)  {shown}"
         key = self._cache.key(self._draft, shown)
-        if self._is_known(key):
+        if self._is_known(key, config, created_by):
             return
         path, layer = os.fsencode(config["WorkingDir"]).strip(b"/"), None
         if not has_directory(self.store, self._draft, path):
             layer = self._written(lambda root: Extraction(root, b"", (0, 0)).make_directory(path))
-        self._remember(key, config, f"{shell} #(nop)  {shown}", layer)
+        self._remember(key, config, created_by, layer)
 
     def _copy(self, instruction: Instruction) -> None:
         config = self._draft.config
@@ -244,9 +244,9 @@ class Builder:
 
         def copy_from(root: int) -> None:
             copy.find(root)
-            key = self._cache.key(self._draft, copy.shown)
-            if not self._is_known(key):
-                self._remember(key, config, f"{shell} #(nop) {copy.shown} ", self._written(copy.write))
+            key, created_by = self._cache.key(self._draft, copy.shown), f"{shell} #(nop) {copy.shown} "
+            if not self._is_known(key, config, created_by):
+                self._remember(key, config, created_by, self._written(copy.write))
 
         name = expand(instruction.flags.get("from", ""), self.variables(), instruction.escape)
         if not name:
@@ -286,11 +286,22 @@ class Builder:
         shown = [f"{name}={value}" for name, value in sorted(arguments.items())]
         created_by = " ".join([*([f"|{len(shown)}", *shown] if shown else []), *command])
         key = self._cache.key(self._draft, "RUN", *shown, "", *command)
-        if self._is_known(key):
+        if self._is_known(key, config, created_by):
             return
         environment = [*(config.get("Env") or []), *shown, *(f"{name}={value}" for name, value in hidden.items())]
         layer = self._run.layer(self._draft, config, command, environment, self._latest)
         self._remember(key, config, created_by, layer)
+
+
+def _sources(places: "Places", names: "list[str]") -> "list[Draft] | None":
+    """Return the images of --cache-from that are here; as with dockerd, others are passed over."""
+    images, found = Images(places), []
+    for name in names:
+        try:
+            found.append(Draft.of(images.find(name).stored))
+        except ApiError:
+            continue
+    return found if names else None
 
 
 def _command(config: "dict[str, Any]", instruction: Instruction) -> "list[str]":
