@@ -4,8 +4,6 @@ import sys
 
 from foundation.linux import os
 from pyrund.errors import ApiError
-from pyrund.launch.launcher import checked
-from pyrund.messages import receive
 from pyrund.spec.name_files import has_resolver
 
 TYPE_CHECKING = False
@@ -51,17 +49,14 @@ async def again(engine: "Engine", container: "Container") -> None:
     await forget(engine, container)
     if not has_resolver(container):
         return
-    port = await engine.launcher.ask(engine.loop, {"do": "resolver", "id": container.id})
     sockets: list[int] = []
     try:
-        answer, sockets = await receive(engine.loop, port)
-        checked(answer)
+        _, sockets = await engine.launcher.fetch(engine.loop, {"do": "resolver", "id": container.id})
         if container.is_running:
             await resolve(engine, container, sockets)
     except ApiError as error:
         print(f"pyrund: {container.id}: it finds no names: {error}", file=sys.stderr)
     finally:
-        engine.loop.close(port.detach())
         for fd in sockets:
             os.close(fd)
 

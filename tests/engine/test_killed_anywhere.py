@@ -47,7 +47,10 @@ def point(what):
         file.write("x")
     if number != int(at):
         return
-    os.unlink("{fault}")
+    try:
+        os.unlink("{fault}")
+    except FileNotFoundError:
+        return  # it was disarmed meanwhile
     known = {{"daemon": DAEMON, **dict(victims())}}
     pid = os.getpid() if victim == "worker" and os.getpid() not in known.values() else known.get(victim)
     if pid:

@@ -37,7 +37,7 @@ _VERBS = (
 ).split()
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
-_REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks".split())
+_REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks resolver".split())
 
 
 class Launcher:
@@ -110,11 +110,18 @@ class Launcher:
 
         What can be done twice is tried again if the worker was killed: otherwise something would be left behind.
         """
+        return (await self.fetch(loop, message, descriptors))[0]
+
+    async def fetch(
+        self, loop: "Loop", message: "Message", descriptors: "tuple[int, ...]" = ()
+    ) -> "tuple[Message, list[int]]":
+        """The same; return the descriptors of the answer, too, which the caller closes."""
         attempts = _ATTEMPTS if message["do"] in _REPEATABLE else 0
         while True:
             port = await self.ask(loop, message, descriptors)
             try:
-                return checked((await receive(loop, port))[0])
+                answer, received = await receive(loop, port)
+                return checked(answer), received
             except WorkerLost:
                 if not attempts:
                     raise
