@@ -15,7 +15,7 @@ Source: user_namespaces(7).
 
 import sys
 
-from foundation.errors import Error
+from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.pidfd import pidfd_getfd
 from foundation.linux.sched import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
@@ -109,8 +109,7 @@ def _make_user_namespace() -> None:
         try:
             unshare(CLONE_NEWUSER)
         except OSError as error:
-            why = "user namespaces are forbidden here: `pyrun doctor` shows the cause"
-            raise Refused(f"without root, the engine needs a user namespace: {error.strerror}: {why}") from None
+            raise _forbidden(reason(error)) from None
         channel.say("made")
         channel.hear("mapped")
 
@@ -141,7 +140,15 @@ def _make_network() -> int:
         channel.say("made", [os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)])
 
     with Child(make) as channel:
-        return channel.hear("made").descriptors[0]
+        try:
+            return channel.hear("made").descriptors[0]
+        except Error as error:  # AppArmor may allow a user namespace, and nothing in it
+            raise _forbidden(str(error)) from None
+
+
+def _forbidden(what: str) -> Refused:
+    why = f"without root, the engine needs a user namespace, which is forbidden here: {what}"
+    return Refused(f"{why}: see `pyrun doctor`")
 
 
 def _warn(text: str) -> None:

@@ -199,6 +199,19 @@ def test_a_file_of_the_host_s_root_stays_closed(engine, tmp_path):
     assert "Permission denied" in done.stderr
 
 
+def test_a_machine_that_forbids_user_namespaces_is_told_in_one_line(user_s_hub, removed):
+    """The limit is that of a user namespace around the engine: nothing else on this machine sees it."""
+    user = User(user_s_hub, new_directory())
+    around = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--keep-caps", "sh", "-ec"]
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --ambient-caps=-all --inh-caps=-all "$0" serve'
+    done = user.run(*around, forbid, user.program)
+
+    assert done.returncode == 1 and done.stderr.count("\n") == 2, done.stderr
+    assert "without root, the engine needs a user namespace, which is forbidden here" in done.stderr
+    assert "No space left on device: see `pyrun doctor`" in done.stderr
+    user.remove()
+
+
 # Networks
 
 

@@ -12,6 +12,7 @@ end of file ──────────────────────�
 """
 
 import _socket
+from errno import ENOBUFS
 
 from pyrund.loop import Loop
 from pyrund.messages import receive
@@ -138,18 +139,21 @@ class _Clients:
         self._active: set[Any] = set()
 
     def carry(self, data: bytes, client: "Any") -> None:
-        server = self._servers.get(client)
-        if server is None:
-            if len(self._servers) >= _MOST_CLIENTS:
-                return
-            server = self._servers[client] = _made(self._target, _socket.SOCK_DGRAM)
-            server.connect(self._target)
-            self._loop.spawn(self._answer(client, server))
         self._active.add(client)
         try:
-            server.send(data)
+            (self._servers.get(client) or self._new(client)).send(data)
         except OSError:
             pass  # nobody listens there, or too much is under way: packets may be lost
+
+    def _new(self, client: "Any") -> "_socket.socket":
+        """Raises OSError."""
+        if len(self._servers) >= _MOST_CLIENTS:
+            raise OSError(ENOBUFS, "too many clients")
+        server = _made(self._target, _socket.SOCK_DGRAM)
+        server.connect(self._target)
+        self._servers[client] = server
+        self._loop.spawn(self._answer(client, server))
+        return server
 
     async def _answer(self, client: "Any", server: "_socket.socket") -> None:
         while self._servers.get(client) is server:
