@@ -73,6 +73,8 @@ def serve(hub, directory, *images, options=()):
         daemon.ok("network", "prune", "-f")  # their bridges are in namespaces that other daemons use too
     finally:
         daemon.stop()
+        if options[:1] == ("--bridge",):  # it would have the subnet that the default bridge of the next daemon gets
+            hub.run("ip", "link", "del", options[1])
     assert daemon.left_over() == {}
     log = daemon.log.read_text()
     assert "Traceback" not in log, log
