@@ -229,9 +229,9 @@ def test_docker_s_client_pushes_and_logs_in_and_out(engine, registries, hub):
     assert "image push" in engine.ok("events", "--since", "1h", "--until", "0s")
 
 
-def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, hub):
+def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, dockerd, hub):
     name = "127.0.0.1:5000/built:1"
-    dockerfile = "FROM busybox\nRUN seq 100000 >/numbers\nLABEL a=b\n"
+    dockerfile = "FROM busybox\nRUN seq 1000000 >/numbers\nLABEL a=b\n"
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     command = [DOCKER, "-H", f"unix://{engine.socket}", "build", "-q", "-t", name, "-"]
     subprocess.run(command, input=dockerfile.encode(), env=environment, check=True, capture_output=True)
@@ -241,14 +241,16 @@ def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, h
     digest = json.loads(skopeo(hub, "inspect", "--tls-verify=false", f"docker://{name}"))["Digest"]
 
     assert all(layer["mediaType"].endswith("gzip") for layer in manifest["layers"])
-    assert manifest["layers"][-1]["size"] < 300_000
+    assert manifest["layers"][-1]["size"] < 3_000_000
     assert (engine.inspect(name, ".Id"), manifest["config"]["digest"]) == (before, before)
     assert engine.inspect(name, ".RepoDigests") == [f"127.0.0.1:5000/built@{digest}"]
-    assert engine.ok("run", "--rm", "--network=none", name, "wc", "-l", "/numbers").split()[0] == "100000"
+    assert engine.ok("run", "--rm", "--network=none", name, "wc", "-l", "/numbers").split()[0] == "1000000"
     assert {one.get("status") for one in pushed(engine, "127.0.0.1:5000/built")[1]} >= {"Layer already exists"}
     engine.ok("rmi", name)
-    assert engine.ok("run", "--rm", "--network=none", name, "wc", "-l", "/numbers").split()[0] == "100000"
+    assert engine.ok("run", "--rm", "--network=none", name, "wc", "-l", "/numbers").split()[0] == "1000000"
     engine.ok("rmi", name)
+    assert dockerd.docker("pull", name).returncode == 0
+    assert dockerd.docker("image", "inspect", "-f", "{{.Id}}", name).stdout.decode().strip() == before
 
 
 def test_docker_py_pushes_logs_in_and_searches(engine, registries):
@@ -348,16 +350,18 @@ def test_our_client_does_what_docker_s_does(engine, registries):
     assert ok(engine, "logout", LOCKED) == f"Not logged in to {LOCKED}"
 
 
-def test_a_slow_push_delays_nobody_and_ends_with_the_client_and_is_completed_by_the_next(engine, hub):
-    big = Image(busybox_layer(), tar(entry("big", data=os.urandom(16 << 20))), compress=lambda data: data)
-    hub.push(big, "big:1")
+def test_a_push_that_is_cut_short_by_its_client_or_its_daemon_is_completed_by_the_next(own_engine, hub):
+    engine, name = own_engine, "127.0.0.1:5000/killed:1"
+    hub.push(Image(busybox_layer(), tar(entry("big", data=os.urandom(16 << 20))), compress=lambda data: data), "big:1")
     engine.ok("pull", "big:1")
-    engine.ok("tag", "big:1", "127.0.0.1:5000/killed:1")
-    process = engine.begin("push", "127.0.0.1:5000/killed:1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert b"The push refers" in process.stdout.readline()
-    assert engine.call("GET", "/version")[0] == 200
-    process.kill()
-    process.wait()
+    engine.ok("tag", "big:1", name)
+    for end in (lambda client: client.kill(), lambda client: engine.kill()):
+        client = engine.begin("push", name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert b"The push refers" in client.stdout.readline()
+        assert engine.call("GET", "/version")[0] == 200  # it delays nobody
+        end(client)
+        client.communicate()
+    engine.start()
 
-    assert "digest: sha256:" in engine.ok("push", "127.0.0.1:5000/killed:1", timeout=120)
-    assert hub.run("skopeo", "inspect", "--tls-verify=false", "docker://127.0.0.1:5000/killed:1").returncode == 0
+    assert "digest: sha256:" in engine.ok("push", name, timeout=120)
+    skopeo(hub, "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"dir:{engine.directory}/copy")

@@ -51,6 +51,19 @@ def test_several_images_are_fetched_in_one_call(pyfetch, registry, busybox):
     assert registry.requests == []
 
 
+@pytest.mark.needs("root")
+def test_a_layer_that_another_image_has_in_another_form_is_fetched_for_those_who_send_it(pyfetch, registry, receiver):
+    first, second = Image(tar("x")), Image(tar("x"), compress=lambda data: data)
+    pyfetch.ok(registry.add(first))
+    name = registry.add(second, "2")
+    pyfetch.ok(name)
+    assert "pyfetch --no-bundle" in pyfetch.fails("push", name, f"{receiver.host}/test:2")[1]
+
+    pyfetch.ok("--no-bundle", name)
+    pyfetch.ok("push", name, f"{receiver.host}/test:2")
+    assert receiver.tags["2"]["digest"] == second.digest
+
+
 def test_an_image_that_fails_does_not_keep_the_others_from_coming(pyfetch, registry, busybox):
     name = registry.add(busybox)
     done = pyfetch.run("pull", "--no-bundle", f"{registry.host}/test:missing", name)

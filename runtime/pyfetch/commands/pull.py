@@ -100,20 +100,30 @@ class Pull:
         """Fetch the image, unpacked where bundles are overlays, and make no bundle; return its name."""
         if self._wants_overlay():
             self.into_store()
-            return self._name
-        image = self._image()
-        self._fetch(image.layers, self._store.path).wait()
-        self._store.tag(self._name, image.top)
-        self._report(image)
+        else:
+            image = self._image()
+            self._fetch_absent(image)
+            self._store.tag(self._name, image.top)
+            self._report(image)
         return self._name
 
     def into_store(self, name: "Callable[[Image], str] | None" = None) -> Image:
         """Fetch the image, its unpacked layers and its name, or what `name` returns, into the store; make no bundle."""
         image = self._image()
         self._unpack_missing(image)
+        self._fetch_absent(image)
         self._store.tag(name(image) if name else self._name, image.top)
         self._report(image)
         return image
+
+    def _fetch_absent(self, image: Image) -> None:
+        """Fetch blobs that nothing has been unpacked from, because another image has the layer in another form.
+
+        A bundle does without; who saves or sends the image does not.
+        """
+        absent = [layer for layer in image.layers if not self._store.has(layer.descriptor)]
+        if absent and self._arguments.pull != "never":
+            self._fetch(absent, self._store.path).wait()
 
     # The image.
 

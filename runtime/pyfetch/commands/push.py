@@ -74,7 +74,7 @@ def what_is_stored(store: Store, top: Descriptor) -> Descriptor:
         return top
     image = stored_image(store, top)
     if image is None or not _is_whole(store, image.target):
-        raise NotFound(f"{top.digest}: not all of it is in the store; fetch it again")
+        raise NotFound(f"{top.digest}: not all of it is in the store; fetch it with `pyfetch --no-bundle`")
     return image.target
 
 

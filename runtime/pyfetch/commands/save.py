@@ -41,7 +41,7 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     name, descriptor = find_image(store, arguments.words[0])
     image = stored_image(store, descriptor)
     if image is None or not all(store.has(layer) for layer in image.manifest.layers):
-        raise NotFound(f"{name}: not all of it is in the store; fetch it again")
+        raise NotFound(f"{name}: not all of it is in the store; fetch it with `pyfetch --no-bundle`")
     if not arguments.output and os.isatty(1):
         raise UsageError("refusing to write an archive to a terminal: use --output FILE, or redirect")
     others = _fetch_all_platforms(arguments, store, name, descriptor) if arguments.all_platforms else []

@@ -3,7 +3,7 @@
 from pyfetch.image.reference import DOCKER_HUB, has_host, parse_reference
 from pyrund.api.answer import let_answer
 from pyrund.api.filters import flag
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.images import reference_of
 from pyrund.spec.shape import TEXT, check
@@ -41,6 +41,8 @@ class RegistriesApi:
         """Send one tag of a repository, or all: a worker answers the request."""
         engine, tag = self._engine, request.query.get("tag", "")
         request.body = await request.connection.receive_body(request)
+        if request.query.get("platform"):
+            raise missing("the choice of a platform to push")
         reference = reference_of(f"{request.values[0]}:{tag}" if tag else request.values[0])
         login = request.headers.get("x-registry-auth", "")
         if not login and not request.body.strip():

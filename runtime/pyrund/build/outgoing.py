@@ -15,6 +15,7 @@ from pyrund.build.layer import store_archive
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from typing import Any
 
     from pyfetch.image.image import Image as Stored
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_CHUNK = 1 << 20
+_MEMBER = 4 << 20  # bytes
 _GZIP = 31  # zlib's wbits; its header has no time and no name, so the same layer gives the same bytes
 
 
@@ -78,12 +79,28 @@ def _is_ready(store: "Store", layer: "Layer") -> bool:
 
 
 def _compressed(store: "Store", layer: "Layer") -> "Iterator[bytes]":
+    """Yield the layer as members of a gzip file (RFC 1952, 2.2), so that all processors can work on it.
+
+    Each member is of as many bytes, so the same layer gives the same file on any machine.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # most pushes have nothing to compress
+
     plain = layer.descriptor if store.has(layer.descriptor) else Descriptor(OCI_LAYER, layer.diff_id, -1)
     reader = store.reader(plain)
+    processors = len(os.sched_getaffinity(0))
     try:
-        packer = zlib.compressobj(wbits=_GZIP)
-        while data := reader.read(_CHUNK):
-            yield packer.compress(data)
-        yield packer.flush()
+        with ThreadPoolExecutor(processors) as pool:
+            waiting: list[Future[bytes]] = []
+            while data := reader.read(_MEMBER):
+                waiting.append(pool.submit(_member, data))
+                if len(waiting) > 2 * processors:
+                    yield waiting.pop(0).result()
+            for member in waiting:
+                yield member.result()
     finally:
         reader.close()
+
+
+def _member(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=_GZIP)
+    return packer.compress(data) + packer.flush()
