@@ -107,7 +107,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._waiting: dict[int, dict[int, Future[None]]] = {}  # descriptor -> {EPOLLIN or EPOLLOUT: its future}
+        self._waiting: dict[int, dict[int, Future[None]]] = {}  # descriptor -> {EPOLLIN, EPOLLOUT or 0: its future}
         self._timers: list[tuple[float, int, Future[None]]] = []
         self._count = 0  # tells timers of the same time apart
         self._ready: deque[Callable[[], object]] = deque()
@@ -136,6 +136,10 @@ class Loop:
 
     def writable(self, fd: int) -> "Future[None]":
         return self._ready_for(fd, _OUT)
+
+    def broken(self, fd: int) -> "Future[None]":
+        """Wait until nothing can come from the connection `fd` or go there any more."""
+        return self._ready_for(fd, 0)
 
     def sleep(self, seconds: float) -> "Future[None]":
         future: Future[None] = Future()

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import wait_until
+from daemon import read_until, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -65,6 +65,18 @@ def test_follow_ends_when_the_client_goes(engine):
     client.wait()
 
     wait_until(lambda: len(descriptors(streams)) == before, "the end of the follower")
+
+
+def test_clients_that_go_leave_nothing_at_a_silent_container(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    streams = engine.children()["streams"]
+    before = len(descriptors(streams))
+    for _ in range(20):
+        with engine.connect() as connection:
+            connection.sendall(b"POST /containers/web/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+            read_until(connection, b"\r\n\r\n")
+
+    wait_until(lambda: len(descriptors(streams)) <= before, "the ends of the connections")
 
 
 def descriptors(pid):

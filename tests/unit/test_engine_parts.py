@@ -21,6 +21,7 @@ from pyrund.spec.mounts import mounts_of, with_volumes
 from pyrund.streams import keys
 from pyrund.streams.history import History
 from pyrund.streams.log import PIECE, Log
+from pyrund.streams.streams import Streams
 
 
 def run(coroutine_of):
@@ -145,6 +146,29 @@ def test_a_future_that_is_waited_for_again_and_again_remembers_none_of_that():
         return sys.getsizeof(never._watchers)
 
     assert run(main) < 1000
+
+
+@pytest.mark.parametrize("of_client", [False, True], ids=["program", "client"])
+def test_whoever_sends_without_a_pause_leaves_time_for_others(of_client):
+    """/dev/zero always has more, and /dev/null takes all."""
+    signal.signal(signal.SIGALRM, lambda number, frame: pytest.fail("nobody else had a turn"))
+
+    async def main(loop):
+        streams = Streams(loop)
+        streams.open(["stdin"], [os.open("/dev/null", os.O_WRONLY)], None)
+        if of_client:
+            message = {"wanted": [], "framed": False, "upgrades": True, "type": "", "history": "", "keys": ""}
+            message.update(stream=True, stdin=True, closes_stdin=False)
+            loop.spawn(streams.attach(os.open("/dev/zero", os.O_RDWR), message, b""))
+        else:
+            streams.open(["terminal"], [os.open("/dev/zero", os.O_RDWR)], None)
+        await loop.sleep(0.05)
+
+    signal.alarm(20)
+    try:
+        run(main)
+    finally:
+        signal.alarm(0)
 
 
 # Requests.

@@ -42,6 +42,15 @@ class Client:
         come together with the head of a connection which becomes a stream."""
         self._head = head
         self.send(b"")
+        self._loop.spawn(self._watch())
+
+    async def _watch(self) -> None:
+        """Close the connection of a client that goes while the container is silent."""
+        try:
+            await self._loop.broken(self.fd)
+        except OSError:
+            return  # we have closed it
+        self._close()
 
     def show(self, stream: str, data: bytes) -> None:
         if stream in self._wanted:

@@ -16,6 +16,7 @@ class Terminal:
     def __init__(self, loop: "Loop", fd: int) -> None:
         self._loop = loop
         self.fd = fd
+        self.is_closed = False
 
     async def peek(self) -> bytes:
         """Return what has come; b"" at the end."""
@@ -25,6 +26,7 @@ class Terminal:
         """Take out what peek() has returned."""
 
     def close(self) -> None:
+        self.is_closed = True
         self._loop.close(self.fd)
 
 
@@ -37,7 +39,7 @@ class Pipe(Terminal):
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     async def peek(self) -> bytes:
-        while True:
+        while not self.is_closed:
             try:
                 return os.read(self._reader, _SIZE) if tee(self.fd, self._writer, _SIZE) else b""
             except BlockingIOError:
@@ -45,7 +47,8 @@ class Pipe(Terminal):
             try:
                 await self._loop.readable(self.fd)
             except OSError:
-                return b""  # it was closed
+                break  # it was closed
+        return b""
 
     def take(self, size: int) -> None:
         while size:

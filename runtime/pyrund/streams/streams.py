@@ -62,7 +62,7 @@ class Streams:
         self._opened.set(None)
 
     async def _pump(self, stream: str, source: Terminal) -> None:
-        while data := await source.peek():
+        while not source.is_closed and (data := await source.peek()):
             if self.log:
                 self.log.write(stream, data)
                 self._grow()
@@ -73,6 +73,7 @@ class Streams:
             for client in list(self._clients):
                 if not self._is_ending:
                     await client.room()
+            await self._loop.sleep(0)  # a program that prints without a pause would have all of our time
 
     def _grow(self) -> None:
         grown, self.grown = self.grown, Future()
@@ -122,7 +123,7 @@ class Streams:
         if not message["stream"]:
             client.finish()
             return False
-        self._clients.append(client)
+        self._clients = [*(one for one in self._clients if not one.is_gone), client]
         if not message["stdin"]:
             await client.watch()
             return False
@@ -162,6 +163,7 @@ class Streams:
                 break
             passed, has_left = scanner.scan(data)
             await self._put(passed)
+            await self._loop.sleep(0)  # so would a client
             if has_left:
                 self._drop(client)
                 return True
