@@ -164,15 +164,13 @@ def test_a_client_that_breaks_the_protocol_is_told_and_left(engine, data):
 def test_a_client_that_floods_or_reads_nothing_delays_nobody(engine):
     run(engine, "busybox", "sh", "-c", "while true; do echo y; sleep 0.01; done")
     flooding = raw(engine, "web", query="stream=1&stdin=1")
-    stop = time.monotonic() + 2
 
     def flood():
-        flooding.settimeout(0.2)
         try:
-            while time.monotonic() < stop:
+            while True:
                 flooding.sendall(b"\x89\xfdmask" + b"x" * 125 + b"\x82\x80mask" * 5000)
         except OSError:
-            pass
+            pass  # the test is over
 
     thread = threading.Thread(target=flood)
     thread.start()
@@ -181,7 +179,8 @@ def test_a_client_that_floods_or_reads_nothing_delays_nobody(engine):
 
     assert other.recv().startswith(b"y")
     assert engine.ok("run", "--rm", "--network", "none", "busybox", "echo", "prompt") == "prompt"
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
+    flooding.shutdown(socket.SHUT_RDWR)
     thread.join()
     flooding.close()
 
