@@ -168,6 +168,16 @@ class Daemon:
     def inspect(self, name, template):
         return json.loads(self.ok("inspect", "--format", f"{{{{json {template}}}}}", name))
 
+    def has_seen(self, *filters):
+        """Return whether there was an event that all filters let pass."""
+        options = [option for text in filters for option in ("--filter", text)]
+        return self.ok("events", "--since", "1", "--until", f"{time.time():.9f}", *options) != ""
+
+    def await_record(self, id_):
+        """Wait until the container's monitor has recorded its end, which needs no daemon."""
+        record = self.run / "pyrun" / id_ / "exit"
+        wait_until(lambda: record.stat().st_size > 0, f"the end of {id_}")
+
     def remove_all(self):
         """Remove all containers; those that remove themselves may be doing so."""
         wait_until(lambda: self._remove_known() == 0, "the removal of all containers")

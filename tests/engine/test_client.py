@@ -240,17 +240,17 @@ def test_logs_follow_to_the_end(engine):
 
 def test_attach_has_the_program_s_output_and_exit_code(engine):
     program = "while [ ! -e /go ]; do sleep 0.05; done; echo seen; exit 5"
-    ok(engine, "run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    id_ = ok(engine, "run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
     client = begin(engine, "attach", "web", stdout=subprocess.PIPE)
-    time.sleep(0.3)
+    wait_until(lambda: engine.has_seen("event=attach", f"container={id_}"), "the client")
     ok(engine, "exec", "web", "touch", "/go")
 
     assert (client.stdout.read(), client.wait(20)) == (b"seen\n", 5)
 
 
 def test_events_come_as_they_happen(engine):
-    client = begin(engine, "events", "--format", "{{.Action}}", "--filter", "type=container", stdout=subprocess.PIPE)
-    time.sleep(0.3)
+    options = ("--since", f"{time.time():.9f}", "--format", "{{.Action}}", "--filter", "type=container")
+    client = begin(engine, "events", *options, stdout=subprocess.PIPE)
     ok(engine, *RUN, "busybox", "true")
 
     assert [client.stdout.readline().strip() for _ in range(3)] == [b"create", b"attach", b"start"]

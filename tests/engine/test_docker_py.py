@@ -49,11 +49,10 @@ def test_the_oldest_and_the_newest_version_of_the_api(engine):
 
 
 def test_events_come_as_they_happen(client):
-    stream = client.events(decode=True, filters={"type": "container"})
+    stream = client.events(decode=True, since=time.time(), filters={"type": "container"})
     found = []
     reader = threading.Thread(target=lambda: found.extend(event["Action"] for _, event in zip(range(4), stream)))
     reader.start()
-    time.sleep(0.3)
     run(client, ["true"], remove=True)
     reader.join(20)
     stream.close()

@@ -3,10 +3,9 @@
 import json
 import os
 import subprocess
-import time
 
 import pytest
-from daemon import read_until, wait_until
+from daemon import read_all, read_until, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -123,9 +122,14 @@ def test_a_stream_must_be_chosen(engine):
 
 
 def test_attach_may_begin_with_the_log(engine):
-    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "echo before; sleep 1; echo after")
-    time.sleep(0.3)
+    program = "echo before; while [ ! -e /go ]; do sleep 0.05; done; echo after"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    wait_until(lambda: engine.ok("logs", "web") == "before", "the first line")
 
-    data = engine.exchange(b"POST /containers/web/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+    with engine.connect() as connection:
+        connection.sendall(b"POST /containers/web/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+        data = read_until(connection, b"before\n")
+        engine.ok("exec", "web", "touch", "/go")
+        data += read_all(connection)
 
     assert data.endswith(b"\x01\0\0\0\0\0\0\x07before\n\x01\0\0\0\0\0\0\x06after\n")

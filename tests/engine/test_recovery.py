@@ -35,10 +35,10 @@ def test_a_container_goes_on_when_the_daemon_is_killed(engine):
 
 
 def test_an_exit_code_of_the_time_without_a_daemon_is_known(engine):
-    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.5; exit 7")
+    id_ = engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.5; exit 7")
 
     engine.kill()
-    time.sleep(1)
+    engine.await_record(id_)
     engine.start()
 
     wait_until(lambda: engine.inspect("web", ".State.Status") == "exited", "the end")
@@ -48,10 +48,10 @@ def test_an_exit_code_of_the_time_without_a_daemon_is_known(engine):
 
 def test_output_of_the_time_without_a_daemon_is_in_the_log(engine):
     program = f"echo before; sleep 0.7; {COUNT.format(500)}"
-    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    id_ = engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
 
     engine.kill()
-    time.sleep(1.5)  # by now the container has ended, and only its monitor has the output
+    engine.await_record(id_)  # now only its monitor has the output
     engine.start()
 
     assert engine.ok("wait", "web") == "0"
