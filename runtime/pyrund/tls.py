@@ -7,13 +7,14 @@ daemon and the client talk to a socket, and a process that knows the keys sits b
 import _socket
 import select
 import ssl
+import time
 from collections import defaultdict
 
 from foundation.linux import os
 
 _READ = 64 << 10
 _MOST = 256 << 10  # bytes that wait for a slow side
-_HANDSHAKE = 10_000  # milliseconds of silence
+_HANDSHAKE = 10.0  # seconds: others wait until there is room for them, and nobody has shown a certificate yet
 
 
 class Carrier:
@@ -32,12 +33,13 @@ class Carrier:
         """Raises OSError, of which ssl's errors are."""
         ready = select.poll()
         ready.register(self._network.fileno(), select.POLLIN)
+        end = time.monotonic() + _HANDSHAKE
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._network.sendall(self._outgoing.read())
-                if not ready.poll(_HANDSHAKE):
+                if not ready.poll(max(0.0, 1000 * (end - time.monotonic()))):
                     raise OSError("the handshake takes too long") from None
                 self._receive(self._network.recv(_READ))
                 continue

@@ -5,10 +5,15 @@ import json
 import os
 import random
 import signal
+import socket
+import ssl
 import sys
+import threading
+import time
 
 import pytest
 
+from pyrund import tls
 from pyrund.errors import ApiError
 from pyrund.http.request import BadRequest, Request, parse_query, unquote
 from pyrund.launch.measure import size_of
@@ -560,3 +565,30 @@ def test_a_link_that_takes_the_place_of_a_directory_leads_nowhere(tmp_path):
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+# TLS.
+
+
+def test_a_handshake_that_comes_drop_by_drop_takes_no_longer_than_any(monkeypatch):
+    monkeypatch.setattr(tls, "_HANDSHAKE", 0.5)
+    ours, theirs = socket.socketpair()
+    carrier = tls.Carrier(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), theirs, True, None)
+    stop = threading.Event()
+
+    def drip():
+        ours.send(b"\x16\x03\x01\x02\x00")  # the beginning of a ClientHello of 512 bytes
+        while not stop.wait(0.1) and time.monotonic() < begun + 20:
+            ours.send(b"\x01")
+
+    begun = time.monotonic()
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        with pytest.raises(OSError, match="the handshake takes too long"):
+            carrier.shake_hands()
+    finally:
+        stop.set()
+        dripping.join()
+
+    assert time.monotonic() - begun < 10
