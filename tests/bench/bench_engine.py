@@ -9,6 +9,7 @@ the engines, which a busy machine does not change so much. Run build_zipapp.py b
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -50,6 +51,14 @@ with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as netlink:
                 total += size
 print(total)
 """
+# In the folder $0: an archive with 1 GiB that compresses a little, and 10,000 files.
+MAKE_LARGE = """
+cd "$0"; mkdir tree files
+for n in $(seq 16); do head -c 40M /dev/urandom; head -c 24M /dev/zero; done > tree/large
+tar -cf archive -C tree .; rm -r tree
+for n in $(seq 10000); do echo content $n > files/$n; done
+"""
+COMPOSE = Path(sys.executable).with_name("docker-compose")
 
 
 def main() -> None:
@@ -72,12 +81,13 @@ class Engine:
 
     def __init__(self, directory: Path, command: "list[str]") -> None:
         self.directory = directory
-        self.client = [DOCKER, "--host", f"unix://{directory}/s"]
+        self.client = [DOCKER]
         self._group = GROUPS / f"bench{os.getpid()}-{directory.name}"
         self._group.mkdir()
         enter = f'echo $$ > {self._group}/cgroup.procs; exec "$@"'
         self._command = ["sh", "-c", enter, "sh", *command]
-        self._environment = {**os.environ, "DOCKER_CONFIG": str(directory)}
+        host = f"unix://{directory}/s"
+        self._environment = {**os.environ, "DOCKER_CONFIG": str(directory), "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0"}
         self._strangers = set[int]()  # processes of the namespace that are not the engine's
         self.start()
 
@@ -125,6 +135,13 @@ class Engine:
         """Return the milliseconds that a command takes."""
         begun = time.perf_counter()
         self.run(*words)
+        return (time.perf_counter() - begun) * 1000
+
+    def compose(self, project: Path, *words: str) -> float:
+        """Return the milliseconds that a command of compose takes, which must work."""
+        begun = time.perf_counter()
+        command = [str(COMPOSE), "--file", str(project), "--project-name", "bench", *words]
+        subprocess.run(command, check=True, capture_output=True, env={**self._environment, "HOME": str(self.directory)})
         return (time.perf_counter() - begun) * 1000
 
     def fails(self, *words: object) -> str:
@@ -358,6 +375,87 @@ def held(engine: Engine) -> "dict[str, int]":
     }
 
 
+def build(both: Both, options: argparse.Namespace) -> None:
+    """A Dockerfile of ten steps, by docker's classic builder."""
+    steps = ["FROM busybox", "WORKDIR /work", "ENV NAME=value", "COPY . .", 'CMD ["true"]']
+    steps += [f"RUN echo {number} > {number}" for number in range(5)]
+    with tempfile.TemporaryDirectory() as context:
+        for name, text in (("Dockerfile", "\n".join(steps)), ("file", "content")):
+            Path(context, name).write_text(text)
+        rounds = max(1, options.rounds // 2)
+        for what, more in (
+            ("build of ten steps, no cache, ms", ["--no-cache"]),
+            ("build of ten steps, cached, ms", []),
+        ):
+            words = ("build", "-q", "-t", "built", *more, context)
+            compare(both, what, "0.40", rounds, partial(Engine.time, words=words))
+    for engine in both.values():
+        engine.run("rmi", "-f", "built")
+        engine.run("image", "prune", "-f")
+
+
+def compose(both: Both, options: argparse.Namespace) -> None:
+    """A project of ten services."""
+    service = {"image": "busybox", "command": ["sleep", "100000"], "stop_grace_period": "0s"}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder, "compose.json")
+        project.write_text(json.dumps({"services": {f"s{number}": service for number in range(10)}}))
+        rounds = max(1, options.rounds // 3)
+        taken: dict[str, list[float]] = {name: [] for name in both}
+
+        def up(engine: Engine) -> float:
+            milliseconds = engine.compose(project, "up", "-d")
+            taken[engine.directory.name].append(engine.compose(project, "down"))
+            return milliseconds
+
+        compare(both, "compose up -d of ten services, ms", "0.25", rounds, up)
+        tell("compose down of them, ms", "0.25", *(statistics.median(taken[name]) for name in NAMES))
+
+
+def large(both: Both, options: argparse.Namespace) -> None:
+    """An image of 1 GiB, and ten thousand files."""
+    with tempfile.TemporaryDirectory(dir=both["pyrund"].directory.parent) as folder:
+        archive, image = f"{folder}/archive", f"{folder}/image"
+        subprocess.run(["sh", "-ec", MAKE_LARGE, folder], check=True)
+        both["pyrund"].run("import", archive, "127.0.0.1:5001/large")
+        both["pyrund"].run("save", "-o", image, "127.0.0.1:5001/large")
+        both["pyrund"].run("rmi", "127.0.0.1:5001/large")
+        compare(both, "load of 1 GiB, ms", "1.00", 1, partial(Engine.time, words=("load", "-i", image)))
+        compare(both, "push of 1 GiB, ms", "1.00", 1, push)
+        for engine in both.values():
+            engine.run("rmi", "127.0.0.1:5001/large")
+            engine.run("run", "-d", "--name", "web", "busybox", "sleep", "100000")
+        copy_in = partial(Engine.time, words=("cp", f"{folder}/files", "web:/tmp"))
+        compare(both, "cp of 10,000 files into a container, ms", "1.00", 1, copy_in)
+        compare(both, "cp of 10,000 files out of it, ms", "1.00", 1, partial(copy_out, folder=folder))
+        for engine in both.values():
+            engine.remove_all()
+
+
+def push(engine: Engine) -> float:
+    """Push to a registry in the engine's network, which has nothing yet."""
+    storage = engine.directory / "registry"
+    (engine.directory / "registry.yml").write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: '127.0.0.1:5001'}}\n"
+    )
+    entered = ["nsenter", "--net", "--target", str(engine.process.pid)]
+    command = [*entered, "docker-registry", "serve", str(engine.directory / "registry.yml")]
+    registry = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(2)
+        return engine.time(["push", "-q", "127.0.0.1:5001/large"])
+    finally:
+        registry.kill()
+        registry.wait()
+        shutil.rmtree(storage, ignore_errors=True)
+
+
+def copy_out(engine: Engine, folder: str) -> float:
+    target = f"{folder}/out-{engine.directory.name}"
+    return engine.time(["cp", "web:/tmp/files", target])
+
+
 PARTS: "dict[str, Callable[[Both, argparse.Namespace], None]]" = {
     "run": run,
     "exec": execute,
@@ -366,6 +464,9 @@ PARTS: "dict[str, Callable[[Both, argparse.Namespace], None]]" = {
     "ports": ports,
     "logs": logs,
     "parallel": parallel,
+    "build": build,
+    "compose": compose,
+    "large": large,
     "growth": growth,
 }
 
