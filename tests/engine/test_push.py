@@ -231,7 +231,9 @@ def test_docker_s_client_pushes_and_logs_in_and_out(engine, registries, hub):
 
 def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, dockerd, hub):
     name = "127.0.0.1:5000/built:1"
-    dockerfile = "FROM busybox\nRUN seq 1000000 >/numbers\nLABEL a=b\n"
+    assert dockerd.docker("tag", "busybox", "127.0.0.1:5000/base:1").returncode == 0
+    assert dockerd.docker("push", "127.0.0.1:5000/base:1").returncode == 0  # its manifest is docker's
+    dockerfile = "FROM 127.0.0.1:5000/base:1\nRUN seq 1000000 >/numbers\nLABEL a=b\n"
     environment = {**os.environ, "DOCKER_BUILDKIT": "0"}
     command = [DOCKER, "-H", f"unix://{engine.socket}", "build", "-q", "-t", name, "-"]
     subprocess.run(command, input=dockerfile.encode(), env=environment, check=True, capture_output=True)
@@ -240,7 +242,7 @@ def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, d
     manifest = json.loads(skopeo(hub, "inspect", "--raw", "--tls-verify=false", f"docker://{name}"))
     digest = json.loads(skopeo(hub, "inspect", "--tls-verify=false", f"docker://{name}"))["Digest"]
 
-    assert all(layer["mediaType"].endswith("gzip") for layer in manifest["layers"])
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
     assert manifest["layers"][-1]["size"] < 3_000_000
     assert (engine.inspect(name, ".Id"), manifest["config"]["digest"]) == (before, before)
     assert engine.inspect(name, ".RepoDigests") == [f"127.0.0.1:5000/built@{digest}"]
@@ -251,6 +253,16 @@ def test_an_image_that_was_built_is_pushed_compressed_and_keeps_its_id(engine, d
     engine.ok("rmi", name)
     assert dockerd.docker("pull", name).returncode == 0
     assert dockerd.docker("image", "inspect", "-f", "{{.Id}}", name).stdout.decode().strip() == before
+    engine.ok("rmi", "127.0.0.1:5000/base:1")
+
+
+def test_an_image_that_was_loaded_is_pushed_as_others_can_read_it(engine, dockerd, hub):
+    name = "127.0.0.1:5000/loaded:1"
+    assert dockerd.docker("tag", "busybox", name).returncode == 0
+    engine.docker("load", input=dockerd.docker("save", name).stdout, text=False)
+    engine.ok("push", name)
+
+    skopeo(hub, "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"dir:{engine.directory}/loaded")
 
 
 def test_docker_py_pushes_logs_in_and_searches(engine, registries):

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 from conftest import over_etc, push, serve_docker_registry
-from images import Image, tar
-from misbehaving import Registry, Server
+from images import Image, entry, tar
+from misbehaving import Receiver, Registry, Server
 
 
 @pytest.fixture
@@ -503,6 +503,22 @@ def over_tls(server, tls_registry):
     context.load_cert_chain(files / "ca.crt", files / "key.pem")
     server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
     return server
+
+
+@pytest.mark.parametrize("trouble", ["cut", "refused"])
+def test_a_push_over_tls_that_is_cut_or_refused_as_too_long_goes_on(pyfetch, tls_registry, trouble):
+    secure = over_tls(Receiver(), tls_registry)
+    if trouble == "cut":
+        secure.losses = [1 << 20]
+    else:
+        secure.most, secure.reads_too_much = 1 << 20, False
+    image = Image(tar(entry("big", data=os.urandom(3 << 20))), compress=lambda data: data)
+    image.write_layout(pyfetch.folder / "layout", "x")
+    done = pyfetch.run("push", "oci:layout", f"{secure.host}/test:1", "--insecure")
+    secure.close()
+
+    assert done.returncode == 0, done.stderr
+    assert secure.tags["1"]["digest"] == image.digest
 
 
 def test_a_tls_registry_does_not_send_us_to_plain_http(pyfetch, registry, tmp_path, tls_registry):

@@ -94,6 +94,18 @@ def test_an_image_without_a_name_in_a_registry_needs_a_destination(pyfetch, busy
     assert "say where to send the image" in error
 
 
+@pytest.mark.parametrize("options", [[], ["--dest-decompress"]])
+def test_what_docker_save_writes_is_pushed_as_others_can_read_it(pyfetch, docker_registry, busybox, options):
+    archive, name = pyfetch.folder / "saved.tar", f"{docker_registry}/saved/{len(options)}:1"
+    source = f"oci:{busybox.write_layout(pyfetch.folder / 'layout', 'x')}:x"
+    subprocess.run(["skopeo", "copy", "-q", *options, source, f"docker-archive:{archive}:a/b:1"], check=True)
+    with open(archive, "rb") as file:
+        done = pyfetch.run("push", "-", name, input=file.read(), text=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().strip().endswith(same_bytes(pyfetch, name))
+
+
 def test_an_index_is_pushed_with_all_that_it_names(pyfetch, docker_registry):
     arm = Image(tar("arm"), platform=("linux", "arm64"))
     here = Image(tar("here"))
@@ -182,9 +194,9 @@ def test_a_push_that_gets_on_is_not_given_up(pyfetch, receiver):
     assert receiver.tags["1"]["digest"] == image.digest
 
 
-@pytest.mark.parametrize("most", [1 << 20, 100 << 10])
-def test_a_proxy_that_takes_only_small_requests_gets_chunks(pyfetch, receiver, most):
-    receiver.most = most
+@pytest.mark.parametrize(("most", "reads"), [(1 << 20, True), (100 << 10, True), (1 << 20, False)])
+def test_a_proxy_that_takes_only_small_requests_gets_chunks(pyfetch, receiver, most, reads):
+    receiver.most, receiver.reads_too_much = most, reads
     image = big()
     pyfetch.ok("push", layout(pyfetch, image), f"{receiver.host}/test:1")
     layer = image.manifest["layers"][0]["digest"]

@@ -261,3 +261,16 @@ def test_a_rootless_bundle_runs(rootless, ranges):
     done = rootless.run("--root", state, "run", "-b", "bundle", "pyfetch-rootless", command=["runc"])
 
     assert done.stdout == "0\n0\n", done.stderr
+
+
+@pytest.mark.parametrize("count", [None, 65536])
+def test_an_ordinary_user_pushes_and_logs_in(rootless, receiver, count):
+    set_ranges(count)
+    image = Image(tar("x"))
+    source, name = rootless.layout(image), f"{receiver.host}/test:1"
+
+    rootless.ok("--no-bundle", source)
+    rootless.ok("tag", f"oci:{rootless.folder}/layout:x", name)
+    assert rootless.ok("push", name) == f"{receiver.host}/test@{image.digest}"
+    assert rootless.ok("tags", f"{receiver.host}/test") == "1"
+    assert rootless.ok("logout", receiver.host) == f"Not logged in to {receiver.host}"

@@ -169,6 +169,13 @@ def _check_layer_type(media_type: str) -> None:
     raise VerificationError(f"layers of type {media_type or 'unknown'} cannot be unpacked")
 
 
+def oci_layer_type(media_type: str) -> str:
+    """Return the image-spec's type for a layer that may have docker's: other clients refuse a manifest with both."""
+    if not media_type.startswith(DOCKER_LAYER):
+        return media_type
+    return OCI_LAYER + media_type[len(DOCKER_LAYER) :].replace(".", "+")
+
+
 def is_index(descriptor: Descriptor) -> bool:
     return _KINDS.get(descriptor.media_type) == "index"
 

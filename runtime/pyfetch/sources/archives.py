@@ -11,10 +11,10 @@ from foundation.linux import os
 from pyfetch.errors import NotFound, UsageError, VerificationError
 from pyfetch.image.digest import digest_of, hasher, is_digest
 from pyfetch.image.document import Document
-from pyfetch.image.manifest import DOCKER_CONFIG, DOCKER_MANIFEST, MAXIMUM_SIZE, OCI_LAYER, Descriptor, read_descriptor
+from pyfetch.image.manifest import MAXIMUM_SIZE, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, read_descriptor
 from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import REF_NAME, nameless_file
-from pyfetch.unpack.compression import decompressed, is_compressed, is_older
+from pyfetch.unpack.compression import compression, decompressed, is_compressed, is_older
 from pyfetch.unpack.limits import check_ratio
 from pyfetch.unpack.tar import HARDLINK, REGULAR, SYMLINK, Archive, Stream
 
@@ -227,8 +227,8 @@ class DockerArchive:
     """What `docker save` writes: manifest.json names config and layers. `wanted` is one of its tags, @N for the image
     number N, or "".
 
-    The manifest is made here. Old archives name layers by folders, not by digests, but hold them uncompressed, so that
-    the digest is the diffID.
+    The manifest is made here, as the image-spec has it. Old archives name layers by folders, not by digests, but hold
+    them uncompressed, so that the digest is the diffID.
     """
 
     def __init__(self, files: "Files", place: str, wanted: str) -> None:
@@ -262,7 +262,7 @@ class DockerArchive:
 
         config_name = _clean(image.required_string("Config"))
         config_data = _read(self._files, config_name, self._place)
-        config = Descriptor(DOCKER_CONFIG, digest_of(config_data), len(config_data))
+        config = Descriptor(OCI_CONFIG, digest_of(config_data), len(config_data))
         self._where[config.digest] = config_name
         diff_ids = Document.decode(config_data, f"{self._place}: {config_name}").object("rootfs").strings("diff_ids")
         names = [_clean(name) for name in image.strings("Layers")]
@@ -271,7 +271,7 @@ class DockerArchive:
         layers = [self._layer(name, diff_id) for name, diff_id in zip(names, diff_ids)]
         document = {
             "schemaVersion": 2,
-            "mediaType": DOCKER_MANIFEST,
+            "mediaType": OCI_MANIFEST,
             "config": config.as_json(),
             "layers": [layer.as_json() for layer in layers],
         }
@@ -289,7 +289,7 @@ class DockerArchive:
         if not is_digest(digest) or os.path.dirname(name) != "blobs/sha256":
             digest = self._digest(name) if is_compressed(start) else diff_id
         self._where[digest] = name
-        return Descriptor(OCI_LAYER, digest, self._files.size(name))
+        return Descriptor(OCI_LAYER + compression(start), digest, self._files.size(name))
 
     def _unpacked_size(self, name: str) -> int:
         size, total = self._files.size(name), 0
@@ -305,7 +305,7 @@ class DockerArchive:
         return f"sha256:{total.hexdigest()}"
 
     def top(self) -> "tuple[Descriptor, bytes | None]":
-        return Descriptor(DOCKER_MANIFEST, digest_of(self._manifest), len(self._manifest)), self._manifest
+        return Descriptor(OCI_MANIFEST, digest_of(self._manifest), len(self._manifest)), self._manifest
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return the manifest, which is made here, whatever `descriptor` is."""

@@ -55,6 +55,11 @@ def is_compressed(start: bytes) -> bool:
     return skippable or start.startswith((GZIP_MAGIC, ZSTD_MAGIC))
 
 
+def compression(start: bytes) -> str:
+    """Return what the media type of a layer that begins with `start` ends with."""
+    return "" if not is_compressed(start) else "+gzip" if start.startswith(GZIP_MAGIC) else "+zstd"
+
+
 def is_older(start: bytes) -> bool:
     """Return whether it is compressed with xz or bzip2."""
     return start.startswith((_XZ_MAGIC, _BZIP2_MAGIC))

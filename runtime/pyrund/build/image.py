@@ -5,7 +5,7 @@ import json
 from foundation.linux import os
 from pyfetch.image.digest import digest_of
 from pyfetch.image.image import chain_ids, stored_image
-from pyfetch.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor
+from pyfetch.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, oci_layer_type
 from pyfetch.image.platforms import host_platform
 from pyrund.model.images import nameless
 from pyrund.model.times import rfc3339
@@ -38,7 +38,7 @@ class Draft:
     @staticmethod
     def of(image: "Stored") -> "Draft":
         """Return the draft that is this image."""
-        layers = [layer.as_json() for layer in image.manifest.layers]
+        layers = [{**layer.as_json(), "mediaType": oci_layer_type(layer.media_type)} for layer in image.manifest.layers]
         return Draft(dict(image.config.document.properties), layers, image.top, image.manifest.config.digest)
 
     @staticmethod
@@ -120,19 +120,23 @@ def store_draft(store: "Store", draft: Draft) -> "Stored":
     if draft.known is None:
         config = _encoded(draft.document)
         store.write(draft.id, config)
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": draft.id, "size": len(config)},
-            "layers": draft.layers,
-        }
-        data = _encoded(manifest)
-        digest = digest_of(data)
-        store.write(digest, data)
-        draft.known = Descriptor(OCI_MANIFEST, digest, len(data))
+        draft.known = store_manifest(store, draft.id, len(config), draft.layers)
     found = stored_image(store, draft.known)
     assert found is not None
     return found
+
+
+def store_manifest(store: "Store", config: str, size: int, layers: "list[Json]") -> Descriptor:
+    """Write the manifest of the layers and of the config with that digest and size."""
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": OCI_CONFIG, "digest": config, "size": size},
+        "layers": layers,
+    }
+    data = _encoded(manifest)
+    store.write(digest_of(data), data)
+    return Descriptor(OCI_MANIFEST, digest_of(data), len(data))
 
 
 def give_names(store: "Store", top: Descriptor, names: "list[str]") -> None:

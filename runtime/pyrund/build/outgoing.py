@@ -1,15 +1,13 @@
 """An image in the form in which a registry gets it: layers that are made or loaded here are stored uncompressed."""
 
-import json
 import zlib
 
 from foundation.linux import os
 from foundation.linux.opened import opened
 from foundation.linux.unistd import syncfs
-from pyfetch.image.digest import digest_of
-from pyfetch.image.document import Document
 from pyfetch.image.image import stored_image
-from pyfetch.image.manifest import DOCKER_LAYER, DOCKER_MANIFEST, MAXIMUM_SIZE, OCI_LAYER, Descriptor
+from pyfetch.image.manifest import DOCKER_LAYER, OCI_LAYER, Descriptor, oci_layer_type
+from pyrund.build.image import store_manifest
 from pyrund.build.layer import store_archive
 
 TYPE_CHECKING = False
@@ -44,22 +42,15 @@ def outgoing(store: "Store", image: "Stored", name: str) -> Descriptor:
 
 
 def _with_others(store: "Store", image: "Stored", known: "dict[str, Json]") -> Descriptor:
-    """Store and return a manifest with other forms of those layers that are not `known`."""
-    data = store.read(image.target, MAXIMUM_SIZE)
-    assert data is not None
-    document: Json = dict(Document.decode(data, "manifest").properties)
-    media_type = f"{DOCKER_LAYER}.gzip" if image.manifest.media_type == DOCKER_MANIFEST else f"{OCI_LAYER}+gzip"
+    """Store and return a manifest, as the image-spec has it, with other forms of those layers that are not ready."""
     layers = []
-    for layer, entry in zip(image.layers, document["layers"]):
-        if not _is_ready(store, layer):
-            entry = known.get(layer.diff_id)
-            if entry is None:
-                entry = {**store_archive(store, _compressed(store, layer)), "mediaType": media_type}
-        layers.append(entry)
-    text = json.dumps({**document, "layers": layers}, separators=(",", ":"), ensure_ascii=False)
-    data = text.encode("utf-8", "surrogateescape")
-    store.write(digest_of(data), data)
-    return Descriptor(image.manifest.media_type, digest_of(data), len(data))
+    for layer in image.layers:
+        entry: Json | None = layer.descriptor.as_json() if _is_ready(store, layer) else known.get(layer.diff_id)
+        if entry is None:
+            entry = {**store_archive(store, _compressed(store, layer)), "mediaType": f"{OCI_LAYER}+gzip"}
+        layers.append({**entry, "mediaType": oci_layer_type(entry["mediaType"])})
+    config = image.manifest.config
+    return store_manifest(store, config.digest, config.size, layers)
 
 
 def _known(store: "Store") -> "dict[str, Json]":
