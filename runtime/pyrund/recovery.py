@@ -12,7 +12,7 @@ from foundation.linux.pidfd import pidfd_getfd
 from pyrun.container import exit_status
 from pyrun.container import state as states
 from pyrun.container.process import open_process
-from pyrund import executions, health, lifecycle, linking, naming, networking, volumes
+from pyrund import executions, health, lifecycle, linking, naming, networking, stopping, volumes
 from pyrund.api.build import undo as undo_build
 from pyrund.errors import logged
 from pyrund.launch.ends import kept_names
@@ -83,6 +83,7 @@ async def _recover_container(engine: "Engine", container: "Container") -> bool:
     """Take the container back if it runs; return whether it has ended and left something to be done."""
     state = _state(engine, container.id)
     monitor = await take_back(engine, container) if state else -1
+    await stopping.end_checkpoint(engine, container)
     if monitor >= 0 and state:
         _note_start(engine, container, state)
         container.pid = state.pid

@@ -8,6 +8,7 @@ from foundation.linux import os
 from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
 from pyrund.errors import ApiError
+from pyrund.launch.launcher import WorkerLost
 from pyrund.loop import first
 from pyrund.spec import signals
 
@@ -110,10 +111,26 @@ async def checkpoint(engine: "Engine", container: "Container", message: "Message
     async with container.turns:
         if not container.is_running:
             raise ApiError(409, f"container {container.id} is not running")
-        await engine.launcher.do(engine.loop, message)
+        try:
+            await engine.launcher.do(engine.loop, message)
+        except WorkerLost:
+            await end_checkpoint(engine, container)
+            raise
         if message["ends"]:
             _stop_by_hand(container)
     engine.events.of_container(container, "checkpoint")
+
+
+async def end_checkpoint(engine: "Engine", container: "Container") -> None:
+    """Let the container go on if a worker that was killed has left it frozen."""
+    mark = engine.places.checkpoint_mark(container.id)
+    if not os.path.exists(mark):
+        return
+    try:
+        await engine.launcher.do(engine.loop, {"do": "freeze", "id": container.id, "thaw": True})
+    except ApiError:
+        pass  # it has ended
+    os.unlink(mark)
 
 
 async def thaw(engine: "Engine", container: "Container") -> bool:

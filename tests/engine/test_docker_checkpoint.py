@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from outside import asked
 pytestmark = [pytest.mark.needs("criu"), pytest.mark.usefixtures("removed")]
 
 COUNT = "i=0; while true; do i=$((i+1)); echo $i; echo $i > /tmp/i; sleep 0.05; done"
+SLOW = """#!/bin/sh
+[ ! -e {waits} ] || {{ rm {waits}; echo $PPID $$ > {waits}.new; mv {waits}.new {waits}.begun; sleep 1000; }}
+exec {real} "$@"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +25,12 @@ def engine(hub, tmp_path_factory):
     directory = tmp_path_factory.mktemp("engine")
     settings = {"experimental": True, "registry-mirrors": ["http://127.0.0.1:5000"]}
     (directory / "daemon.json").write_text(json.dumps(settings))
+    slow = directory / "bin/criu"  # which waits where it finds a file, and says whose child it is
+    slow.parent.mkdir()
+    slow.write_text(SLOW.format(waits=directory / "waits", real=f"{criu.directory()}/criu"))
+    slow.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{criu.directory()}:{os.environ['PATH']}")
+        patch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
         daemon = Daemon(hub, directory, "--config-file", directory / "daemon.json")
         daemon.ok("pull", "-q", "busybox")
         yield daemon
@@ -193,16 +202,42 @@ def test_a_container_is_restored_by_a_later_daemon_which_is_killed_then(engine):
     time.sleep(0.3)
     assert engine.inspect("web", ".State.Status") == "exited"  # the policy does not start it from its beginning
     engine.ok("update", "--restart", "no", "web")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{criu.directory()}:{os.environ['PATH']}")
-        engine.stop()
-        engine.start()
-        engine.ok("start", "--checkpoint", "one", "web")
-        engine.kill()
-        engine.start()
+    engine.stop()
+    engine.start()
+    engine.ok("start", "--checkpoint", "one", "web")
+    engine.kill()
+    engine.start()
 
     wait_until(lambda: reached(engine) > then + 2, "it goes on")
     kill(engine.inspect("web", ".State.Pid"))
     assert engine.ok("wait", "web") == "137"
     numbers = list(map(int, engine.ok("logs", "web").split()))
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("victim", ["worker", "daemon"])
+def test_a_container_goes_on_when_what_writes_it_is_killed(engine, victim):
+    counting(engine, "--network=none")
+    (engine.directory / "waits").touch()
+    client = engine.begin("checkpoint", "create", "web", "one", stderr=subprocess.PIPE, text=True)
+    begun = engine.directory / "waits.begun"
+    wait_until(begun.exists, "criu")
+    worker, waiting = map(int, begun.read_text().split())
+    begun.unlink()
+
+    if victim == "daemon":
+        engine.kill()
+        engine.start()
+    else:
+        kill(worker)
+    _, error = client.communicate(timeout=30)
+    subprocess.run(["pkill", "-KILL", "-P", str(waiting)], check=False)
+
+    assert client.returncode == 1, error
+    then = reached(engine)
+    wait_until(lambda: reached(engine) > then, "it goes on")
+    assert engine.inspect("web", ".State.Status") == "running"
+    assert engine.ok("checkpoint", "ls", "web").split() == ["CHECKPOINT", "NAME"]
+    then = checkpointed(engine)
+    engine.ok("start", "--checkpoint", "one", "web")
+    wait_until(lambda: reached(engine) > then, "it goes on")

@@ -31,6 +31,7 @@ class CheckpointsApi:
         name, folder = (str(wanted.get(key) or "") for key in ("CheckpointID", "CheckpointDir"))
         message = self._message(container, request, "write", folder, _checked(name))
         message.update(ends=bool(wanted.get("Exit")), has_network=container.has_own_network)
+        message["is_paused"] = container.is_paused
         await stopping.checkpoint(self._engine, container, message)
         return Response(201)
 

@@ -3,7 +3,7 @@
 Each is a folder with an image of criu's, which is complete when it has its inventory: criu writes that last.
 """
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyfetch.unpack.tree import remove_path
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.dump import checkpoint
@@ -39,8 +39,15 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     wanted = options(message["has_network"])
     if not message["ends"]:
         wanted["leave_running"] = True
-    state, images = load(places.states, message["id"]), Images(path, "", "dump.log")
-    checkpoint(state, images, criu.find(""), wanted, keeps_layer=True)
+    state, images, mark = load(places.states, message["id"]), Images(path, "", "dump.log"), ""
+    try:
+        if not message["is_paused"]:
+            mark = places.checkpoint_mark(message["id"])
+            whole_file.put(mark, b"", f"{mark}.new")
+        checkpoint(state, images, criu.find(""), wanted, keeps_layer=True)
+    finally:
+        if mark:
+            os.unlink(mark)
     return None
 
 
