@@ -1,10 +1,11 @@
 """Events of the past: they are known after a restart of the daemon, also those that no daemon has seen."""
 
 import json
+import subprocess
 import time
 
 import pytest
-from daemon import wait_until
+from daemon import REPOSITORY, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -166,3 +167,28 @@ def test_until_alone_begins_with_the_first_event_that_is_known(engine, start):
     answer = engine.exchange(f"GET /events?until={time.time():.9f} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
 
     assert answer.count(b'"ID":"once"') == 2
+
+
+FULL = """
+mount -t tmpfs -o nr_inodes=2 none "$1"
+exec /usr/bin/python3 -c '
+import sys
+sys.path[:0] = sys.argv[2:]
+from pyrund.model.event_log import EventLog
+log = EventLog(sys.argv[1] + "/events")
+for number in range(3):
+    log.append(b"x" * 700_000 + b"%d\\n" % number)
+print([line[-1:] for line in log.lines()])
+' "$@"
+"""
+
+
+def test_a_disk_that_has_no_room_for_another_file_loses_events_alone(tmp_path):
+    """Whoever tells of an event, such as the end of a container, must not be disturbed by that."""
+    runtime = REPOSITORY / "runtime"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", FULL, "sh", tmp_path, runtime], capture_output=True, text=True
+    )
+
+    assert (done.returncode, done.stdout) == (0, "[b'0']\n"), done.stderr
+    assert done.stderr.count("events are not recorded") == 1

@@ -28,8 +28,9 @@ class EventLog:
         try:
             if self._size and self._size + len(line) > _LIMIT:
                 os.rename(self._path, f"{self._path}.1")
-                os.close(self._fd)
-                self._open()
+                former = self._fd
+                self._open()  # if it fails, the former one stays open
+                os.close(former)
             whole_file.write_all(self._fd, line)
             self._size += len(line)
             self._has_failed = False
