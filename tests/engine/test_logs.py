@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from daemon import read_all, read_until, wait_until
+from daemon import REPOSITORY, read_all, read_until, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -133,3 +133,27 @@ def test_attach_may_begin_with_the_log(engine):
         data += read_all(connection)
 
     assert data.endswith(b"\x01\0\0\0\0\0\0\x07before\n\x01\0\0\0\0\0\0\x06after\n")
+
+
+FULL = """
+mount -t tmpfs -o nr_inodes=2 none "$1"
+exec /usr/bin/python3 -c '
+import sys
+sys.path[:0] = sys.argv[2:]
+from pyrund.streams.log import Log
+log = Log(sys.argv[1] + "/log", 200, 2)
+for number in range(10):
+    log.write("stdout", b"line %d\\n" % number)
+log.close()
+print(open(sys.argv[1] + "/log").read().count("line"))
+' "$@"
+"""
+
+
+def test_a_disk_that_has_no_room_for_another_file_stops_no_container(tmp_path):
+    """Whoever writes the log reads the container's output, for which the container waits."""
+    words = ["unshare", "--mount", "sh", "-ec", FULL, "sh", tmp_path, REPOSITORY / "runtime"]
+    done = subprocess.run(words, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (0, "10\n"), done.stderr
+    assert done.stderr.count("it grows on") == 1

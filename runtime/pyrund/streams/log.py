@@ -16,6 +16,7 @@ from foundation.linux import os, whole_file
 from pyrund.model.times import now
 
 PIECE = 16 << 10
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
 class Log:
@@ -25,12 +26,12 @@ class Log:
         self._path = path
         self._limit = limit
         self._files = files
-        self._has_failed = False
+        self._has_failed = self._is_too_long = False
         self.held: dict[str, bytes] = {}  # stream -> the beginning of its next line
         self._open()
 
     def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._fd = os.open(self._path, _FLAGS, 0o640)
         self._size = os.fstat(self._fd).st_size
         if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
             self._append(b"\n")  # the writer was killed within a write: what comes now must not be glued to that
@@ -80,15 +81,22 @@ class Log:
             self._has_failed = True
 
     def _rotate(self) -> None:
-        os.close(self._fd)
+        """Begin another file. If the disk has no room for one, this one grows on."""
+        try:
+            following = os.open(f"{self._path}.new", _FLAGS | os.O_TRUNC, 0o640)
+        except OSError as error:
+            if not self._is_too_long:
+                print(f"pyrund: {self._path}: {error.strerror}: it grows on", file=sys.stderr)
+            self._is_too_long = True
+            return
         for number in range(self._files - 1, 0, -1):
             older = f"{self._path}.{number}"
             newer = f"{self._path}.{number - 1}" if number > 1 else self._path
             if os.path.exists(newer):
                 os.rename(newer, older)
-        if self._files == 1:
-            os.unlink(self._path)
-        self._open()
+        os.rename(f"{self._path}.new", self._path)
+        os.close(self._fd)
+        self._fd, self._size, self._is_too_long = following, 0, False
 
 
 def _pieces(line: bytes) -> "list[bytes]":
