@@ -111,13 +111,13 @@ class Extraction:
         if entry.kind == tar.HARDLINK:
             self._link(entry, above, name)
             return
-        self._make_room(above, name)
         if entry.kind == tar.REGULAR:
-            with opened(os.open(name, _CREATE, 0o600, dir_fd=above)) as file:
+            with opened(self._create(above, name)) as file:
                 write_content(file, entry, archive.body())
                 self._attributes(file, entry, uid, gid)
                 os.utime(file, ns=(entry.mtime, entry.mtime))
             return
+        self._make_room(above, name)
         if entry.kind == tar.SYMLINK:
             os.symlink(entry.target, name, dir_fd=above)
         else:
@@ -139,6 +139,13 @@ class Extraction:
                 remove(name, above)
                 os.mkdir(name, 0o700, dir_fd=above)
         return os.open(name, _DIRECTORY, dir_fd=above)
+
+    def _create(self, above: int, name: bytes) -> int:
+        try:
+            return os.open(name, _CREATE, 0o600, dir_fd=above)
+        except FileExistsError:  # few names are taken, so this is not asked before
+            self._make_room(above, name)
+        return os.open(name, _CREATE, 0o600, dir_fd=above)
 
     def _make_room(self, above: int, name: bytes) -> None:
         if self._keeps_directories and _is_directory(above, name):
