@@ -26,6 +26,13 @@ def test_no_module_leaves_the_result_of_a_write_unread():
     assert found == MAY_WRITE
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports each as a module by its name alone, and refuses the second in a run of all."""
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize(
     "command", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy", "--strict")], ids=" ".join
 )
