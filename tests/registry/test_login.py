@@ -129,6 +129,7 @@ def test_a_helper_that_fails_keeps_nothing_and_says_so(pyfetch, locked_registry)
         (("a/b",), "expected a registry"),
         (("-x.example",), "unknown option"),
         (("x.example", "--password-stdin"), "--password-stdin needs --username"),
+        (("x.example", "-u", "me", "--password-stdin"), "there is no password on standard input"),
         (("x.example", "-u", "me"), "Cannot perform an interactive login from a non TTY device"),
     ],
 )

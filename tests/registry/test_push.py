@@ -213,6 +213,17 @@ def test_chunks_are_no_smaller_than_the_registry_wants(pyfetch, receiver):
     assert all(600 << 10 <= size <= 1 << 20 for size in sizes[3:-1])
 
 
+@pytest.mark.parametrize("value", ["\xb2", "-1", "0", "9" * 30, "1 MiB"])
+def test_numbers_of_a_registry_that_are_none_are_ignored(pyfetch, receiver, value):
+    receiver.most, receiver.least, receiver.losses = 1 << 20, value, [10]
+    receiver.before = lambda h: (
+        "/uploads/" in h.path and h.command == "GET" and (h.reply(204, Range=f"0-{value}"), 1)[1]
+    )
+    pyfetch.ok("push", layout(pyfetch, big()), f"{receiver.host}/test:1")
+
+    assert "1" in receiver.tags
+
+
 def test_a_registry_that_takes_nothing_is_told(pyfetch, receiver):
     receiver.most = 10
     status, error = pyfetch.fails("push", layout(pyfetch, big()), f"{receiver.host}/test:1")

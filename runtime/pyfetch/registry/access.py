@@ -8,6 +8,7 @@ import threading
 
 from foundation.errors import one_line
 from foundation.linux import os
+from pyfetch.errors import UsageError
 from pyfetch.image.reference import DOCKER_HUB
 from pyfetch.registry.auth import Authenticator, error_text
 from pyfetch.registry.connection import Client, Origin, Response, Unavailable
@@ -54,8 +55,11 @@ class Options:
 
 
 def password_on_standard_input() -> str:
-    line = os.fsdecode(sys.stdin.buffer.readline())
-    return line.removesuffix("\n").removesuffix("\r")
+    """Return the first line. Raises UsageError if it is empty."""
+    line = os.fsdecode(sys.stdin.buffer.readline()).removesuffix("\n").removesuffix("\r")
+    if not line:
+        raise UsageError("--password-stdin: there is no password on standard input")
+    return line
 
 
 class Access:

@@ -133,7 +133,7 @@ class Upload:
         if response.status == 202:
             self._address, self._position = self._address_in(response), 0
             least = response.headers.get("OCI-Chunk-Min-Length", "")
-            self._least = int(least) if least.isdigit() and len(least) < 12 else _SMALLEST_CHUNK
+            self._least = _number(least) or _SMALLEST_CHUNK
             response.close()
         return response
 
@@ -258,4 +258,9 @@ class _Content:
 def _end_in(response: Response) -> "int | None":
     """Return how many bytes the registry has, by the header Range: `0-N`, with the last byte's number."""
     first, _, last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")
-    return int(last) + 1 if first == "0" and last.isdigit() and len(last) < 20 else None
+    number = _number(last)
+    return number + 1 if first == "0" and number is not None else None
+
+
+def _number(text: str) -> "int | None":
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
