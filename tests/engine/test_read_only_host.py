@@ -37,13 +37,14 @@ def before(engine):
 def seen(engine):
     containers = engine.call("GET", "/containers/json?all=1")[1]
     images, networks = engine.call("GET", "/images/json")[1], engine.call("GET", "/networks")[1]
+    web = engine.call("GET", "/containers/web/json")[1]
     return (
         [(one["Id"], one["Names"], one["State"]) for one in containers],
         [(one["Id"], one["RepoTags"]) for one in images],
         [one["Id"] for one in networks],
         engine.call("GET", "/volumes")[1]["Volumes"],
-        engine.inspect("web", ".State.Pid"),
-        engine.inspect("web", ".HostConfig.Memory"),
+        web["State"]["Pid"],
+        web["HostConfig"]["Memory"],
     )
 
 
