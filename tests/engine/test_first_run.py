@@ -1,5 +1,6 @@
 """`pyrund run hello-world` on a machine where nothing is set up: the command starts a daemon."""
 
+import grp
 import os
 import socket
 import struct
@@ -126,6 +127,16 @@ def test_a_daemon_that_cannot_start_is_said_in_one_line(machine):
         "pyrund: the daemon does not start: /var/lib/pyrund: has the data of dockerd; "
         "name another folder with --data-root\n"
     )
+
+
+def test_a_user_who_may_use_root_s_daemon_starts_none(machine):
+    machine.run(PYRUND, "run", "--name", "of-root", "hello-world")
+    docker = grp.getgrnam("docker").gr_gid
+    user = ("setpriv", "--reuid", "65534", "--regid", "65534", "--groups", str(docker))
+
+    for runtime in ("XDG_RUNTIME_DIR=/nonexistent", "XDG_RUNTIME_DIR="):
+        words = ("env", runtime, PYRUND, "ps", "-a", "--format", "{{.Names}}")
+        assert machine.run(*user, *words) == (0, "of-root\n", "")
 
 
 def test_a_user_without_a_login_is_told_what_is_missing(machine):

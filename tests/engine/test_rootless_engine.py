@@ -242,6 +242,24 @@ def test_published_ports_are_reached_from_host_and_world(engine, outside):
     assert "refused" in asked(outside, "10.88.0.1", 8080)
 
 
+def test_a_client_that_does_not_read_delays_no_other(engine):
+    server = ("nc", "-ll", "-p", "80", "-e", "seq", "100000000")
+    engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", *server)
+    ask = """
+import socket, time
+def first():
+    asking = socket.create_connection(("127.0.0.1", 8080), timeout=9)
+    return asking, asking.recv(2)
+while not first()[1]:
+    time.sleep(0.1)
+lazy = [first() for _ in range(20)]
+print(*{answer for _, answer in lazy}, first()[1])
+"""
+
+    done = engine.hub.run("/usr/bin/python3", "-c", ask)
+    assert done.stdout == "b'1\\n' b'1\\n'\n", done.stderr
+
+
 def test_published_ports_of_udp(engine, outside):
     engine.ok("run", "-d", "--name", "web", "-p", "8081:81/udp", "busybox", "sleep", "1000")
     pid = engine.inspect("web", ".State.Pid")
