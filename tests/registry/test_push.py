@@ -152,6 +152,21 @@ def test_a_copy_within_a_registry_mounts(pyfetch, docker_registry, tmp_path):
     assert "Mounted from within/a" in done.stderr
 
 
+@pytest.mark.parametrize("status", [401, 405, 202])
+def test_what_cannot_be_mounted_is_sent(pyfetch, receiver, status):
+    image = big()
+    receiver.add(image, "source")
+    pyfetch.ok("--no-bundle", f"{receiver.host}/other:source")
+    receiver.blobs.clear()
+    challenge = {"WWW_Authenticate": 'Basic realm="x"'} if status == 401 else {}
+    receiver.before = lambda h: "mount=" in h.path and status != 202 and (h.reply(status, b"{}", **challenge), True)[1]
+    write_config(pyfetch, {"auths": {receiver.host: {"auth": basic("me", "secret")[6:]}}})
+    pyfetch.ok("push", f"{receiver.host}/other:source", f"{receiver.host}/test:1")
+
+    assert receiver.count("POST", "mount=") > 0
+    assert all(receiver.blobs[digest] == data for digest, data in image.blobs.items())
+
+
 def test_a_source_that_is_cut_is_resumed_while_copying(pyfetch, registry, receiver):
     image = big()
     layer = image.manifest["layers"][0]["digest"]
@@ -371,6 +386,27 @@ def test_one_token_is_for_reading_and_writing(pyfetch, receiver, asked):
     tokens.close()
 
     assert len(tokens.requests) == 1
+
+
+def test_a_token_that_expires_while_a_blob_is_sent_is_renewed(pyfetch, receiver):
+    tokens, valid = TokenServer(), ["Bearer t1"]
+    challenge = f'Bearer realm="http://{tokens.host}/token",service="x",scope="repository:test:pull,push"'
+
+    def before(handler):
+        if handler.command == "PUT" and "/uploads/" in handler.path and valid == ["Bearer t1"]:
+            valid[0] = "Bearer t2"
+        if handler.path == "/v2/" or handler.headers.get("Authorization") == valid[0]:
+            return False
+        handler.reply(401, b"{}", WWW_Authenticate=challenge)
+        return True
+
+    receiver.before = before
+    image = big()
+    pyfetch.ok("push", layout(pyfetch, image), f"{receiver.host}/test:1", "--jobs", "1")
+    tokens.close()
+
+    assert receiver.tags["1"]["digest"] == image.digest
+    assert tokens.given == 2
 
 
 @pytest.mark.parametrize(

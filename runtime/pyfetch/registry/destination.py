@@ -98,7 +98,10 @@ class Upload:
         """Take the blob from another repository of the registry; return whether that worked."""
         query = f"?mount={quote(self._descriptor.digest)}&from={quote(repository)}"
         former = self._address
-        response = self._destination.patience().retry(lambda: self._post(query))
+        try:
+            response = self._destination.patience().retry(lambda: self._post(query))
+        except AuthError:
+            return False  # who may write here need not be one who may read there
         response.close()
         if former:
             self._cancel(former)
