@@ -131,6 +131,17 @@ def new_directory():
 pytestmark = [pytest.mark.usefixtures("removed"), pytest.mark.needs("newuidmap", "slirp4netns", "pasta")]
 
 
+def wait_for(answer, run, address, port, protocol="tcp"):
+    """Wait until the server at a published port says `answer`: it may not listen yet, or the machine is busy."""
+    said = []
+
+    def is_said():
+        said.append(asked(run, address, port, protocol))
+        return said[-1] == answer
+
+    wait_until(is_said, f"{answer}: {said}")
+
+
 def run(engine, *words):
     return engine.ok("run", "--rm", *words)
 
@@ -233,10 +244,10 @@ def test_containers_reach_the_world(engine, outside):
 def test_published_ports_are_reached_from_host_and_world(engine, outside):
     engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1::80", "busybox", "sh", "-c", TCP)
 
-    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
-    assert asked(engine.hub.run, "127.0.0.1", 8080) == "page"
+    wait_for("page", outside, "10.88.0.1", 8080)
+    wait_for("page", engine.hub.run, "127.0.0.1", 8080)
     port = engine.ok("port", "web", "80").splitlines()
-    assert asked(engine.hub.run, "127.0.0.1", port[-1].rpartition(":")[2]) == "page"
+    wait_for("page", engine.hub.run, "127.0.0.1", port[-1].rpartition(":")[2])
     assert "port is already allocated" in engine.fails("run", "-d", "-p", "8080:80", "busybox", "true")[1]
     engine.ok("rm", "-f", "web")
     assert "refused" in asked(outside, "10.88.0.1", 8080)
@@ -267,8 +278,8 @@ def test_published_ports_of_udp(engine, outside):
     with subprocess.Popen(inside, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout.readline() == b"ready\n"
-            assert asked(outside, "10.88.0.1", 8081, "udp") == "heard"
-            assert asked(engine.hub.run, "127.0.0.1", 8081, "udp") == "heard"
+            wait_for("heard", outside, "10.88.0.1", 8081, "udp")
+            wait_for("heard", engine.hub.run, "127.0.0.1", 8081, "udp")
         finally:
             server.kill()
 
@@ -313,7 +324,7 @@ def test_a_killed_engine_finds_its_containers_again(engine, outside):
 
     assert engine.inspect("web", ".State.Running")
     wait_until(lambda: engine.inspect("done", ".State.ExitCode") == 5, "the exit code")
-    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the port")
+    wait_for("page", outside, "10.88.0.1", 8080)
     engine.ok("run", "-d", "--name", "new", "busybox", "sleep", "1000")
     assert os.readlink(f"/proc/{monitor_of(engine, 'new')}/ns/net") == network
     assert run(engine, "busybox", "nc", "10.88.0.2", "80") == "10.88.0.1"
@@ -322,10 +333,10 @@ def test_a_killed_engine_finds_its_containers_again(engine, outside):
 
 def test_a_worker_of_ports_that_is_killed_is_replaced(engine, outside):
     engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "busybox", "sh", "-c", TCP)
-    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
+    wait_for("page", outside, "10.88.0.1", 8080)
 
     kill(engine.children()["launcher"])
-    wait_until(lambda: asked(outside, "10.88.0.1", 8080) == "page", "the server")
+    wait_for("page", outside, "10.88.0.1", 8080)
 
 
 def monitor_of(engine, name):
