@@ -1,7 +1,11 @@
 """Published ports on a host whose firewall forwards nothing: a worker serves them."""
 
+import itertools
+import os
+import resource
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import serve
@@ -36,6 +40,11 @@ with socket.create_connection(("10.88.0.1", 8080)) as connection:
     while part := connection.recv(65536):
         heard += part
 print(heard == data)
+"""
+HEAR = """
+import socket
+with socket.create_connection(("10.88.0.1", 8080), timeout=30) as connection:
+    print(connection.recv(1))
 """
 HOLD = """
 import socket
@@ -151,6 +160,24 @@ def test_connections_end_with_the_container_and_delay_nobody_before(engine, outs
     assert "refused" in asked(outside, "10.88.0.1", 8080)
     start(engine, "other", "-p", "8080:80")
     assert "172.17.0.1:" in who(outside)
+
+
+def test_a_connection_for_which_no_descriptor_is_left_is_closed(engine, outside):
+    start(engine, "web", "-p", "8080:80")
+    who(outside)
+    launcher = engine.children()["launcher"]
+    children = map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())
+    (worker,) = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "pyrund:launcher\n"]
+    taken = set(map(int, os.listdir(f"/proc/{worker}/fd")))
+    first = next(number for number in itertools.count() if number not in taken)
+    before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, (first + 1, before[1]))
+
+    assert outside("/usr/bin/python3", "-c", HEAR).stdout == "b''\n"
+
+    resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+    assert "172.17.0.1:" in who(outside)
+    assert "Traceback" not in engine.log.read_text()
 
 
 def test_a_served_port_moves_with_the_way_out(engine, outside):

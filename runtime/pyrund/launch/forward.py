@@ -37,7 +37,6 @@ _MOST_CLIENTS = 1024  # of UDP, for each port
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Carry until the daemon ends, or closes its side of the port."""
     raise_limit_of_files()  # each connection takes two
-    raise_limit_of_files()  # each connection takes two
     loop = Loop()
     answers.set_blocking(False)
     loop.run(loop.spawn(_serve(loop, answers)))
@@ -74,8 +73,12 @@ async def _accept(loop: Loop, listener: "_socket.socket", target: "Address") -> 
 
 
 async def _carry(loop: Loop, client: "_socket.socket", target: "Address") -> None:
-    server = _made(target, _socket.SOCK_STREAM)
     client.setblocking(False)
+    try:
+        server = _made(target, _socket.SOCK_STREAM)
+    except OSError:  # too many open files
+        loop.close(client.detach())
+        return
     try:
         try:
             server.connect(target)
