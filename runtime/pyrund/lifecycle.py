@@ -83,7 +83,7 @@ async def _fail_to_start(engine: "Engine", container: "Container", text: str) ->
     started = container.document["StartedAt"]
     container.note_end(code, now() if started != ZERO else ZERO, error=text)
     save(container)
-    container.tell_end()
+    container.end_waits()
     if container.host_config.get("AutoRemove"):
         await logged(_remove(engine, container), container.id)
 
@@ -103,7 +103,7 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
         save(container)
         moment = nanoseconds(finished)
         tell_end(engine, container, moment if moment < engine.begun else 0)
-        container.tell_end()
+        container.end_waits()
         if container.host_config.get("AutoRemove") and not container.is_restarting:
             await logged(_remove(engine, container), container.id)
         else:

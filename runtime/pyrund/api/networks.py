@@ -1,4 +1,4 @@
-"""Networks, and what else there is none of: a list of what there is, and docker's error for all others."""
+"""Networks; also plugins and what belongs to a swarm, of which there are none: empty lists, or docker's error."""
 
 from pyrund import networking, networks
 from pyrund.api.filters import flag, has_labels, is_named

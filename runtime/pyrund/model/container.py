@@ -161,7 +161,7 @@ class Container:
         self.document.update(StartedAt=started, FinishedAt=ZERO, ExitCode=0, Error="", OOMKilled=False)
 
     def note_end(self, code: int, finished: str, killed_by_kernel: bool = False, error: str = "") -> None:
-        """Remember how the last run ended. Whoever waits for that must be told by tell_end(), after save()."""
+        """Remember how the last run ended. After save(), end_waits() must be called."""
         self.pid, self.is_paused, self.attempt = 0, False, None
         self.leave_networks()
         self.document.update(FinishedAt=finished, ExitCode=code, OOMKilled=killed_by_kernel, Error=error)
@@ -203,7 +203,8 @@ class Container:
         is_new, self.document["StoppedByHand"] = not self.document["StoppedByHand"], True
         return is_new
 
-    def tell_end(self) -> None:
+    def end_waits(self) -> None:
+        """Give the exit status to all that wait for the end."""
         ended, self.next_exit = self.next_exit, Future()
         ended.set(self.document["ExitCode"])
 
