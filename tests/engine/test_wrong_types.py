@@ -1,5 +1,7 @@
 """Bodies whose fields have types that nobody sends: answers are in the words of the API, never in those of Python."""
 
+import base64
+
 import pytest
 
 pytestmark = pytest.mark.usefixtures("removed")
@@ -94,3 +96,22 @@ def test_the_smallest_values_are_taken(engine):
 
     assert engine.call("POST", f"/containers/{created['Id']}/start") == (204, None)
     assert engine.inspect(created["Id"], ".Config.StopTimeout") == 0
+
+
+def test_credentials_that_are_none_are_refused(engine):
+    for text in ("[" * 20_000, "[1]", "{", "\xff", '{"username": NaN}'):
+        header = base64.urlsafe_b64encode(text.encode("latin-1")).decode()
+        head = "POST /images/create?fromImage=busybox HTTP/1.1\r\nHost: d\r\nConnection: close"
+        answered = engine.exchange(f"{head}\r\nX-Registry-Auth: {header}\r\n\r\n".encode())
+
+        assert answered.startswith(b"HTTP/1.1 400 "), answered
+        assert b"X-Registry-Auth: expected a JSON object in base64url" in answered
+
+
+@pytest.mark.parametrize("field", ["CheckpointID", "CheckpointDir", "Exit"])
+def test_a_checkpoint_of_wrong_types_is_refused(engine, field):
+    engine.ok("create", "--name", "web", "--network=none", "busybox")
+
+    status, answer = engine.call("POST", "/containers/web/checkpoints", {"CheckpointID": "one", field: [5]})
+
+    assert status == 400 and answer["message"].startswith(f"invalid JSON: {field}: expected "), answer

@@ -5,6 +5,7 @@ from pyrund import stopping
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.names import is_name
+from pyrund.spec.shape import FLAG, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from pyrund.http.router import Router
     from pyrund.messages import Message
     from pyrund.model.container import Container
+
+
+_SHAPE = {"CheckpointID": TEXT, "CheckpointDir": TEXT, "Exit": FLAG}
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
@@ -28,7 +32,8 @@ class CheckpointsApi:
 
     async def create(self, request: "Request") -> Response:
         container, wanted = self._engine.containers.find(request.values[0]), request.json()
-        name, folder = (str(wanted.get(key) or "") for key in ("CheckpointID", "CheckpointDir"))
+        check(wanted, _SHAPE, "")
+        name, folder = (wanted.get(key) or "" for key in ("CheckpointID", "CheckpointDir"))
         message = self._message(container, request, "write", folder, _checked(name))
         message.update(ends=bool(wanted.get("Exit")), has_network=container.has_own_network)
         message["is_paused"] = container.is_paused

@@ -1,5 +1,6 @@
 """Requests: the request line, headers, the query, and the body as JSON."""
 
+import base64
 import json
 
 from pyrund.errors import ApiError
@@ -163,6 +164,15 @@ def parse_json(text: str) -> "Any":
             found = json.loads(whole)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return found
+
+
+def decode_header(text: str) -> "dict[str, Any]":
+    """Return the JSON object that a header has in base64url. Raises ValueError."""
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    found = parse_json(data.decode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        raise ValueError("expected an object")
     return found
 
 

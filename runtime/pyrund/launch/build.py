@@ -1,7 +1,5 @@
 """A worker that builds an image, and answers the request. What it asks the daemon for is in api/build.py."""
 
-import base64
-import json
 import stat
 import traceback
 
@@ -25,6 +23,7 @@ from pyrund.build.image import Draft
 from pyrund.build.stages import stages_of
 from pyrund.errors import ApiError
 from pyrund.http.body import Body
+from pyrund.http.request import decode_header
 from pyrund.launch import new_image
 from pyrund.launch.build_output import Output
 from pyrund.launch.builder import Builder
@@ -143,9 +142,7 @@ def _logins(header: str) -> "dict[str, dict[str, str]]":
     if not header:
         return {}
     try:
-        given = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
+        given = decode_header(header)
     except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise BuildError("X-Registry-Config: expected a JSON object in base64url")
+        raise BuildError("X-Registry-Config: expected a JSON object in base64url") from None
     return {str(name): one for name, one in given.items() if isinstance(one, dict)}

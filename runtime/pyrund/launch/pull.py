@@ -1,8 +1,5 @@
 """A worker that fetches an image and writes the progress to the client's connection itself."""
 
-import base64
-import json
-
 from foundation.errors import Error, reason
 from foundation.linux import os, whole_file
 from pyfetch.bundle.runtime_config import IdMappings
@@ -12,6 +9,7 @@ from pyfetch.image.store import Store
 from pyfetch.options import parse
 from pyfetch.registry import endpoints
 from pyrund.errors import ApiError
+from pyrund.http.request import decode_header
 from pyrund.launch.measure import size_of
 from pyrund.launch.stream import Stream
 
@@ -56,10 +54,10 @@ def login_of(header: str) -> "Credentials | None":
     if not header:
         return None
     try:
-        given = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))
-        user, password, token = (str(given.get(name) or "") for name in ("username", "password", "identitytoken"))
-    except (ValueError, AttributeError):
+        given = decode_header(header)
+    except ValueError:
         raise ApiError(400, "X-Registry-Auth: expected a JSON object in base64url") from None
+    user, password, token = (str(given.get(name) or "") for name in ("username", "password", "identitytoken"))
     if not (user or token):
         return None
     from pyfetch.registry.credentials import Credentials
