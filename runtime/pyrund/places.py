@@ -41,7 +41,7 @@ def runtime_directory() -> str:
         return named.rstrip("/")
     if os.access(usual, os.W_OK):  # of a login of the same user: su(1) and cron(8) do not say so
         return usual
-    raise Refused("XDG_RUNTIME_DIR is not set: it names a folder of the user's own, where the engine's socket is")
+    raise Refused(f"XDG_RUNTIME_DIR is not set: it has to name a folder of your own, such as {usual}")
 
 
 def _base(variable: str, usual: str) -> str:

@@ -29,6 +29,7 @@ from pyrun.namespaces.namespaces import bring_up_loopback, map_ids
 from pyrun.stub.child import Child
 from pyrund import uplink
 from pyrund.errors import Refused
+from pyrund.places import runtime_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def _join(pid: int, pidfd: int) -> "tuple[int, int]":
 def _systemd() -> str:
     """Return the XDG_RUNTIME_DIR in which the user's systemd is; "" if it has no cgroups to give: only those of v2 can
     be a user's (systemd.resource-control(5), Delegate=)."""
-    folder = os.environment.get("XDG_RUNTIME_DIR", "")
+    try:
+        folder = runtime_directory()
+    except Refused:
+        return ""
     is_there = os.path.exists("/sys/fs/cgroup/cgroup.controllers") and os.path.exists(f"{folder}/systemd/private")
     return folder if is_there else ""
 

@@ -97,7 +97,10 @@ def _start_pasta(program: str, network: int, its_end: int, log: str) -> bool:
         with opened(os.pidfd_open(pasta)) as pidfd:
             deadline = time.monotonic() + _PATIENCE
             while not whole_file.read(name):  # it is written when all is ready
-                if time.monotonic() > deadline or os.waitpid(pasta, os.WNOHANG)[0]:
+                if os.waitpid(pasta, os.WNOHANG)[0]:
+                    return False
+                if time.monotonic() > deadline:
+                    _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
                     return False
                 time.sleep(_PAUSE)
             _end_with(its_end, pidfd)

@@ -146,5 +146,5 @@ def test_a_user_without_a_login_is_told_what_is_missing(machine):
 
     assert status == 1
     assert errors == (
-        "pyrund: XDG_RUNTIME_DIR is not set: it names a folder of the user's own, where the engine's socket is\n"
+        "pyrund: XDG_RUNTIME_DIR is not set: it has to name a folder of your own, such as /run/user/65534\n"
     )
