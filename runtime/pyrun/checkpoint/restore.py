@@ -117,10 +117,7 @@ def _restore(
         nonlocal terminal
         if stage == "setup-namespaces":
             container.pid = pid
-            if options.get("empty_ns"):
-                _begin_network(plan, pid)
-            if plan.request.connect:
-                plan.request.connect(pid)
+            _set_up_networks(plan, pid, is_empty=bool(options.get("empty_ns")))
             run_hooks(plan, container, undo, output=[])
         elif stage == "post-setup-namespaces":
             place.leave()
@@ -143,10 +140,7 @@ def _restore(
     try:
         with Criu(program, images, opened, prepare) as criu:
             if not shell_job:
-                stat = process_stat(criu.pid)
-                container.criu = (criu.pid, stat[2] if stat else 0)
-                container.save()  # if we are killed, `delete` finds what criu has made by its session
-                undo.add(lambda: end_session(*container.criu))
+                _remember(criu, container, undo)
             criu.check_version()
             if leaves_cgroups_alone(wanted):
                 move(plan.cgroup, criu.pid)  # criu's children then stay in its cgroup
@@ -161,6 +155,21 @@ def _restore(
         for fd in opened:
             os.close(fd)
     return terminal
+
+
+def _remember(criu: Criu, container: Container, undo: Undo) -> None:
+    """If we are killed, `delete` finds what criu has made by its session."""
+    stat = process_stat(criu.pid)
+    container.criu = (criu.pid, stat[2] if stat else 0)
+    container.save()
+    undo.add(lambda: end_session(*container.criu))
+
+
+def _set_up_networks(plan: Plan, pid: int, is_empty: bool) -> None:
+    if is_empty:
+        _begin_network(plan, pid)
+    if plan.request.connect:
+        plan.request.connect(pid)
 
 
 def _begin_network(plan: Plan, pid: int) -> None:
