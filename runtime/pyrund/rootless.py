@@ -16,7 +16,7 @@ Source: user_namespaces(7).
 import sys
 
 from foundation.errors import Error, reason
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from foundation.linux.pidfd import pidfd_getfd
 from foundation.linux.sched import CLONE_NEWNET, CLONE_NEWUSER, setns, unshare
 from foundation.linux.subid import user_name
@@ -90,8 +90,27 @@ def _systemd() -> str:
         folder = runtime_directory()
     except Refused:
         return ""
-    is_there = os.path.exists("/sys/fs/cgroup/cgroup.controllers") and os.path.exists(f"{folder}/systemd/private")
-    return folder if is_there else ""
+    if not (os.path.exists("/sys/fs/cgroup/cgroup.controllers") and os.path.exists(f"{folder}/systemd/private")):
+        return ""
+    os.environment["XDG_RUNTIME_DIR"] = folder  # there pyrun looks for it
+    try:
+        _enter_scope()
+    except Error as error:
+        _warn(f"containers have no limits: {error}")
+        return ""
+    return folder
+
+
+def _enter_scope() -> None:
+    """Be in a cgroup of the user's, as in a service of his: from that of a login session he may move no process, such
+    as an exec, into a container's (cgroups(7), Delegation containment). Raises Error."""
+    from pyrun.cgroup.systemd_manager import Manager  # imported here because few machines need D-Bus
+
+    manager = Manager()
+    own = whole_file.read("/proc/self/cgroup").decode().partition("0::")[2].strip()
+    if not f"{own}/".startswith(f"{manager.control_group()}/"):
+        described = ("Description", ("s", "pyrund, an engine for containers"))
+        manager.start(f"pyrund-{os.getpid()}.scope", [described, ("PIDs", ("au", [os.getpid()]))])
 
 
 # The user namespace

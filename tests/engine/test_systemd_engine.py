@@ -133,3 +133,9 @@ def test_a_user_s_containers_have_limits_by_his_systemd_and_outlive_the_engine(u
     user_s.docker("exec", "web", "true")
     user_s.docker("kill", "web")
     wait_until(lambda: not cgroup.exists(), "the end of its cgroup")
+
+    # From a login session, in whose cgroup we are as it were, the user may not move processes himself.
+    user_s.run("systemctl", "--user", "stop", "pyrund")
+    user_s.run("pyrund", "start", "web")
+    user_s.run("pyrund", "exec", "web", "true")
+    assert (cgroup / "memory.max").read_text() == f"{64 << 20}\n"
