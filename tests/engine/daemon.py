@@ -200,6 +200,23 @@ class Daemon:
         return {what: names for what, names in found.items() if names}
 
 
+@contextlib.contextmanager
+def unable_to_fork(pid):
+    """Let the process have no children beside those that it has: in a cgroup for one process."""
+    v1 = Path("/sys/fs/cgroup/pids")
+    cgroup = (v1 if v1.exists() else Path("/sys/fs/cgroup")) / f"pyrund-test-{os.getpid()}"
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    home = next(line.split(":", 2)[2] for line in lines if ":pids:" in line or line.startswith("0::"))
+    cgroup.mkdir()
+    try:
+        (cgroup / "pids.max").write_text("1")
+        (cgroup / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        Path(f"{cgroup.parent}{home}/cgroup.procs").write_text(str(pid))
+        cgroup.rmdir()
+
+
 def _names(path):
     return os.listdir(path) if path.exists() else []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from daemon import DOCKER, DOCKERS, PYRUND, Daemon, wait_until
+from daemon import DOCKER, DOCKERS, PYRUND, Daemon, unable_to_fork, wait_until
 
 TIMEOUT = 30
 
@@ -231,6 +232,22 @@ def test_a_client_that_says_nothing_does_not_delay_others(hub, tls_engine, certi
     assert client(hub, PYRUND, "", *options, "ps").returncode == 0
     silent.kill()
     silent.wait()
+
+
+def test_too_many_processes_end_no_connection_of_tls(hub, tls_engine, certificates):
+    options = [*with_certificate(certificates, "client"), "-H", "tcp://127.0.0.1:2377"]
+    command = [*hub.inside, PYRUND, *options, "events", "--filter", "type=volume"]
+    watching = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    shown = [watching.stdout], [], [], 0
+    try:
+        wait_until(lambda: tls_engine.ok("volume", "create") and select.select(*shown)[0], "the first event")
+        with unable_to_fork(tls_engine.children()["tls"]):
+            assert client(hub, PYRUND, "", *options, "ps").returncode != 0
+        assert client(hub, PYRUND, "", *options, "ps").returncode == 0
+        assert watching.poll() is None
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 @pytest.mark.parametrize("program", [DOCKER, PYRUND])

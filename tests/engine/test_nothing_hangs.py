@@ -4,10 +4,9 @@ import os
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
-from daemon import read_until, wait_until
+from daemon import read_until, unable_to_fork, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -100,26 +99,18 @@ def test_a_client_that_reads_no_events_delays_nobody(engine):
         assert_prompt(engine)
 
 
-def test_too_many_processes_end_one_request_and_no_other(engine, tmp_path):
+def test_too_many_processes_end_one_request_and_no_other(engine):
     """A stream of stats is a child of the process that cannot fork, and ends with it."""
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
     launcher = engine.children()["launcher"]
     stats = engine.begin("stats", "web", stdout=subprocess.PIPE, text=True)
     stats.stdout.readline()
-    v1 = Path("/sys/fs/cgroup/pids")
-    cgroup = (v1 if v1.exists() else Path("/sys/fs/cgroup")) / f"pyrund-test-{os.getpid()}"
-    before = Path(f"/proc/{launcher}/cgroup").read_text()
-    home = next(line.split(":", 2)[2] for line in before.splitlines() if ":pids:" in line or line.startswith("0::"))
-    cgroup.mkdir()
     try:
-        (cgroup / "pids.max").write_text("1")
-        (cgroup / "cgroup.procs").write_text(str(launcher))
-        status, answer = engine.call("GET", "/containers/web/top")
-        assert (status, answer["message"]) == (500, "fork: Resource temporarily unavailable")
-        assert stats.poll() is None
+        with unable_to_fork(launcher):
+            status, answer = engine.call("GET", "/containers/web/top")
+            assert (status, answer["message"]) == (500, "fork: Resource temporarily unavailable")
+            assert stats.poll() is None
     finally:
-        Path(f"{cgroup.parent}{home}/cgroup.procs").write_text(str(launcher))
-        cgroup.rmdir()
         stats.kill()
         stats.wait()
     assert engine.children()["launcher"] == launcher

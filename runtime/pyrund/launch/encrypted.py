@@ -5,6 +5,7 @@ import _socket
 import select
 import sys
 
+from foundation.errors import reason
 from foundation.linux import os
 from foundation.linux.prctl import end_with
 from pyrund.errors import Refused
@@ -105,7 +106,12 @@ def _accept(daemon: Port, sockets: "list[_socket.socket]", context: "ssl.SSLCont
                 network = _socket.socket(fileno=by_number[fd]._accept()[0])  # type: ignore[attr-defined]
             except OSError:
                 continue  # it has gone, or there are too many open files
-            child = os.fork()
+            try:
+                child = os.fork()
+            except OSError as error:  # too many processes: the connections that there are must not end with this one
+                print(f"pyrund: a connection of TLS: {reason(error)}", file=sys.stderr, flush=True)
+                network.close()
+                continue
             if child == 0:
                 _serve(daemon, network, context)
             children.add(child)
