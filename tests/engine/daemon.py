@@ -213,8 +213,10 @@ def unable_to_fork(pid):
         (cgroup / "cgroup.procs").write_text(str(pid))
         yield
     finally:
-        Path(f"{cgroup.parent}{home}/cgroup.procs").write_text(str(pid))
-        cgroup.rmdir()
+        try:
+            Path(f"{cgroup.parent}{home}/cgroup.procs").write_text(str(pid))
+        finally:
+            cgroup.rmdir()
 
 
 def _names(path):
