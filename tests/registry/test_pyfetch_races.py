@@ -3,12 +3,16 @@
 By default one round of each, with --full two hundred; the counts are printed (-rP shows them).
 """
 
+import fcntl
+import hashlib
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 from conftest import tree, unmount_below
+from harness import wait_until
 from images import Image, directory, entry, tar
 
 pytestmark = [pytest.mark.needs("root"), pytest.mark.timeout(3600)]
@@ -26,6 +30,22 @@ LOST_A_RACE = (
 PULL, COPY = ("NAME", "bundle"), ("NAME", "bundle", "--copy")
 RM, PRUNE, PRUNE_ALL, FORGET = ("rm", "bundle"), ("prune",), ("prune", "--all"), ("rm", "NAME")
 OTHER = ("NAME",)
+
+
+def test_a_bundle_that_is_removed_while_a_pull_waits_for_it_is_said_to_be_gone(pyfetch, registry):
+    name = registry.add(Image(tar(entry("file"))))
+    bundle = Path(pyfetch.ok(name, "bundle"))
+    lock = pyfetch.store / f"locks/bundle-{hashlib.sha256(os.fsencode(bundle)).hexdigest()}"
+    with open(lock) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = pyfetch.start(name, "bundle")
+        wait_until(lambda: f"-> FLOCK  ADVISORY  WRITE {process.pid} " in Path("/proc/locks").read_text(), "the pull")
+        unmount_below(pyfetch.folder)
+        bundle.rename(pyfetch.folder / "elsewhere")
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 3
+    assert errors.decode().endswith(f"pyfetch: error: {bundle}: another process has removed it\n")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,11 @@ class Bundle:
                 raise UsageError(f"{self.path}: exists, and is not a bundle of pyfetch: choose another name") from None
             return None
 
+    def refuse_another(self, record: "Document", image: Image) -> None:
+        """Raise UsageError if `record` is that of another image."""
+        if record.string("manifest", image.target.digest) != image.target.digest:
+            raise UsageError(f"{self.path}: holds another image; remove it first: pyfetch rm {self.path}")
+
     def is_used(self) -> bool:
         """Return whether the bundle is mounted, here or in a container."""
         return os.path.ismount(self.rootfs) or bool(_user_of(self.path))
@@ -136,6 +141,10 @@ class Maker:
         layers = self._layers()
         lock = bundle.lock(self._store)
         try:
+            record = bundle.record()  # again: it may be another one since we looked, or none
+            if record is None:
+                raise NotFound(f"{bundle.path}: another process has removed it")
+            bundle.refuse_another(record, self._image)
             if not os.path.ismount(bundle.rootfs):
                 if bundle.lacks_files():
                     self._write_files(bundle.path, self._user_in(layers), layers)

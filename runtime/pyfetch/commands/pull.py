@@ -210,8 +210,7 @@ class Pull:
     # The bundle.
 
     def _mount_again(self, image: Image, bundle: Bundle, record: "Document") -> None:
-        if record.string("manifest", image.target.digest) != image.target.digest:
-            raise UsageError(f"{bundle.path}: holds another image; remove it first: pyfetch rm {bundle.path}")
+        bundle.refuse_another(record, image)
         if self._settings.any() and not bundle.lacks_files():
             raise UsageError(f"{bundle.path}: exists already; to change its settings, edit its config.json")
         if bundle.is_overlay():
