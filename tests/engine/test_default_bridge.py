@@ -12,8 +12,12 @@ SERVE = "while true; do echo hello | nc -l -p 80; done"
 
 @pytest.fixture
 def start(hub, tmp_path):
-    """A function that starts daemons beside each other, with busybox, or starts one again with other options."""
+    """A function that starts daemons beside each other, with busybox, or starts one again with other options.
+
+    Afterwards no bridge of theirs is left, whose addresses the daemons of other tests could not have.
+    """
     started = {}
+    before = interfaces(hub)
 
     def begin(name, *options):
         if name in started:
@@ -31,6 +35,12 @@ def start(hub, tmp_path):
         daemon.stop()
         assert daemon.left_over() == {}
         assert "Traceback" not in daemon.log.read_text()
+    for name in interfaces(hub) - before:
+        hub.run("ip", "link", "delete", name)
+
+
+def interfaces(hub):
+    return {line.split(": ")[1].partition("@")[0] for line in hub.run("ip", "-o", "link").stdout.splitlines()}
 
 
 def refused(hub, folder, *options):
