@@ -63,7 +63,8 @@ def test_follow_ends_when_the_client_goes(engine):
     client.kill()
     client.wait()
 
-    wait_until(lambda: len(descriptors(streams)) == before, "the end of the follower")
+    # What an earlier test has left may have been closed meanwhile.
+    wait_until(lambda: len(descriptors(streams)) <= before, "the end of the follower")
 
 
 def test_clients_that_go_leave_nothing_at_a_silent_container(engine):

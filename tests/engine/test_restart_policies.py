@@ -60,7 +60,7 @@ def test_always_starts_again_after_a_success_and_a_start_by_hand_counts_anew(eng
 def test_a_container_that_waits_for_its_next_start_is_restarting(engine):
     create(engine, "always", "false")
     engine.ok("start", "web")
-    wait_until(lambda: count(engine) >= 4, "a long wait")
+    wait_until(lambda: count(engine) >= 6, "a wait of six seconds")
     wait_until(lambda: engine.inspect("web", ".State.Status") == "restarting", "the wait")
 
     state = engine.inspect("web", ".State")
