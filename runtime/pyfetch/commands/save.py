@@ -14,7 +14,6 @@ from pyfetch.image.manifest import MAXIMUM_SIZE, OCI_INDEX, Descriptor
 from pyfetch.image.reference import Reference
 from pyfetch.image.store import REF_NAME, Store, check_space, write_file
 from pyfetch.progress import open_progress
-from pyfetch.registry.access import Options
 from pyfetch.sources.archives import CONTAINERD_NAME
 from pyfetch.sources.downloads import Downloads
 from pyfetch.sources.sources import Place
@@ -64,6 +63,8 @@ def _fetch_all_platforms(arguments: "Arguments", store: Store, name: str, top: D
     place = Place(name)
     source: Source = Stored(store, name, top)
     if place.reference is not None:
+        from pyfetch.registry.access import Options  # it imports ssl
+
         at = Reference(place.reference.host, place.reference.repository, "", top.digest)
         source = Place(str(at)).open(store, lambda: Options.of(arguments), progress.note)
 

@@ -30,10 +30,12 @@ _READY = {"ready": True}
 _ATTEMPTS = 2  # to begin another launcher for a request, or to repeat it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another one begins, if the last one has never been ready
 IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
+# What the launcher imports. The rest, what talks to registries, is imported by its workers: ssl would make the launcher
+# larger by half.
 _VERBS = (
     "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
     "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
-    "forward commit bring build clear_build build_cache checkpoint push log_in search distribution"
+    "forward commit bring build clear_build build_cache checkpoint"
 ).split()
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
@@ -152,8 +154,9 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
     try:
         settle(b"pyrund:launcher", port.detach(), lock, *inside)
         restore_limit_of_files()
-        modules = {verb: __import__(f"pyrund.launch.{verb}", fromlist=["run"]) for verb in _VERBS}
-        modules["start"].prepare()
+        for verb in _VERBS:
+            _imported(verb)
+        _imported("start").prepare()
         _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel collects workers and monitors
         gc.collect()
         gc.freeze()  # a collection in a worker would copy the pages of all objects
@@ -172,7 +175,7 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
                 if places.is_rootless and message["do"] in _INSIDE:
                     setns(NETWORK, CLONE_NEWNET)
                     os.environment["XDG_RUNTIME_DIR"] = places.systemd  # pyrun asks the user's systemd
-                _work(modules[message["do"]].run, places, message, descriptors)
+                _work(places, message, descriptors)
             for fd in descriptors:
                 os.close(fd)
     except ConnectionError:
@@ -194,14 +197,18 @@ def _refuse(answers: int, error: OSError) -> None:
         port.close()
 
 
-def _work(run: "object", places: "Places", message: "Message", descriptors: "list[int]") -> "NoReturn":
-    """Be a worker: answer with what `run` returns, or with the error that it raises."""
+def _imported(verb: str) -> "Any":
+    return __import__(f"pyrund.launch.{verb}", fromlist=["run"])
+
+
+def _work(places: "Places", message: "Message", descriptors: "list[int]") -> "NoReturn":
+    """Be a worker: answer with what `run` of the verb's module returns, or with the error that it raises."""
     answers = Port.of(descriptors[0])
     try:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         end_with(os.getppid(), _signal.SIGKILL)
         os.close(PORT)
-        result = run(places, message, answers, descriptors[1:])  # type: ignore[operator]
+        result = _imported(message["do"]).run(places, message, answers, descriptors[1:])
         answers.send(result or {})
     except ApiError as error:
         answers.send({"error": str(error), "status": error.status})
