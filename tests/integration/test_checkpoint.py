@@ -480,5 +480,8 @@ def test_a_restore_in_the_foreground_keeps_nothing_of_criu_s(container, bundle, 
 
 
 def criu_s(pid, image):
-    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            links.append(os.readlink(path))
     return [link for link in links if str(image) in link or link.startswith(("socket:", "mnt:", "net:"))]
