@@ -1,9 +1,26 @@
-"""How help shows a table of options, and paragraphs."""
+"""What the help of pyrun and of pyrund has in common: a verb, the overview, a table of options, paragraphs."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # short name or "", value ("" for none, "X..." if the option can be repeated, "[=X]" if it is optional), summary
     Option = tuple[str, str, str]
+
+
+def explained(usage: str, summary: str, more: str, options: "dict[str, Option]") -> "list[str]":
+    """Return the lines of a verb's help before its example."""
+    lines = [usage.rstrip(), f"    {summary}", ""]
+    if more:
+        lines += [*wrapped(more), ""]
+    if options:
+        lines += [*described(options), ""]
+    return lines
+
+
+def overview(usage: str, program: str, summaries: "dict[str, str]", options: "dict[str, Option]") -> "list[str]":
+    """Return the lines of a program's help before its last one; `summaries` are those of its verbs."""
+    width = max(map(len, summaries)) + 2
+    lines = [usage, f"    {program}", "", *(f"  {verb.ljust(width)}{text}" for verb, text in summaries.items())]
+    return [*lines, "", *described(options), ""]
 
 
 def described(options: "dict[str, Option]") -> "list[str]":

@@ -9,10 +9,10 @@ from foundation.linux import os
 from pyrun.container.process import process_stat
 from pyrund import executions
 from pyrund.errors import ApiError
-from pyrund.http.response import RAW
 from pyrund.loop import first
 from pyrund.model.health import check_of
 from pyrund.model.times import now, seconds
+from pyrund.streams.process import attach_for_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def _result(engine: "Engine", container: "Container", check: "HealthCheck"
     client = ours.detach()
     os.set_blocking(client, False)
     try:
-        await engine.streams.send(_attach(exec_), (theirs.fileno(),))
+        await engine.streams.send(attach_for_us(exec_.id, framed=False), (theirs.fileno(),))
         theirs.close()
         output = engine.loop.spawn(_output(engine, client))
         exec_.has_begun = True
@@ -114,21 +114,3 @@ def _config(command: "list[str]") -> "dict[str, object]":
     """Return the ExecConfig of a check."""
     flags = {"Tty": False, "AttachStdin": False, "AttachStdout": True, "AttachStderr": True, "Privileged": False}
     return {"Cmd": command, "Env": [], "User": "", "WorkingDir": "", "DetachKeys": "", "ConsoleSize": None, **flags}
-
-
-def _attach(exec_: "Exec") -> "dict[str, object]":
-    """Return the message by which the streams process shows us the output, as if we were a client."""
-    return {
-        "do": "attach",
-        "id": exec_.id,
-        "wanted": ["stdout", "stderr"],
-        "stdin": False,
-        "closes_stdin": False,
-        "keys": "",
-        "stream": True,
-        "history": "",
-        "framed": False,
-        "upgrades": False,
-        "type": RAW,
-        "ahead": "",
-    }

@@ -133,7 +133,7 @@ def _process(image: Document, settings: Settings, user: User, rootless: bool, wa
 
 
 def _args(image: Document, settings: Settings) -> "list[str]":
-    """Return the command. As with docker, arguments replace Cmd, --entrypoint drops Cmd, and [""] is no entrypoint."""
+    """Return the command. As with docker, arguments replace Cmd, --entrypoint drops Cmd, [""] means none."""
     if settings.entrypoint is None:
         entrypoint = image.strings("Entrypoint")
         args = (entrypoint if entrypoint != [""] else []) + (settings.args or image.strings("Cmd"))

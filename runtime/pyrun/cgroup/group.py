@@ -227,7 +227,7 @@ class Cgroup:
 
 
 def _is_there(path: str) -> bool:
-    """Return whether there is the file. An error is no answer: criu would freeze by v1 what v2 has frozen, and wait."""
+    """Return whether the file exists. Raises other errors: criu would freeze by v1 what v2 has frozen, and wait."""
     try:
         os.stat(path)
     except OSError as error:

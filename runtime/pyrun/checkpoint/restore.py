@@ -133,12 +133,10 @@ def _restore(
     shell_job = bool(wanted.get("shell_job"))  # then criu puts the container's processes into our session
     opened = namespaces + files
     runtime = os.getpid()
-
-    def prepare() -> None:
-        _prepare(runtime, plan, container.rootfs, root, own_session=not shell_job)
-
     try:
-        with Criu(program, images, opened, prepare) as criu:
+        with Criu(
+            program, images, opened, lambda: _prepare(runtime, plan, container.rootfs, root, own_session=not shell_job)
+        ) as criu:
             if not shell_job:
                 _remember(criu, container, undo)
             criu.check_version()

@@ -3,7 +3,7 @@
 The texts are not in the tables, so that other verbs do not load them. The man page has them, too.
 """
 
-from foundation.help import described, wrapped
+from foundation.help import explained, overview
 from pyrun import __version__
 from pyrun.options import GLOBAL, VERBS, check_verb
 
@@ -118,23 +118,15 @@ def text(verb: str) -> str:
     check_verb(verb)
     usage, options, summary = VERBS[verb]
     more, example = TEXTS[verb]
-    lines = [f"Usage: pyrun {verb} [options] {usage}".rstrip(), f"    {summary}", ""]
-    if more:
-        lines += [*wrapped(more), ""]
-    if options:
-        lines += [*described(options), ""]
+    lines = explained(f"Usage: pyrun {verb} [options] {usage}", summary, more, options)
     lines.append("Example, in the directory of a bundle (pyrun help spec makes one):" if verb != "spec" else "Example:")
     lines += [f"    {line}" for line in example.split("\n")]
     return "\n".join(lines)
 
 
 def _overview() -> str:
-    width = max(map(len, VERBS)) + 2
-    lines = [
-        "Usage: pyrun [global options] COMMAND [options] [arguments]",
-        f"    an OCI runtime, version {__version__}",
-        "",
-    ]
-    lines += [f"  {verb.ljust(width)}{summary}" for verb, (_, _, summary) in VERBS.items()]
-    lines += ["", *described(GLOBAL), "", "pyrun help COMMAND shows a command's options, and an example."]
+    usage = "Usage: pyrun [global options] COMMAND [options] [arguments]"
+    summaries = {verb: summary for verb, (_, _, summary) in VERBS.items()}
+    lines = overview(usage, f"an OCI runtime, version {__version__}", summaries, GLOBAL)
+    lines += ["pyrun help COMMAND shows a command's options, and an example."]
     return "\n".join(lines)

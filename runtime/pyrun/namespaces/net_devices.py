@@ -2,8 +2,7 @@
 
 from foundation.errors import Error
 from foundation.linux import os
-from foundation.linux.netlink import Netlink
-from foundation.linux.sched import CLONE_NEWNET, setns
+from foundation.linux.netlink import Netlink, netlink_in
 
 
 def move(devices: "dict[str, str]", pid: int) -> None:
@@ -13,7 +12,7 @@ def move(devices: "dict[str, str]", pid: int) -> None:
     interfaces back and deletes the others (network_namespaces(7)). Raises Error.
     """
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    here, there = Netlink(), _open_in(namespace)
+    here, there = Netlink(), netlink_in(namespace)
     try:
         for name, new_name in devices.items():
             try:
@@ -24,17 +23,6 @@ def move(devices: "dict[str, str]", pid: int) -> None:
         there.close()
         here.close()
         os.close(namespace)
-
-
-def _open_in(namespace: int) -> Netlink:
-    """Return a socket in the network namespace `namespace`, which this thread enters only to open the socket."""
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    setns(namespace, CLONE_NEWNET)
-    try:
-        return Netlink()
-    finally:
-        setns(own, CLONE_NEWNET)
-        os.close(own)
 
 
 def _move(here: Netlink, there: Netlink, namespace: int, name: str, new_name: str) -> None:

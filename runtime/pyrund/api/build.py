@@ -13,20 +13,19 @@ make a layer of what it has written
 """
 
 import _socket
-import base64
 
 from pyrund import lifecycle
 from pyrund.api.containers import ContainersApi
 from pyrund.errors import ApiError, logged, missing
 from pyrund.http.connection import Gone
 from pyrund.http.request import parse_json
-from pyrund.http.response import RAW
 from pyrund.launch.launcher import WorkerLost, checked
 from pyrund.loop import first
 from pyrund.messages import receive
 from pyrund.model import names
 from pyrund.model.images import new_name
 from pyrund.spec import host_config
+from pyrund.streams.process import attach_for_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,20 +134,7 @@ class _Build:
     async def _attach(self, port: "Port", container: "Container") -> None:
         """Let the worker have a connection that shows the container's output, as a client that attaches has it."""
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
-        message = {
-            "do": "attach",
-            "id": container.id,
-            "wanted": ["stdout", "stderr"],
-            "stdin": False,
-            "closes_stdin": False,
-            "keys": "",
-            "stream": True,
-            "history": "",
-            "framed": True,
-            "upgrades": False,
-            "type": RAW,
-            "ahead": base64.b64encode(b"").decode(),
-        }
+        message = attach_for_us(container.id, framed=True)
         try:
             await self._engine.streams.send(message, (ours.fileno(),))
             port.send({"id": container.id}, (theirs.fileno(),))

@@ -1,6 +1,6 @@
 """pyrund help, and --help: the entry of a verb in the tables of options.py, with more text and an example."""
 
-from foundation.help import described, wrapped
+from foundation.help import explained, overview
 from pyrund import __version__
 from pyrund.options import GLOBAL, VERBS, check_verb
 
@@ -83,16 +83,12 @@ def text(verb: str) -> str:
     check_verb(verb)
     usage, options, summary = VERBS[verb]
     more, example = TEXTS[verb]
-    lines = [f"Usage: pyrund {verb} [OPTIONS] {usage}".rstrip(), f"    {summary}", ""]
-    if more:
-        lines += [*wrapped(more), ""]
-    if options:
-        lines += [*described(options), ""]
+    lines = explained(f"Usage: pyrund {verb} [OPTIONS] {usage}", summary, more, options)
     return "\n".join([*lines, "Example:", *(f"    {line}" for line in example.split("\n"))])
 
 
 def _overview() -> str:
-    width = max(map(len, VERBS)) + 2
-    lines = ["Usage: pyrund [OPTIONS] COMMAND", f"    an engine for containers, version {__version__}", ""]
-    lines += [f"  {verb.ljust(width)}{summary}" for verb, (_, _, summary) in VERBS.items()]
-    return "\n".join([*lines, "", *described(GLOBAL), "", "pyrund help COMMAND shows a command's options."])
+    program = f"an engine for containers, version {__version__}"
+    summaries = {verb: summary for verb, (_, _, summary) in VERBS.items()}
+    lines = overview("Usage: pyrund [OPTIONS] COMMAND", program, summaries, GLOBAL)
+    return "\n".join([*lines, "pyrund help COMMAND shows a command's options."])

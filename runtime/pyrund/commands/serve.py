@@ -90,7 +90,7 @@ class Daemon:
         return EncryptedProcess([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
 
     def serve(self, signals: int, manager: str) -> None:
-        """Serve until a signal comes, or for too long nobody needs us. The service `manager` is told of both ends.
+        """Serve until a signal comes, or nobody has needed the daemon for too long; tell the service `manager` of both.
 
         Raises Refused, Error and OSError if the engine cannot begin.
         """

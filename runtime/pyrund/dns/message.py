@@ -20,7 +20,7 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 class Malformed(Exception):
-    """The message is no question that anybody could answer."""
+    """The message is not a question that can be answered."""
 
 
 class Question:

@@ -11,8 +11,7 @@ import fcntl
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
-from foundation.linux.netlink import Netlink
-from foundation.linux.sched import CLONE_NEWNET, setns
+from foundation.linux.netlink import Netlink, netlink_in
 from pyrund.net.subnet import Subnet, mac_bytes, packed, shown
 
 TYPE_CHECKING = False
@@ -115,7 +114,7 @@ def is_name(name: str) -> bool:
 
 def found(name: str) -> "tuple[Subnet, str] | None":
     """Return the subnet and the address of IPv4 of the bridge, None if it is missing or has none. Raises OSError, and
-    Error if the interface is no bridge."""
+    Error if the interface is not a bridge."""
     here = Netlink()
     try:
         index = here.index(name)
@@ -162,7 +161,7 @@ def connect(pid: int, ends: "list[End]") -> None:
     """Give the network namespace of the process `pid` an interface for each of `ends`. The bridges are made if they are
     missing. Raises OSError."""
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    here, there = Netlink(), inside(namespace)
+    here, there = Netlink(), netlink_in(namespace)
     try:
         for end in ends:
             name, bridge = _free_name(there), end.bridge
@@ -190,7 +189,7 @@ def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
     Raises OSError.
     """
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = inside(namespace)
+    there = netlink_in(namespace)
     try:
         try:
             there.route_none(of_ipv6)
@@ -210,17 +209,6 @@ def _route(there: Netlink, address: str, gateway: str) -> None:
         if any(one.value == packed(address) for one in there.addresses(index)):
             there.route_all(packed(gateway), index)
             return
-
-
-def inside(namespace: int) -> Netlink:
-    """Return a socket in another network namespace."""
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    setns(namespace, CLONE_NEWNET)
-    try:
-        return Netlink()
-    finally:
-        setns(own, CLONE_NEWNET)
-        os.close(own)
 
 
 def repair(bridge: Bridge, outside: str) -> None:

@@ -101,7 +101,7 @@ class Reservations:
         return {one.place: socket.fileno() for one, socket in self._held.get(id_, []) if socket}
 
     def reserve_again(self, id_: str, ports: "list[Published]") -> None:
-        """Reserve what a running container has. If another program has taken one meanwhile, that is no obstacle: the
+        """Reserve what a running container has. If another program has taken one meanwhile, the start goes on: the
         table of rules comes first."""
         for one in ports:
             binding = Binding(one.protocol, one.port, [one.host_address], one.host_port, one.host_port)

@@ -142,7 +142,7 @@ def publish(table: str, published: "Iterable[Published]") -> None:
 
 
 def unpublish(table: str, published: "Iterable[Published]") -> None:
-    """Take the ports back. What is not published, because somebody has flushed the table, is no error."""
+    """Take the ports back. Ports that are not published, because somebody has flushed the table, are ignored."""
     changes = Transaction(table)
     for name, elements in _elements(published).items():
         changes.put(name, elements)  # so that they are there

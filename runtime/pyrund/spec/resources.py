@@ -63,7 +63,7 @@ def discarded(host: "Json") -> "list[str]":
 
 
 def rlimits(host: "Json") -> "list[Json]":
-    """Return process.rlimits; -1 is no limit."""
+    """Return process.rlimits; -1 means that there is no limit."""
     return [
         {
             "type": f"RLIMIT_{one['Name'].upper()}",

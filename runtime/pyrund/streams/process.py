@@ -12,7 +12,7 @@ from foundation.errors import reason
 from foundation.linux import os
 from pyrund.dns.service import VERBS, Service
 from pyrund.http import response
-from pyrund.http.response import LAST_CHUNK, chunk
+from pyrund.http.response import LAST_CHUNK, RAW, chunk
 from pyrund.loop import Future, Loop, first, read_now
 from pyrund.messages import Port, pair, receive
 from pyrund.process import PORT, settle
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.05  # seconds before another process begins: one that fails at once must not keep the daemon busy
 _LONG_PAUSE = 1.0  # if there are too many processes
+
+
+def attach_for_us(id_: str, *, framed: bool) -> "Message":
+    """Return the message that shows the output of a container or exec on a connection of ours, as clients have them."""
+    shown = {"wanted": ["stdout", "stderr"], "stream": True, "history": "", "framed": framed, "type": RAW}
+    sent = {"stdin": False, "closes_stdin": False, "keys": "", "upgrades": False, "ahead": ""}
+    return {"do": "attach", "id": id_, **shown, **sent}
 
 
 class StreamsProcess:
