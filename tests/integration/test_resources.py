@@ -422,7 +422,8 @@ def mounted(with_cgroups, tmp_path):
         for layout in layouts:
             layout.kill()
             layout.wait()
-            wait_until(lambda layout=layout: is_gone(layout.args[-1], tmp_path), "the hierarchy has gone")
+            # The kernel frees the cgroups of the whole machine one after another: with other tests beside, that takes time.
+            wait_until(lambda layout=layout: is_gone(layout.args[-1], tmp_path), "the hierarchy has gone", 60)
 
 
 @pytest.mark.needs("cgroup v1")
