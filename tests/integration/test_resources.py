@@ -422,7 +422,7 @@ def mounted(with_cgroups, tmp_path):
         for layout in layouts:
             layout.kill()
             layout.wait()
-            # The kernel frees the cgroups of the whole machine one after another: with other tests beside, that takes time.
+            # The kernel frees the cgroups of the whole machine one after another: other tests make that take time.
             wait_until(lambda layout=layout: is_gone(layout.args[-1], tmp_path), "the hierarchy has gone", 60)
 
 
