@@ -1,5 +1,6 @@
 """Images: list, inspect, history, tag, removal."""
 
+import json
 import os
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 from daemon import read_all, wait_until
 from hello import hello
-from images import Image, busybox_layer
+from images import Image, busybox_layer, directory, entry, tar
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -171,6 +172,37 @@ def test_an_image_with_a_config_of_wrong_types_is_refused(hub, engine, config):
     assert status >= 400, answer
     assert engine.ok("ps", "-aq") == ""
     engine.docker("rmi", "strange")
+
+
+def test_an_image_that_is_removed_while_a_container_is_made_of_it_leaves_a_whole_one_or_none(engine, hub):
+    layer = tar(directory("data"), *(entry(f"data/{number}", data=b"content") for number in range(300)))
+    hub.push(Image(busybox_layer(), layer, config={"Cmd": ["true"]}), "filled:latest")
+    launcher = engine.children()["launcher"]
+    body = json.dumps({"Image": "filled", "HostConfig": {"NetworkMode": "none", "Binds": ["filled:/data"]}}).encode()
+    create = b"POST /containers/create HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    for _ in range(5):
+        engine.ok("pull", "filled")
+        os.kill(launcher, signal.SIGSTOP)  # so that both wait for it
+        try:
+            with engine.connect() as creation, engine.connect() as removal:
+                creation.sendall(create + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                assert engine.call("GET", "/version")[0] == 200  # the daemon has come to the creation
+                removal.sendall(b"DELETE /images/filled?force=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+                assert engine.call("GET", "/version")[0] == 200
+                os.kill(launcher, signal.SIGCONT)
+                created, removed = read_all(creation), read_all(removal)
+        finally:
+            os.kill(launcher, signal.SIGCONT)
+
+        assert b" 200 OK" in removed
+        if b" 201 Created" in created:
+            id_ = json.loads(created.partition(b"\r\n\r\n")[2])["Id"]
+            engine.ok("start", "-a", id_)
+            engine.ok("rm", id_)
+        else:
+            assert b"No such image: filled:latest" in created
+        assert engine.docker("image", "inspect", "filled").returncode != 0
+        engine.docker("volume", "rm", "filled")
 
 
 def test_prune_keeps_an_image_of_which_a_container_is_made_meanwhile(engine, hub):

@@ -90,7 +90,10 @@ class ContainersApi:
         mounts = with_volumes(wanted_mounts, self._inherited(checked), list(merged["Volumes"]))
         made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
         try:
-            engine.containers.refuse_name(name)  # another client may have taken it meanwhile
+            # Other clients may have taken the name, or removed the image, meanwhile.
+            engine.containers.refuse_name(name)
+            if find().id != image.id:
+                raise ApiError(409, "the image has been replaced meanwhile: try again")
             links = linking.resolved(engine, checked)
             by_name_server = None if links else checked.get("Links")
             own = {"MacAddress": mac(merged.get("MacAddress", "")), "Links": by_name_server}

@@ -20,9 +20,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Copy the directory `target` of the merged `layers` into the volume `name`, with its owner and mode."""
     os.umask(0)
-    overlay.with_view(
-        Store(places.images), message["layers"], lambda root: _fill(places, message["name"], root, message["target"])
-    )
+    store = Store(places.images)
+    store.open()  # nobody removes the layers meanwhile
+    overlay.with_view(store, message["layers"], lambda root: _fill(places, message["name"], root, message["target"]))
 
 
 def _fill(places: "Places", name: str, root: int, target: str) -> None:
