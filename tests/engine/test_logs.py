@@ -136,6 +136,24 @@ def test_attach_may_begin_with_the_log(engine):
     assert data.endswith(b"\x01\0\0\0\0\0\0\x07before\n\x01\0\0\0\0\0\0\x06after\n")
 
 
+def test_a_log_that_can_be_neither_written_nor_cut_stops_no_container(engine):
+    program = "echo before; until test -e /lost; do sleep 0.1; done; echo lost; touch /told; sleep 1000"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    log = engine.inspect("web", ".LogPath")
+    wait_until(lambda: engine.ok("logs", "web") == "before", "the first line")
+    if subprocess.run(["chattr", "+i", log], capture_output=True).returncode != 0:
+        pytest.skip("this file system lacks immutable files")
+    try:
+        engine.ok("exec", "web", "touch", "/lost")
+        wait_until(lambda: engine.docker("exec", "web", "sh", "-c", "test -e /told").returncode == 0, "the lost line")
+        engine.ok("exec", "web", "sh", "-c", "echo lost too > /proc/1/fd/1; sleep 0.5")
+    finally:
+        subprocess.run(["chattr", "-i", log], check=True)
+    engine.ok("exec", "web", "sh", "-c", "echo after > /proc/1/fd/1")
+
+    wait_until(lambda: engine.ok("logs", "web") == "before\nafter", "the line after it")
+
+
 FULL = """
 mount -t tmpfs -o nr_inodes=2 none "$1"
 exec /usr/bin/python3 -c '

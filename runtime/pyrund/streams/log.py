@@ -74,11 +74,18 @@ class Log:
             self._size += len(data)
             self._has_failed = False
         except OSError as error:
-            # A full disk must not stop the container. No half of an entry may stay.
-            os.ftruncate(self._fd, self._size)
+            # A disk that is full, or read-only after an error, must not stop the container.
             if not self._has_failed:
                 print(f"pyrund: {self._path}: {error.strerror}: output is lost", file=sys.stderr)
             self._has_failed = True
+            self._cut()
+
+    def _cut(self) -> None:
+        """Let no half of an entry stay."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            pass  # what cannot be written to cannot be cut either
 
     def _rotate(self) -> None:
         """Begin another file. If the disk has no room for one, this one grows on."""
