@@ -30,6 +30,13 @@ async def logged(work: "Awaitable[object]", who: str) -> None:
         print(f"pyrund: {who}: {reason(error)}", file=sys.stderr)
 
 
+def shell_status(message: str, otherwise: int) -> int:
+    """Return the exit status of a shell for a program that cannot be started, which docker reads from the message."""
+    if "executable file not found" in message or "no such file or directory" in message:
+        return 127
+    return 126 if "permission denied" in message or "is a directory" in message else otherwise
+
+
 class Refused(Error):
     """The command line, or the machine, does not allow what was asked. A wrong option has the exit status 125."""
 

@@ -6,7 +6,7 @@ from foundation.errors import reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrund import monitors
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, shell_status
 from pyrund.model import names
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.exec import Exec
@@ -68,8 +68,7 @@ async def start(engine: "Engine", exec_: Exec) -> None:
         exec_.save()
         begun, monitor = await monitors.begin(engine, {"do": "execute", "id": exec_.id}, take)
     except (ApiError, OSError) as error:
-        text = reason(error)
-        exec_.exit_code = 127 if "not found" in text or "no such file" in text else 126
+        exec_.exit_code = shell_status(reason(error), 126)
         engine.loop.spawn(_forget(engine, exec_))
         raise
     exec_.is_running = True

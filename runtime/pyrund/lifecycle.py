@@ -5,7 +5,7 @@ from foundation.linux import os
 from pyrun.container import exit_status
 from pyrun.container.state import load as load_state
 from pyrund import executions, health, linking, monitors, naming, networking, volumes
-from pyrund.errors import ApiError, logged
+from pyrund.errors import ApiError, logged, shell_status
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
 from pyrund.spec import log_config, mounts
@@ -71,17 +71,12 @@ async def open_streams(engine: "Engine", container: "Container", names: "list[st
 
 async def _fail_to_start(engine: "Engine", container: "Container", text: str) -> None:
     """Remember why; clients that wait for the container's end are told that it has ended."""
-    code = 128
-    if "executable file not found" in text or "no such file or directory" in text:
-        code = 127
-    elif "permission denied" in text or "is a directory" in text:
-        code = 126
     await _clean_up(engine, container)
     await networking.release(engine, container)
     await naming.forget(engine, container)
     await engine.streams.end(container.id)
     started = container.document["StartedAt"]
-    container.note_end(code, now() if started != ZERO else ZERO, error=text)
+    container.note_end(shell_status(text, 128), now() if started != ZERO else ZERO, error=text)
     save(container)
     container.end_waits()
     if container.host_config.get("AutoRemove"):

@@ -2,16 +2,13 @@
 
 from pyrund.client.attachment import Attachment, left, size
 from pyrund.client.server import flags, quoted
-from pyrund.errors import ApiError, Refused
+from pyrund.errors import ApiError, Refused, shell_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.client.connection import Answer
     from pyrund.client.server import Server
     from pyrund.options import Options
-
-_NOT_FOUND = ("executable file not found", "no such file or directory")
-_DENIED = ("permission denied", "is a directory")
 
 
 class Foreground:
@@ -87,7 +84,7 @@ def start(server: "Server", id_: str) -> None:
     try:
         server.call("POST", f"/containers/{quoted(id_)}/start")
     except ApiError as error:
-        raise Refused(f"Error response from daemon: {error}", _status(str(error))) from None
+        raise Refused(f"Error response from daemon: {error}", shell_status(str(error), 125)) from None
 
 
 def _code(waiting: "Answer") -> int:
@@ -101,10 +98,3 @@ def _code(waiting: "Answer") -> int:
     if (value.get("Error") or {}).get("Message"):
         raise Refused(value["Error"]["Message"], 125)
     return int(value["StatusCode"])
-
-
-def _status(message: str) -> int:
-    """Return the exit status of a container that could not be started: that of a shell, or 125."""
-    if any(text in message for text in _NOT_FOUND):
-        return 127
-    return 126 if any(text in message for text in _DENIED) else 125
