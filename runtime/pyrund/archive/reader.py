@@ -1,11 +1,13 @@
 """A tar archive into a tree that others may change meanwhile: nothing outside of the root is reached.
 
 The directory of an entry is resolved by the kernel below the root, as a process chrooted there would do it
-(openat2(2), RESOLVE_IN_ROOT), and then used as a descriptor (CVE-2018-15664). What is made in it is made anew, and
-gets its attributes by its descriptor. No name is looked up in files of the root (CVE-2019-14271).
+(openat2(2), RESOLVE_IN_ROOT), and then used as a descriptor (CVE-2018-15664), also for the entries after it that are in
+the same directory. What is made in it is made anew, and gets its attributes by its descriptor. No name is looked up in
+files of the root (CVE-2019-14271).
 """
 
 import stat
+from itertools import groupby
 
 from foundation.linux import os
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -55,11 +57,11 @@ class Extraction:
         """Make all that is in the archive. Raises VerificationError, ApiError or OSError."""
         stream = tar.Stream(chunks)
         archive = tar.Archive(stream)
-        for entry in archive:
-            path = self._renamed(clean(entry))
-            above, _, name = path.rpartition(b"/")
+        entries = ((self._renamed(clean(entry)), entry) for entry in archive)
+        for above, there in groupby(entries, lambda entry: entry[0].rpartition(b"/")[0]):
             with opened(self._directory(above)) as directory:
-                self._make(entry, archive, directory, name, path)
+                for path, entry in there:
+                    self._make(entry, archive, directory, path.rpartition(b"/")[2], path)
         stream.drain()
         for path, time in self._times.items():
             try:

@@ -79,12 +79,12 @@ class Archive:
             if first != shown:
                 yield header(shown, tar.HARDLINK, status, 0, first, {})
                 return
-        xattrs = {} if kind == tar.SYMLINK else _xattrs(file)
         if kind != tar.REGULAR:
+            xattrs = {} if kind == tar.SYMLINK else _xattrs(_path(file))
             yield header(shown, kind, status, 0, target, xattrs)
             return
         with opened(os.open(_path(file), os.O_RDONLY | os.O_CLOEXEC)) as content:
-            yield header(shown, kind, status, status.st_size, b"", xattrs)
+            yield header(shown, kind, status, status.st_size, b"", _xattrs(content))
             yield from _body(content, status.st_size)
 
 
@@ -109,15 +109,14 @@ def _body(content: int, size: int) -> "Iterator[bytes]":
     yield bytes(-size % tar.BLOCK)
 
 
-def _xattrs(file: int) -> "dict[bytes, bytes]":
-    """Return the extended attributes that mean something elsewhere, as records of pax."""
-    path = _path(file)
+def _xattrs(file: "int | bytes") -> "dict[bytes, bytes]":
+    """Return the extended attributes that mean something elsewhere, as records of pax, of a descriptor or a path."""
     try:
-        names = os.listxattr(path)
+        names = os.listxattr(file)
     except OSError:
         return {}  # a file system without them
     kept = [name for name in names if name.startswith(_XATTRS) and not name.startswith(_OVERLAY_XATTRS)]
-    return {b"SCHILY.xattr." + os.fsencode(name): os.getxattr(path, name) for name in kept}
+    return {b"SCHILY.xattr." + os.fsencode(name): os.getxattr(file, name) for name in kept}
 
 
 def header(
