@@ -333,6 +333,8 @@ def _time(text: bytes) -> int:
 def _merged(*headers: "dict[bytes, bytes]") -> "dict[bytes, bytes]":
     """Merge headers: a later one wins, and an empty field takes back an earlier one (POSIX)."""
     merged: dict[bytes, bytes] = {}
+    if not any(headers):
+        return merged
     for header in headers:
         merged.update(header)
     return {key: value for key, value in merged.items() if value or key not in _FIELDS}
