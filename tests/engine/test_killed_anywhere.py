@@ -1,20 +1,16 @@
 """Each process of the engine is killed at each message between them: nothing of a container is lost, nothing is left.
 
-The daemon under test is pyrund's modules with a count of its messages: before each one is sent, and after each one has
-come, is a point at which one of the processes can be killed. Before each request to rtnetlink is one, too, so that a
-worker is killed between two parts of its work. By default a few points are tried, all with --full.
+By default a few of the points that killing.py counts are tried, all with --full.
 """
 
 import os
-import shutil
 import subprocess
 import time
-from pathlib import Path
 
-import daemon
 import pytest
 from agreement import differences
 from daemon import wait_until
+from killing import Faults, revive
 
 LAST = 300
 LINES = [f"line {number}" for number in range(1, LAST + 1)]
@@ -23,90 +19,6 @@ STEADY = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done"
 SERVE = "while true; do echo hello | nc -l -p 80; done"
 LOOK = "ip -4 -o addr; echo =; ip route; echo =; cat /etc/hosts; echo =; nslookup -type=a web"
 VICTIMS = ("daemon", "launcher", "streams", "worker")
-# `fault` says at which point whom to kill; it is there while messages are counted.
-COUNTING = """#!/usr/bin/python3 -IS
-import sys
-sys.path[:0] = ["{modules}"]
-import os
-from pyrund import messages
-
-DAEMON = os.getpid()
-
-def victims():
-    for pid in open(f"/proc/{{DAEMON}}/task/{{DAEMON}}/children").read().split():
-        yield open(f"/proc/{{pid}}/comm").read().strip().partition(":")[2], int(pid)
-
-def point(what):
-    try:
-        at, _, victim = open("{fault}").read().partition(" ")
-    except OSError:
-        return
-    with open("{points}", "a") as file:
-        os.lockf(file.fileno(), os.F_LOCK, 0)
-        number = file.tell()
-        file.write("x")
-    if number != int(at):
-        return
-    try:
-        os.unlink("{fault}")
-    except FileNotFoundError:
-        return  # it was disarmed meanwhile
-    known = {{"daemon": DAEMON, **dict(victims())}}
-    pid = os.getpid() if victim == "worker" and os.getpid() not in known.values() else known.get(victim)
-    if pid:
-        with open("{points}.killed", "w") as file:
-            file.write(what)
-        os.kill(pid, 9)
-
-send, receive = messages.Port.send, messages.Port.receive
-
-def counted_send(self, message, descriptors=()):
-    point(f"before {{message}}"[:200])
-    send(self, message, descriptors)
-    point(f"after {{message}}"[:200])
-
-def counted_receive(self):
-    found = receive(self)
-    point(f"received {{found[0]}}"[:200])
-    return found
-
-messages.Port.send, messages.Port.receive = counted_send, counted_receive
-
-from foundation.linux.netlink import Netlink
-
-ask = Netlink._ask
-
-def counted_ask(self, kind, *more):
-    point(f"rtnetlink {{kind}}")
-    return ask(self, kind, *more)
-
-Netlink._ask = counted_ask
-import pyrund.__main__
-"""
-
-
-class Faults:
-    """Where the daemon's program reads whom to kill, and counts."""
-
-    def __init__(self, directory):
-        self._fault, self._points = directory / "fault", directory / "points"
-        modules = directory / "modules"
-        shutil.copytree(daemon.REPOSITORY / "runtime", modules, ignore=shutil.ignore_patterns("__pycache__"))
-        self.program = directory / "pyrund"
-        self.program.write_text(COUNTING.format(modules=modules, fault=self._fault, points=self._points))
-        self.program.chmod(0o755)
-
-    def arm(self, at, victim):
-        self._points.write_text("")
-        Path(f"{self._points}.killed").unlink(missing_ok=True)
-        self._fault.with_suffix(".new").write_text(f"{at} {victim}")
-        os.rename(self._fault.with_suffix(".new"), self._fault)
-
-    def disarm(self):
-        """Return the number of points, and at which message a process was killed, if one was."""
-        self._fault.unlink(missing_ok=True)
-        killed = Path(f"{self._points}.killed")
-        return self._points.stat().st_size, killed.read_text() if killed.exists() else ""
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +28,7 @@ def faults(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine(hub, faults, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(daemon, "PYRUND", str(faults.program))
-        made = daemon.Daemon(hub, tmp_path_factory.mktemp("engine"))
+    made = faults.daemon(hub, tmp_path_factory.mktemp("engine"))
     made.ok("pull", "busybox")
     made.ok("network", "create", "own")
     yield made
@@ -128,15 +38,6 @@ def engine(hub, faults, tmp_path_factory):
     finally:
         made.stop()
     assert made.left_over() == {}
-
-
-def revive(engine):
-    """Start the daemon again if it was killed, or is about to end."""
-    try:
-        engine.call("GET", "/version")
-    except (OSError, IndexError):
-        engine.process.wait(daemon.PATIENCE)
-        engine.start()
 
 
 def live(engine):

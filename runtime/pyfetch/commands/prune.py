@@ -11,7 +11,7 @@ from foundation.sizes import human
 from pyfetch.bundle.bundle import Bundle
 from pyfetch.errors import UsageError, VerificationError, attempt_all
 from pyfetch.image.image import stored_image
-from pyfetch.image.store import Store
+from pyfetch.image.store import LASTING_LOCKS, Store
 from pyfetch.progress import Progress, open_progress
 from pyfetch.unpack.tree import remove_path
 
@@ -61,6 +61,7 @@ def remove_what_is_not_needed(store: Store) -> None:
     half_made = [name for name in os.listdir(store.bundles) if name.startswith(".")]  # by processes that died
     attempt_all(remove_path, [os.path.join(store.bundles, name) for name in half_made])
     keep: dict[str, set[str]] = {"blobs/sha256": set(), "blobs/sha512": set(), "layers": layers, "partial": set()}
+    keep["locks"] = LASTING_LOCKS  # who holds another one has the store's lock too
     for digest in blobs:
         algorithm, _, encoded = digest.partition(":")
         keep[f"blobs/{algorithm}"].add(encoded)

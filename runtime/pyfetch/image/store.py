@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 REF_NAME = "org.opencontainers.image.ref.name"  # annotations.md: the name of an image in a layout
 
+LASTING_LOCKS = {"store", "index"}
 _FOLDERS = ("blobs", "blobs/sha256", "blobs/sha512", "partial", "layers", "bundles", "locks")
 
 

@@ -6,6 +6,7 @@ from foundation.linux import os, whole_file
 from pyfetch.commands import prune
 from pyfetch.image.store import Store
 from pyrund.build.cache import records
+from pyrund.launch import layer_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,4 +41,5 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     store.close()
     store.open(exclusive=True)
     prune.remove_what_is_not_needed(store)
+    layer_sizes.clear(places, store)
     return None

@@ -21,11 +21,11 @@ from pyrund.build.layer import take_layer
 from pyrund.build.stages import Arguments, Stage
 from pyrund.build.words import expand, number
 from pyrund.errors import ApiError
+from pyrund.launch import layer_sizes
 from pyrund.launch.build_run import Run
 from pyrund.launch.copying import Copy, has_directory
 from pyrund.launch.measure import size_of
 from pyrund.launch.new_image import unpack
-from pyrund.launch.pull import note_sizes
 from pyrund.model.images import Images
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ class Builder:
             user, password, token = (str(login.get(n) or "") for n in ("username", "password", "identitytoken"))
             pull.login = Credentials(user, password, token, str(login.get("registrytoken") or ""))
         stored = pull.into_store()
-        note_sizes(self.places, self.store, stored)
+        layer_sizes.note(self.places, self.store, stored)
         return stored
 
     # The other instructions.

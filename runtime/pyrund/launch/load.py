@@ -16,8 +16,8 @@ from pyfetch.sources.archives import image_names, is_layout, open_archive
 from pyrund.errors import ApiError, missing
 from pyrund.http.body import Body
 from pyrund.http.response import JSON
+from pyrund.launch import layer_sizes
 from pyrund.launch.answer import Answer
-from pyrund.launch.pull import note_sizes
 from pyrund.model.images import nameless
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         for place, name in _places(path, store):
             pull = Pull(parse(["pull", place]), store, IdMappings([], []), Progress(lambda text: None))
             image = pull.into_store(None if name else lambda image: nameless(image.top))
-            note_sizes(places, store, image)
+            layer_sizes.note(places, store, image)
             loaded.append(str(parse_reference(name)) if name else image.manifest.config.digest)
             if not has_begun:
                 answer.begin({"Content-Type": JSON})

@@ -5,7 +5,7 @@ from pyfetch.progress import Progress
 from pyfetch.sources.downloads import Downloads
 from pyfetch.unpack.limits import Limits
 from pyrund.build.image import Draft, give_names, store_draft
-from pyrund.launch.pull import note_sizes
+from pyrund.launch import layer_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MOST_BYTES, _MOST_FILES = 1 << 50, 1 << 30  # it is the user's own
 def keep(places: "Places", store: "Store", draft: Draft, names: "list[str]") -> None:
     """Make the draft an image like any other, whose layers are in the store as archives at least."""
     stored = unpack(store, draft)
-    note_sizes(places, store, stored)
+    layer_sizes.note(places, store, stored)
     give_names(store, stored.top, names)
 
 

@@ -1,7 +1,7 @@
 """A worker that fetches an image and writes the progress to the client's connection itself."""
 
 from foundation.errors import Error, reason
-from foundation.linux import os, whole_file
+from foundation.linux import os
 from pyfetch.bundle.runtime_config import IdMappings
 from pyfetch.commands.pull import Pull
 from pyfetch.errors import AuthError, NotFound, UsageError
@@ -10,12 +10,11 @@ from pyfetch.options import parse
 from pyfetch.registry import endpoints
 from pyrund.errors import ApiError
 from pyrund.http.request import decode_header
-from pyrund.launch.measure import size_of
+from pyrund.launch import layer_sizes
 from pyrund.launch.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyfetch.image.image import Image
     from pyfetch.registry.credentials import Credentials
     from pyrund.messages import Message, Port
     from pyrund.places import Places
@@ -39,7 +38,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         pull = Pull(parse(["pull", *platform, message["name"]]), store, IdMappings([], []), stream)
         pull.login = login
         image = pull.into_store()
-        note_sizes(places, store, image)
+        layer_sizes.note(places, store, image)
         is_pulled = True
     except (Error, OSError) as error:
         if not stream.has_begun:
@@ -71,13 +70,3 @@ def in_dockers_words(error: "Error | OSError") -> ApiError:
     if isinstance(error, UsageError):
         return ApiError(400, text)
     return ApiError(404 if isinstance(error, (AuthError, NotFound)) else 500, text)
-
-
-def note_sizes(places: "Places", store: Store, image: "Image") -> None:
-    """Note how much each layer of the image takes when it is unpacked, for lists of images."""
-    os.makedirs(places.sizes, 0o700, exist_ok=True)
-    for layer in image.layers:
-        name = store.layer_name(layer.chain_id)
-        path = f"{places.sizes}/{name}"
-        if not os.path.exists(path):
-            whole_file.put(path, b"%d" % size_of(f"{store.layers}/{name}"), f"{path}.{os.getpid()}")

@@ -2,6 +2,7 @@
 
 from pyfetch.commands import prune
 from pyfetch.image.store import Store
+from pyrund.launch import layer_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,3 +20,4 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     store.close()
     store.open(exclusive=True)
     prune.remove_what_is_not_needed(store)
+    layer_sizes.clear(places, store)
