@@ -30,6 +30,11 @@ async def logged(work: "Awaitable[object]", who: str) -> None:
         print(f"pyrund: {who}: {reason(error)}", file=sys.stderr)
 
 
+def show_bug(error: BaseException) -> None:
+    """Print the traceback of an error that is not about the world. The module for that would cost each start 4 ms."""
+    sys.excepthook(type(error), error, error.__traceback__)
+
+
 def shell_status(message: str, otherwise: int) -> int:
     """Return the exit status of a shell for a program that cannot be started, which docker reads from the message."""
     if "executable file not found" in message or "no such file or directory" in message:

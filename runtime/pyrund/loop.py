@@ -4,14 +4,13 @@ asyncio would do the same with 5 MB more, and it imports ssl and threads, which 
 """
 
 import select
-import sys
 import time
-import traceback
 from collections import deque
 from errno import EBADF
 from heapq import heappop, heappush
 
 from foundation.linux import os
+from pyrund.errors import show_bug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class Task(Future[T]):
             self.set(end.value)
         except Exception as failure:
             if not self._watchers:
-                traceback.print_exception(type(failure), failure, failure.__traceback__, file=sys.stderr)
+                show_bug(failure)
             self.fail(failure)
         else:
             awaited.when_done(lambda: self._loop.soon(self._step))

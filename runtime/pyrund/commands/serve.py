@@ -8,7 +8,7 @@ import sys
 import time
 
 from foundation.linux import os
-from pyrund import recovery, rootless, settings
+from pyrund import recovery, settings
 from pyrund.api.routes import handler
 from pyrund.engine import Engine
 from pyrund.errors import ApiError, Refused
@@ -51,8 +51,12 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     os.umask(0o022)
     _make_folders(places)
     lock = _lock(places)
-    inside: tuple[int, ...] = rootless.enter(places) if told.is_rootless else ()
-    if not told.is_rootless:  # who makes his own network shares the table with nobody
+    inside: tuple[int, ...] = ()
+    if told.is_rootless:
+        from pyrund import rootless  # root has no use for it, and it takes long to import
+
+        inside = rootless.enter(places)
+    else:  # who makes his own network shares the table with nobody
         table.refuse_other(places.table, places.run)
     _clean_environment(places)
     signals = _receive_signals()  # before a client can see us

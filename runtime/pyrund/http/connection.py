@@ -2,11 +2,9 @@
 
 import _socket
 import base64
-import sys
-import traceback
 
 from foundation.linux import os
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, show_bug
 from pyrund.http import response
 from pyrund.http.linger import linger
 from pyrund.http.request import BadRequest, Request
@@ -77,7 +75,7 @@ class Connection:
         except (Gone, BrokenPipeError, ConnectionResetError):
             raise Gone from None
         except Exception as error:  # a bug must end one request, and not the engine
-            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+            show_bug(error)
             answer = response.error(500, f"{type(error).__name__}: {error}")
         if answer is None:
             return

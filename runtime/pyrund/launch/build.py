@@ -1,7 +1,6 @@
 """A worker that builds an image, and answers the request. What it asks the daemon for is in api/build.py."""
 
 import stat
-import traceback
 
 from foundation.errors import Error, reason
 from foundation.linux import os
@@ -21,7 +20,7 @@ from pyrund.build.dockerfile import MOST, parse, parse_one
 from pyrund.build.errors import BuildError
 from pyrund.build.image import Draft
 from pyrund.build.stages import stages_of
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, show_bug
 from pyrund.http.body import Body
 from pyrund.http.request import decode_header
 from pyrund.launch import new_image
@@ -79,7 +78,7 @@ def _build(places: "Places", store: Store, message: "Message", answers: "Port", 
         _tell(output, made, message["names"])
     except Exception as error:
         if not isinstance(error, (ApiError, Error, OSError)):
-            traceback.print_exc()  # it is not about the world, but a bug
+            show_bug(error)
         _settle(answers, "", [])
         code = {"code": error.code} if isinstance(error, BuildError) and error.code else {}
         output.event({"errorDetail": {**code, "message": reason(error)}, "error": reason(error)})

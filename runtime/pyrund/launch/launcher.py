@@ -7,13 +7,12 @@ killed. A worker that starts a container or an exec becomes its monitor (pyrun's
 
 import _signal
 import gc
-import traceback
 
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.prctl import end_with
 from foundation.linux.sched import CLONE_NEWNET, setns
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, show_bug
 from pyrund.loop import Turns
 from pyrund.messages import Port, pair, receive
 from pyrund.process import NETWORK, PORT, restore_limit_of_files, settle
@@ -180,8 +179,8 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
                 os.close(fd)
     except ConnectionError:
         pass  # the daemon has ended, perhaps before it has heard that we are ready
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        show_bug(error)
     finally:
         os._exit(0)
 
@@ -215,6 +214,6 @@ def _work(places: "Places", message: "Message", descriptors: "list[int]") -> "No
     except BaseException as error:
         answers.send({"error": reason(error), "status": 500})
         if not isinstance(error, (Error, OSError)):
-            traceback.print_exc()  # it is not about the world, but a bug
+            show_bug(error)
     finally:
         os._exit(0)

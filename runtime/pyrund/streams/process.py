@@ -6,11 +6,11 @@ daemon that is killed loses no line of a log; the container's other ends stay wi
 
 import base64
 import sys
-import traceback
 
 from foundation.errors import reason
 from foundation.linux import os
 from pyrund.dns.service import VERBS, Service
+from pyrund.errors import show_bug
 from pyrund.http import response
 from pyrund.http.response import LAST_CHUNK, RAW, chunk
 from pyrund.loop import Future, Loop, first, read_now
@@ -140,8 +140,8 @@ def _run(port: Port, lock: int) -> "NoReturn":
         loop = Loop()
         server = _Server(loop, Port.of(PORT))
         loop.run(loop.spawn(server.serve()))
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        show_bug(error)
     finally:
         os._exit(0)
 
