@@ -90,6 +90,9 @@ class Applier:
 
     def _parent(self, path: bytes) -> bytes:
         """Return the canonical path of the directory `path`; make missing parts, with owner root and mode 0755."""
+        known = self._tree.known(path)
+        if known is not None and known in self._times:  # it has been a parent before
+            return known
         while (canonical := self._make_directory(path)) is None:
             pass
         for made, time_above in self._tree.made:

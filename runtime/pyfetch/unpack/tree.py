@@ -66,6 +66,10 @@ class Tree:
         self._closed[path] = mode
         return mode | 0o700
 
+    def known(self, path: bytes) -> "bytes | None":
+        """Return what resolve() has returned for `path`, if that is still right."""
+        return self._canonical.get(path)
+
     def resolve(self, path: bytes, make: bool = False) -> bytes:
         """Return the canonical path of the directory `path`; `make` makes its missing parts.
 
