@@ -20,6 +20,7 @@ from pyrund.launch.measure import size_of
 from pyrund.loop import Future, Loop, Turns, first
 from pyrund.model import names, times
 from pyrund.net import subnet
+from pyrund.net.ports import Binding, Reservations
 from pyrund.spec import log_config, signals
 from pyrund.spec.config import merged
 from pyrund.spec.mounts import mounts_of, with_volumes
@@ -458,6 +459,16 @@ def test_a_subnet_overlaps_none_of_our_own_but_may_be_that_of_an_earlier_engine(
 
     assert str(subnet.choose(routes("172.17.0.0/16"), used, "eth0")) == "172.17.0.0/16"
     assert str(subnet.choose(routes("172.17.0.0/16"), used, "pyrund0")) == "172.20.0.0/16"
+
+
+def test_ports_that_are_given_back_are_remembered_no_more():
+    reservations = Reservations()
+    empty = len(str(vars(reservations)))
+    for number in range(20):
+        reservations.reserve(f"id {number}", [Binding("tcp", 80, ["127.0.0.1"], 0, 0)])
+        reservations.release(f"id {number}")
+
+    assert len(str(vars(reservations))) <= empty + len("32768")
 
 
 def test_without_a_free_subnet_that_is_said():

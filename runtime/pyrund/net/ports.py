@@ -8,12 +8,14 @@ unless a worker serves it (launch/forward.py). With IPv6 it is only bound otherw
 import _socket
 import errno
 import sys
+from itertools import chain
 
 from foundation.linux import os, whole_file
 from pyrund.errors import ApiError, missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -91,7 +93,10 @@ class Reservations:
 
     def release(self, id_: str) -> None:
         for one, socket in self._held.pop(id_, []):
-            self._taken[one.protocol, one.host_port].remove(one.host_address)
+            addresses = self._taken[one.protocol, one.host_port]
+            addresses.remove(one.host_address)
+            if not addresses:
+                del self._taken[one.protocol, one.host_port]
             if socket:
                 socket.close()
 
@@ -111,14 +116,14 @@ class Reservations:
                 print(f"pyrund: {id_}: {error}", file=sys.stderr)
 
     def _reserve(self, id_: str, binding: Binding) -> "list[Published]":
-        candidates = range(binding.first, binding.last + 1) if binding.first else self._any()
-        for port in candidates:
+        is_choice = not binding.first or binding.first < binding.last
+        for port in range(binding.first, binding.last + 1) if binding.first else self._any():
             if self._is_taken(binding, port):
                 continue
             try:
                 sockets = _bound(binding, port)
             except OSError as error:
-                if error.errno == errno.EADDRINUSE and len(candidates) > 1:
+                if error.errno == errno.EADDRINUSE and is_choice:
                     continue  # another program has it
                 if error.errno == errno.EACCES:
                     raise ApiError(500, _privileged(port)) from None
@@ -130,18 +135,18 @@ class Reservations:
             self._held.setdefault(id_, []).extend(zip(published, sockets))
             self._taken.setdefault((binding.protocol, port), []).extend(binding.host_addresses)
             return published
-        why = "all ports are allocated" if len(candidates) > 1 else "port is already allocated"
+        why = "all ports are allocated" if is_choice else "port is already allocated"
         raise ApiError(500, f"Bind for {binding.host_addresses[0]}:{binding.first} failed: {why}")
 
     def _is_taken(self, binding: Binding, port: int) -> bool:
         others = self._taken.get((binding.protocol, port), [])
         return any(_overlap(one, other) for one in binding.host_addresses for other in others)
 
-    def _any(self) -> "list[int]":
+    def _any(self) -> "Iterator[int]":
         """Return the ports that programs get which do not choose one, beginning after the last that was given."""
         low, high = map(int, whole_file.read(_RANGE).split())
         start = self._last + 1 if low <= self._last < high else low
-        return [*range(start, high + 1), *range(low, start)]
+        return chain(range(start, high + 1), range(low, start))
 
 
 def _privileged(port: int) -> str:
