@@ -119,7 +119,7 @@ def store_draft(store: "Store", draft: Draft) -> "Stored":
     """Write the image's documents; its layers are there. It has no name yet."""
     if draft.known is None:
         config = _encoded(draft.document)
-        store.write(draft.id, config)
+        _write(store, draft.id, config)
         draft.known = store_manifest(store, draft.id, len(config), draft.layers)
     found = stored_image(store, draft.known)
     assert found is not None
@@ -135,8 +135,18 @@ def store_manifest(store: "Store", config: str, size: int, layers: "list[Json]")
         "layers": layers,
     }
     data = _encoded(manifest)
-    store.write(digest_of(data), data)
-    return Descriptor(OCI_MANIFEST, digest_of(data), len(data))
+    return Descriptor(OCI_MANIFEST, _write(store, digest_of(data), data), len(data))
+
+
+def _write(store: "Store", digest: str, data: bytes) -> str:
+    """Store a document, and return its digest. If it is there, as after a build from the cache, the disk may rest."""
+    file = store.open_blob(Descriptor("", digest, len(data)))
+    if file is not None:
+        with file:
+            if file.read() == data:
+                return digest
+    store.write(digest, data)
+    return digest
 
 
 def give_names(store: "Store", top: Descriptor, names: "list[str]") -> None:

@@ -26,6 +26,8 @@ def keep(places: "Places", store: "Store", draft: Draft, names: "list[str]") -> 
 def unpack(store: "Store", draft: Draft) -> "Stored":
     """Unpack the layers of the draft that the store has as archives alone; return its image, which has no name yet."""
     stored = store_draft(store, draft)
+    if all(store.has_layer(layer.chain_id) for layer in stored.layers):
+        return stored
     progress = Progress(lambda text: None)
     downloads = Downloads(store, None, [layer.descriptor for layer in stored.layers], 1, progress)
     unpack_layers(store, stored, downloads, Limits(_MOST_BYTES, _MOST_FILES), progress)
