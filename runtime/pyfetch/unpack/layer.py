@@ -315,14 +315,16 @@ class Applier:
 
 def clean(entry: tar.Entry, name: "bytes | None" = None) -> bytes:
     """Return the entry's name (or a hard link's target) without empty parts and `.`; refuse `..`."""
-    parts = [part for part in (entry.name if name is None else name).split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise entry.wrong("a name with '..'")
-    path = b"/".join(parts)
+    path = entry.name if name is None else name
+    if not path:
+        raise entry.wrong("an empty name")
+    if b"//" in path or b"/." in path or path[:1] in b"/." or path[-1:] == b"/":
+        parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise entry.wrong("a name with '..'")
+        path = b"/".join(parts)
     if len(path) >= _MAXIMUM_PATH:
         raise entry.wrong("a name longer than any path can be")
-    if not (entry.name if name is None else name):
-        raise entry.wrong("an empty name")
     return path
 
 

@@ -145,6 +145,9 @@ class Stream:
             yield piece
 
     def skip(self, size: int) -> None:
+        if size <= len(self._chunk):  # almost always
+            self._chunk = self._chunk[size:]
+            return
         for _ in self.pieces(size):
             pass
 

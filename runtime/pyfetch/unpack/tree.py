@@ -82,6 +82,9 @@ class Tree:
 
     def directory(self, canonical: bytes) -> int:
         """Return a descriptor of the directory `canonical`, which is valid until the next call of a method."""
+        found = self._descriptors.get(canonical)
+        if found is not None:
+            return found
         here = canonical
         while here not in self._descriptors:
             here = here.rpartition(b"/")[0]
