@@ -12,7 +12,7 @@ from errno import EACCES
 from foundation.linux import os
 from foundation.linux.opened import opened
 from foundation.linux.statfs import PROC_SUPER_MAGIC, file_system_type
-from pyrun.rootfs.console import open_own_descriptors
+from pyrun.rootfs.console import open_own_descriptors, reopen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ImageFiles:
             if not stat.S_ISREG(os.fstat(found).st_mode) or file_system_type(found) == PROC_SUPER_MAGIC:
                 raise OSError(EACCES, os.strerror(EACCES), path)
             # By the descriptor, because another file may be at the path by now.
-            return os.open(str(found), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=self.own_descriptors)
+            return reopen(self.own_descriptors, found, os.O_RDONLY, path)
 
     def is_executable(self, found: int) -> bool:
         """Return whether this process, by its ids for files, may execute the file of the O_PATH descriptor `found`."""

@@ -38,7 +38,7 @@ def open_terminal(tree: Tree, own_descriptors: int, process: "Process") -> "tupl
         found = os.fstat(ptmx)
         if not stat.S_ISCHR(found.st_mode) or found.st_rdev != PTMX:
             raise Error("/dev/pts/ptmx is not the pseudo terminal multiplexer: mount devpts at /dev/pts")
-        master = os.open(str(ptmx), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=own_descriptors)
+        master = reopen(own_descriptors, ptmx, os.O_RDWR, "/dev/pts/ptmx")
     ioctl(master, TIOCSPTLCK, (0).to_bytes(4, "little"))
     slave = ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     if os.major(os.fstat(slave).st_rdev) not in PTS_MAJORS:
@@ -56,6 +56,15 @@ def open_own_descriptors() -> int:
     Must run while /proc is the host's.
     """
     return os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def reopen(own_descriptors: int, found: int, flags: int, path: "str | bytes") -> int:
+    """Open the file of the O_PATH descriptor `found`, which was at `path`. Raises OSError, which names that."""
+    try:
+        return os.open(str(found), flags | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=own_descriptors)
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _set_size(terminal: int, height: int, width: int) -> None:
