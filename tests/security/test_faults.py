@@ -341,6 +341,24 @@ def test_an_exec_that_cannot_wait_ends_its_process(new_container):
 
 
 @pytest.mark.needs("strace")
+def test_an_exec_that_fails_after_its_process_has_begun_ends_it(new_container, tmp_path):
+    container = new_container().sleeping()
+    words = ("exec", "-d", container.id, "sleep", "1000")
+    trace = ["strace", "-qq", "-o", str(tmp_path / "calls"), "-e", "trace=rt_sigprocmask", "-e", "signal=none"]
+    container.prefix = trace
+    container.works(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    last = max(number for number, call in enumerate(calls, 1) if "SIG_BLOCK, [HUP INT QUIT TERM]" in call)
+    container.prefix = [*trace, "-e", f"inject=rt_sigprocmask:error=EIO:when={last}"]
+
+    line = container.fails(*words, status=255)
+
+    assert line.endswith("Input/output error")
+    container.prefix = []
+    assert len(json.loads(container.works("ps", "--format", "json", container.id))) == 2  # the init, and the first
+
+
+@pytest.mark.needs("strace")
 def test_a_freezer_that_cannot_be_looked_at_is_not_taken_for_none(new_container):
     """criu would freeze a container by v1's that v2's has frozen, and wait for ever."""
     container = new_container().sleeping()

@@ -64,8 +64,8 @@ def run(
             log.debug(f"exec {' '.join(wanted.args)} in {container.id}, whose init is {container.pid}")
             new = NewProcess(container, "running", config, wanted, preserved)
             pid, terminal = execute(target, new, console.take)
-            log.debug(f"process {pid} of {container.id} runs")
             _tell(pid, pidfd_socket, pid_file)
+            log.debug(f"process {pid} of {container.id} runs")
     except (Error, OSError) as error:
         raise ExecError(f"exec failed: {_why(error, settings.root, id_)}") from error
     if detach:
@@ -88,8 +88,8 @@ def _end_uncollected(pid: int) -> None:
 
 def _tell(pid: int, pidfd_socket: str, pid_file: str) -> None:
     """Report the process, our child, to the caller. If that fails, end it, because the caller could not find it."""
-    interrupts.hold()  # an interruption after this would report a failure although the process stays
     try:
+        interrupts.hold()  # an interruption after this would report a failure although the process stays
         if pidfd_socket:
             sockets.send_pidfd(pidfd_socket, pid)
         if pid_file:
