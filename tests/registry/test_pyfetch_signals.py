@@ -3,6 +3,7 @@
 By default one moment of each, with --full a hundred; the counts are printed (-rP shows them).
 """
 
+import functools
 import os
 import random
 import signal
@@ -59,6 +60,7 @@ def test_a_signal_leaves_nothing_half_made_and_nothing_running(pyfetch, slow, mo
             env=pyfetch.environment,
             start_new_session=True,
             text=True,
+            preexec_fn=functools.partial(signal.signal, number, signal.SIG_DFL),  # nohup(1) ignores one
         )
         # Before pyfetch has made its store the interpreter may be starting, which SIGQUIT ends with a core dump.
         wait_until((pyfetch.store / "oci-layout").exists, "the store", seconds=60)
