@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import tree, unmount_below
@@ -85,6 +86,25 @@ def test_a_signal_leaves_nothing_half_made_and_nothing_running(pyfetch, slow, mo
         assert names_below(pyfetch.folder) == names_below(pyfetch.store / "layers") == [], what
     print(f"{number.name}, {mode}: {ended} pulls ended of {round_ + 1}")
     assert ended or not full
+
+
+@pytest.mark.needs("strace")
+def test_an_interruption_while_the_overlay_is_mounted_leaves_no_bundle_and_no_mount(pyfetch, slow):
+    pyfetch.ok(slow, "first")
+    command = ["strace", "-fqq", "-o", "/dev/null", "-e", "inject=mount:delay_enter=1000000", *pyfetch.command]
+    process = subprocess.Popen(
+        [*command, slow, "bundle"], stderr=subprocess.PIPE, cwd=pyfetch.folder, env=pyfetch.environment, text=True
+    )
+    wait_until((pyfetch.folder / "bundle").exists, "the bundle that is to be mounted")
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == 130, errors
+    assert not (pyfetch.folder / "bundle").exists()
+    assert str(pyfetch.folder / "bundle") not in Path("/proc/self/mounts").read_text()
+    assert names_below(pyfetch.folder) == []
+    assert pyfetch.ok(slow, "bundle")
 
 
 def test_a_pull_that_is_stopped_goes_on(pyfetch, slow, full):

@@ -13,6 +13,7 @@ more, and whoever mounts it again makes these files again.
 
 import errno
 
+from foundation import interrupts
 from foundation.encode import encode
 from foundation.linux import os
 from foundation.linux.mount import MNT_DETACH, umount2
@@ -153,9 +154,15 @@ class Maker:
             os.close(lock)
 
     def _mount(self, path: str, layers: "list[str]") -> None:
-        overlay.mount_bundle(self._store, layers, path)
         rootfs = os.path.join(path, "rootfs")
+        mask = interrupts.hold()  # the thread that mounts would go on while an interruption is undone
         try:
+            overlay.mount_bundle(self._store, layers, path)
+        except BaseException:
+            interrupts.release(mask)
+            raise
+        try:
+            interrupts.release(mask)
             root = os.open(rootfs, _DIRECTORY)
             try:
                 self._make_volumes(root)
