@@ -89,13 +89,20 @@ def test_a_signal_leaves_nothing_half_made_and_nothing_running(pyfetch, slow, mo
 
 
 @pytest.mark.needs("strace")
-def test_an_interruption_while_the_overlay_is_mounted_leaves_no_bundle_and_no_mount(pyfetch, slow):
+@pytest.mark.parametrize(
+    ("mode", "there", "delayed"),
+    [
+        ("--overlay", "bundle", "mount:delay_enter=1000000"),
+        ("--copy", ".bundle.new", "mkdirat:delay_exit=1000000:when=1"),
+    ],
+)
+def test_an_interruption_during_a_call_undoes_what_the_call_does(pyfetch, slow, mode, there, delayed):
     pyfetch.ok(slow, "first")
-    command = ["strace", "-fqq", "-o", "/dev/null", "-e", "inject=mount:delay_enter=1000000", *pyfetch.command]
+    command = ["strace", "-fqq", "-o", "/dev/null", "-e", f"inject={delayed}", *pyfetch.command]
     process = subprocess.Popen(
-        [*command, slow, "bundle"], stderr=subprocess.PIPE, cwd=pyfetch.folder, env=pyfetch.environment, text=True
+        [*command, slow, "bundle", mode], stderr=subprocess.PIPE, cwd=pyfetch.folder, env=pyfetch.environment, text=True
     )
-    wait_until((pyfetch.folder / "bundle").exists, "the bundle that is to be mounted")
+    wait_until((pyfetch.folder / there).exists, "the call")
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         os.kill(int(child), signal.SIGINT)
     _, errors = process.communicate(timeout=30)
@@ -104,7 +111,7 @@ def test_an_interruption_while_the_overlay_is_mounted_leaves_no_bundle_and_no_mo
     assert not (pyfetch.folder / "bundle").exists()
     assert str(pyfetch.folder / "bundle") not in Path("/proc/self/mounts").read_text()
     assert names_below(pyfetch.folder) == []
-    assert pyfetch.ok(slow, "bundle")
+    assert pyfetch.ok(slow, "bundle", mode)
 
 
 def test_a_pull_that_is_stopped_goes_on(pyfetch, slow, full):

@@ -195,8 +195,8 @@ class Maker:
             made = f".{name}.new"
             for left_over in (made, f".{name}.gone"):  # of a process that died: we hold the lock
                 remove(left_over, folder)
-            os.mkdir(made, 0o700, dir_fd=folder)
             try:
+                os.mkdir(made, 0o700, dir_fd=folder)
                 os.mkdir(os.path.join(made, "rootfs"), 0o755, dir_fd=folder)
                 fill(os.path.join(above, made))
                 if durable:
