@@ -119,8 +119,12 @@ def clean(engine):
     engine.ok("builder", "prune", "-af")
     engine.ok("image", "prune", "-af")
     folders = [engine.data / name for name in ("images", "sizes", "builds")]
-    paths = {str(path.relative_to(engine.data)) for folder in folders for path in folder.rglob("*")}
-    return paths - {"images/kept", "images/locks/index"}  # which the first build makes
+    # os.walk() passes over what is removed meanwhile.
+    paths = {
+        os.path.join(above, name) for folder in folders for above, *lists in os.walk(folder) for name in sum(lists, [])
+    }
+    made_by_the_first_build = {f"{engine.data}/images/kept", f"{engine.data}/images/locks/index"}
+    return paths - made_by_the_first_build
 
 
 def check_images(engine):
