@@ -81,7 +81,7 @@ async def start(engine: "Engine", exec_: Exec) -> None:
 async def watch(engine: "Engine", exec_: Exec, monitor: int) -> None:
     """Wait for the end of the exec; `monitor` is our end of its monitor's socket, which is closed."""
     os.set_blocking(monitor, False)
-    await engine.loop.read(monitor, 1)
+    await monitors.ended(engine.loop, monitor)
     note_end(engine, exec_)  # before the client's connection is closed, because it then asks for the exit code
     await engine.streams.end(exec_.id)
     monitors.dismiss(monitor)

@@ -86,7 +86,7 @@ async def _fail_to_start(engine: "Engine", container: "Container", text: str) ->
 async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
     """Wait for the end of the running container; `monitor` is our end of its monitor's socket, which is closed."""
     os.set_blocking(monitor, False)
-    await engine.loop.read(monitor, 1)
+    await monitors.ended(engine.loop, monitor)
     async with container.turns:
         await engine.streams.end(container.id)
         code, finished, is_oom = _recorded(engine, container)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pyrund.engine import Engine
+    from pyrund.loop import Loop
     from pyrund.messages import Message
 
 
@@ -32,6 +33,17 @@ async def begin(
         engine.loop.close(port.detach())
         for fd in descriptors:
             os.close(fd)
+
+
+async def ended(loop: "Loop", monitor: int) -> None:
+    """Wait until the program has ended, which the monitor tells by a byte, or by its own end.
+
+    The byte stays unread: if this engine is killed before it has recorded the end, the next one must see it too.
+    """
+    try:
+        await loop.readable(monitor)
+    except OSError:
+        pass  # it was closed meanwhile
 
 
 def dismiss(monitor: int) -> None:

@@ -161,8 +161,8 @@ def test_the_next_try_completes_what_was_killed_anywhere(engine, faults, context
         work.begin().wait(60)
         _, killed = faults.disarm()
         kills += bool(killed)
-        revive(engine)
         try:
+            revive(engine)
             check_images(engine)
             work.complete()
             check_leftovers(engine, before)

@@ -1,7 +1,9 @@
 """Whatever is killed, containers go on, and no exit code and no line of a log is lost."""
 
+import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -44,6 +46,24 @@ def test_an_exit_code_of_the_time_without_a_daemon_is_known(engine):
     wait_until(lambda: engine.inspect("web", ".State.Status") == "exited", "the end")
     assert engine.inspect("web", ".State.ExitCode") == 7
     assert engine.inspect("web", ".State.FinishedAt") > engine.inspect("web", ".State.StartedAt")
+
+
+def test_an_end_of_which_a_killed_daemon_has_been_told_is_seen_by_the_next(engine):
+    id_ = engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.5; exit 7")
+    streams = engine.children()["streams"]
+    os.kill(streams, signal.SIGSTOP)  # the daemon waits for it after it was told of an end
+    try:
+        engine.await_record(id_)
+        assert engine.call("GET", "/version")[0] == 200
+        time.sleep(0.2)
+        engine.kill()
+    finally:
+        os.kill(streams, signal.SIGCONT)
+    engine.start()
+
+    wait_until(lambda: engine.inspect("web", ".State.Status") == "exited", "the end")
+    assert engine.inspect("web", ".State.ExitCode") == 7
+    wait_until(lambda: id_ not in commands_of_monitors(), "the end of its monitor")
 
 
 def test_output_of_the_time_without_a_daemon_is_in_the_log(engine):
