@@ -359,6 +359,19 @@ def test_an_exec_that_fails_after_its_process_has_begun_ends_it(new_container, t
 
 
 @pytest.mark.needs("strace")
+def test_an_exec_that_cannot_hear_of_its_process_ends_it(new_container):
+    container = new_container().sleeping()
+    fault = "inject=recvmsg:error=ENOMEM:delay_enter=500000:when=1"  # the process has become its program by then
+    container.prefix = ["strace", "-qq", "-o", "/dev/null", "-e", fault]
+
+    line = container.fails("exec", "-d", container.id, "sleep", "1000", status=255)
+
+    assert line.endswith("Cannot allocate memory")
+    container.prefix = []
+    assert len(json.loads(container.works("ps", "--format", "json", container.id))) == 1
+
+
+@pytest.mark.needs("strace")
 def test_a_freezer_that_cannot_be_looked_at_is_not_taken_for_none(new_container):
     """criu would freeze a container by v1's that v2's has frozen, and wait for ever."""
     container = new_container().sleeping()

@@ -228,8 +228,11 @@ def _execute(
         born = ours.hear("born")
     except BaseException as error:
         ours.close()
-        # If it exits with 0, the process was born, and ends when it cannot say so.
-        status = os.waitpid(child, 0)[1] or os.waitpid(-1, 0)[1]
+        status = os.waitpid(child, 0)[1]
+        if status == 0:  # the process was born
+            if not isinstance(error, Ended):
+                _kill_children(new.container.pid)  # it may have said so, but we could not hear it
+            status = os.waitpid(-1, 0)[1]
         interrupts.release(mask)
         if isinstance(error, Ended):
             from pyrun.launch import early_end
@@ -251,6 +254,14 @@ def _execute(
     finally:
         ours.close()
     return born.pid, terminal
+
+
+def _kill_children(init: int) -> None:
+    """Kill the process whose pid we do not know: our only child but the init, which is one of `run`'s (proc(5))."""
+    with open(f"/proc/self/task/{os.getpid()}/children") as children:
+        for pid in map(int, children.read().split()):
+            if pid != init:
+                os.kill(pid, SIGKILL)
 
 
 def _compile(target: Target, new: NewProcess, files: ImageFiles, streams: "list[int]", report: int) -> Table:
