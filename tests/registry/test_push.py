@@ -335,7 +335,7 @@ def test_a_killed_push_is_completed_by_the_next(pyfetch, receiver):
     assert receiver.tags == {}
     pyfetch.ok("push", source, f"{receiver.host}/test:1")
     assert receiver.tags["1"]["digest"] == image.digest
-    assert receiver.received - before < 5 << 20
+    assert receiver.received - before < 6 << 20  # what was under way when it was killed may still arrive
     assert all(receiver.blobs[digest] == data for digest, data in image.blobs.items())
 
 
