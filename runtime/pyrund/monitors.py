@@ -43,7 +43,7 @@ async def ended(loop: "Loop", monitor: int) -> None:
     try:
         await loop.readable(monitor)
     except OSError:
-        pass  # it was closed meanwhile
+        pass  # EBADF: it was closed meanwhile
 
 
 def dismiss(monitor: int) -> None:

@@ -14,6 +14,7 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "registry")]
 from daemon import DOCKER, Daemon, Hub  # noqa: E402
 from hello import hello  # noqa: E402
 from images import Image, busybox_layer, directory, symlink, tar  # noqa: E402
+from killing import Faults  # noqa: E402
 
 TOOLS = ("docker-registry", "skopeo", "busybox")
 APPLETS = (
@@ -49,6 +50,11 @@ def hub(tmp_path_factory):
 def engine(hub, tmp_path_factory):
     """A daemon with busybox in its store, for all tests of a file."""
     yield from serve(hub, tmp_path_factory.mktemp("engine"), "busybox")
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory):
+    return Faults(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import pytest
 from agreement import differences
 from daemon import wait_until
-from killing import Faults, revive
+from killing import revive
 
 LAST = 300
 LINES = [f"line {number}" for number in range(1, LAST + 1)]
@@ -19,11 +19,6 @@ STEADY = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done"
 SERVE = "while true; do echo hello | nc -l -p 80; done"
 LOOK = "ip -4 -o addr; echo =; ip route; echo =; cat /etc/hosts; echo =; nslookup -type=a web"
 VICTIMS = ("daemon", "launcher", "streams", "worker")
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory):
-    return Faults(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")

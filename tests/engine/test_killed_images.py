@@ -10,7 +10,7 @@ import pytest
 from builds import begin, build, leftovers, run
 from daemon import wait_until
 from images import entry, tar
-from killing import Faults, revive
+from killing import revive
 
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 PUSHED = "127.0.0.1:5000/made"
@@ -19,11 +19,6 @@ FROM busybox
 COPY file /copied
 RUN echo run > /run-made
 """
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory):
-    return Faults(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def context(tmp_path):
 
 
 class Task:
-    """What is done to an engine."""
+    """A command for the engine, and the check of what comes of it."""
 
     def __init__(self, engine, context):
         self._engine, self._context = engine, context
@@ -119,7 +114,7 @@ def clean(engine):
     engine.ok("builder", "prune", "-af")
     engine.ok("image", "prune", "-af")
     folders = [engine.data / name for name in ("images", "sizes", "builds")]
-    # os.walk() passes over what is removed meanwhile.
+    # The engine may still be removing files: os.walk() ignores those that it does not find any more.
     paths = {
         os.path.join(above, name) for folder in folders for above, *lists in os.walk(folder) for name in sum(lists, [])
     }

@@ -5,43 +5,30 @@ import os
 import subprocess
 
 import pytest
+from projects import SHOP
 
 COMPOSE = "/usr/bin/docker-compose"
 PATIENCE = 60
 
 pytestmark = pytest.mark.needs(COMPOSE)
 
-SERVES = ["sh", "-c", "while :; do echo $$WORD | nc -l -p $$PORT; done"]
-SHOP = {
+WEB, DB = SHOP["services"]["web"], SHOP["services"]["db"]
+OLDER_SHOP = {
+    **SHOP,
     "version": "2.4",
     "services": {
-        "web": {
-            "image": "busybox",
-            "command": SERVES,
-            "environment": {"WORD": "a page", "PORT": "80"},
-            "ports": ["8081:80"],
-            "depends_on": {"db": {"condition": "service_healthy"}},
-        },
-        "db": {
-            "image": "busybox",
-            "command": SERVES,
-            "environment": {"WORD": "a row", "PORT": "5432"},
-            "volumes": ["data:/data"],
-            "healthcheck": {"test": ["CMD", "true"], "interval": "200ms"},
-        },
-        "worker": {"image": "busybox", "command": ["sh", "-c", "echo works; sleep 1000"], "scale": 3},
+        **SHOP["services"],
+        "web": {**WEB, "depends_on": {"db": {"condition": "service_healthy"}}},
+        "db": {**DB, "healthcheck": {"test": ["CMD", "true"], "interval": "200ms"}},
         "built": {"build": ".", "image": "shop-built", "command": ["cat", "/file"]},
     },
-    "volumes": {"data": {}},
 }
-for _service in SHOP["services"].values():
-    _service["stop_grace_period"] = "1s"
 
 
 @pytest.fixture
 def compose(own_engine, tmp_path):
     """A function that runs docker-compose with the project, which must work, and returns its output."""
-    (tmp_path / "compose.json").write_text(json.dumps(SHOP))
+    (tmp_path / "compose.json").write_text(json.dumps(OLDER_SHOP))
     (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN echo built > /file\n")
 
     def run(*words):

@@ -214,10 +214,8 @@ class Archive:
         block = self._stream.block()
         if block is None or block.count(0) == BLOCK:
             return None
-        # The checksum takes its own field for spaces. The low half of Adler-32 is the sum of the bytes and 1, modulo
-        # 65521, at a tenth of the time of sum().
-        field = block[148:156]
-        if adler32(block) & 0xFFFF != (_number(field) + sum(field) - 8 * 32 + 1) % 65521:
+        field = block[148:156]  # the checksum is that of a block with spaces here
+        if _sum(block[:256]) + _sum(block[256:]) - sum(field) + 8 * 32 != _number(field):
             raise VerificationError("layer: not a tar archive, or a damaged one: wrong checksum")
         return block
 
@@ -282,6 +280,14 @@ class Archive:
         if sum(length for _, length in parts) != self._left:
             raise entry.wrong("the sparse map does not fit the data")
         entry.sparse, entry.size = parts, size
+
+
+def _sum(half: bytes) -> int:
+    """Return the sum of at most 256 bytes, at a fifth of the time of sum(): the low half of Adler-32 is that and 1.
+
+    It is modulo 65521, which so few bytes do not reach.
+    """
+    return (adler32(half) & 0xFFFF) - 1
 
 
 def _has_nul(name: bytes) -> bool:

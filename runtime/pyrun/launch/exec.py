@@ -257,7 +257,10 @@ def _execute(
 
 
 def _kill_children(init: int) -> None:
-    """Kill the process whose pid we do not know: our only child but the init, which is one of `run`'s (proc(5))."""
+    """Kill our children except the init: there is one, whose pid we could not hear. `run` is also the init's parent.
+
+    Source: proc(5), /proc/PID/task/TID/children.
+    """
     with open(f"/proc/self/task/{os.getpid()}/children") as children:
         for pid in map(int, children.read().split()):
             if pid != init:

@@ -21,7 +21,7 @@ def note(places: "Places", store: "Store", image: "Image") -> None:
 
 
 def clear(places: "Places", store: "Store") -> None:
-    """Forget those of layers that have gone. The store must be locked exclusively."""
+    """Forget the sizes of layers that the store has no longer. The store must be locked exclusively."""
     if os.path.exists(places.sizes):
         for name in set(os.listdir(places.sizes)).difference(os.listdir(store.layers)):
             os.unlink(f"{places.sizes}/{name}")

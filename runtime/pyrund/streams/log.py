@@ -85,7 +85,7 @@ class Log:
         try:
             os.ftruncate(self._fd, self._size)
         except OSError:
-            pass  # what cannot be written to cannot be cut either
+            pass  # EROFS, EPERM: a file that cannot be written to cannot be cut either
 
     def _rotate(self) -> None:
         """Begin another file. If the disk has no room for one, this one grows on."""
