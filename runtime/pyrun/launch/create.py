@@ -8,9 +8,10 @@
                              ◀── "entered"
       map user and group ids
                                "go" ──▶
-      make the cgroups v1, limits             mounts
+      connect the network,                    mounts up to that of cgroups
+      make the cgroups v1, limits
                           "cgroups" ──▶       (with the descriptors for joining them)
-                                              join, mounts, devices, terminal
+                                              join, other mounts, devices, terminal
                             ◀── "mounted"     (with the terminal's master)
       prestart, createRuntime hooks
                          "hooks ran" ──▶
@@ -213,6 +214,8 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     _let_init_become_root(plan, child.pid)
     ours.say("go")
 
+    if plan.request.connect:
+        plan.request.connect(child.pid)  # after "go", because the init makes its first mounts meanwhile
     ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
 
     terminal = -1
@@ -250,8 +253,6 @@ def _let_init_become_root(plan: Plan, pid: int) -> None:
         from pyrun.namespaces import net_devices  # few containers have some
 
         net_devices.move(linux.net_devices, pid)
-    if plan.request.connect:
-        plan.request.connect(pid)
 
 
 def _make_cgroups(plan: Plan, pid: int, by_file: bool) -> "list[int]":

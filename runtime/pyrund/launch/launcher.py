@@ -29,12 +29,11 @@ _READY = {"ready": True}
 _ATTEMPTS = 2  # to begin another launcher for a request, or to repeat it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another one begins, if the last one has never been ready
 IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
-# What the launcher imports. The rest, what talks to registries, is imported by its workers: ssl would make the launcher
-# larger by half.
+# What the launcher imports. The rest is imported by its workers, because it is rare or talks to registries: ssl would
+# make the launcher larger by half.
 _VERBS = (
-    "start execute remove pull untag tag freeze check processes measure populate remove_volume update networks "
-    "unpublish join leave relink resolver copy_out copy_in export changes stats save load "
-    "forward commit bring build clear_build build_cache checkpoint"
+    "start execute remove untag tag freeze check processes measure populate remove_volume update networks unpublish join "
+    "leave relink resolver copy_out copy_in export changes stats forward commit bring build clear_build build_cache"
 ).split()
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
