@@ -223,13 +223,53 @@ def test_a_time_before_1970_or_after_2106_is_kept(pyfetch, seconds):
 
 @BOTH
 def test_access_control_lists_are_kept(pyfetch, mode):
-    # posix_acl_xattr.h: version 2, then tag, permissions and id: the owner, user 1000, the group, the mask, others.
-    entries = [(1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 4, -1)]
-    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in entries)
+    acl = acl_of((1, 6, -1), (2, 4, 1000), (4, 4, -1), (16, 4, -1), (32, 4, -1))
     info = tarfile.TarInfo("f")
     root = applied(pyfetch, raw_pax(record(b"SCHILY.xattr.system.posix_acl_access=" + acl), info), mode=mode)
 
     assert os.getxattr(f"{root}/f", "system.posix_acl_access") == acl
+
+
+def acl_of(*entries):
+    """Return an ACL as the kernel has it (posix_acl_xattr.h): version 2, then a tag, permissions and an id each."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in entries)
+
+
+MINIMAL_ACL = acl_of((1, 7, -1), (4, 0, -1), (32, 0, -1))  # the owner, the group, others
+EXTENDED_ACL = acl_of((1, 7, -1), (2, 7, 1000), (4, 4, -1), (16, 7, -1), (32, 0, -1))  # and user 1000, a mask
+DIRECTORIES = {
+    "root's": [directory("d")],
+    "of another user": [directory("d", uid=5)],
+    "of another group": [directory("d", gid=7)],
+    "set-group-ID": [directory("d", mode=0o2755, gid=7)],
+    "changed by a second entry": [directory("d"), entry("d/before"), directory("d", mode=0o2777, gid=7)],
+    "named by no entry": [],
+    "with a minimal default ACL": MINIMAL_ACL,
+    "with an extended default ACL": EXTENDED_ACL,
+}
+
+
+@BOTH
+@pytest.mark.parametrize("kind", DIRECTORIES)
+def test_a_file_has_the_owner_and_mode_of_its_entry_whatever_its_directory_gives_to_new_files(pyfetch, mode, kind):
+    wanted = {
+        f"d/{bits:o}-{uid}-{gid}": (bits, uid, gid)
+        for uid, gid in ((0, 0), (5, 0), (0, 7))
+        for bits in (0o644, 0o600, 0o755, 0o666, 0o777, 0o444, 0, 0o4755, 0o2755, 0o1644)
+    }
+    files = [entry(name, data=b"x", mode=bits, uid=uid, gid=gid) for name, (bits, uid, gid) in wanted.items()]
+    above = DIRECTORIES[kind]
+    if isinstance(above, bytes):
+        alone = raw_pax(record(b"SCHILY.xattr.system.posix_acl_default=" + above), directory("d")[0])
+        layer = alone.removesuffix(bytes(1024)) + tar(*files)  # without the end of an archive
+    else:
+        layer = tar(*above, *files)
+
+    root = applied(pyfetch, layer, mode=mode)
+    status = {name: os.stat(f"{root}/{name}") for name in wanted}
+
+    assert {name: (stat.S_IMODE(s.st_mode), s.st_uid, s.st_gid) for name, s in status.items()} == wanted
+    assert {name: os.listxattr(f"{root}/{name}") for name in wanted} == {name: [] for name in wanted}
 
 
 def test_a_global_header_is_that_of_all_entries_behind_it(pyfetch):

@@ -30,8 +30,10 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Other attributes mean something to the machine that unpacks, not to the image. Those of overlayfs would hide files or
 # redirect directories when the tree becomes a layer.
-_KEPT_XATTRS = (b"user.", b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default")
+_ACCESS_ACL, _DEFAULT_ACL = b"system.posix_acl_access", b"system.posix_acl_default"
+_KEPT_XATTRS = (b"user.", b"security.capability", _ACCESS_ACL, _DEFAULT_ACL)
 _DROPPED_XATTRS = (b"user.overlay.",)
+_UNMASKED = 0o755  # the modes that an umask of 022 leaves as they are
 
 
 class Applier:
@@ -51,6 +53,8 @@ class Applier:
         # Times of directories, set at the end since filling a directory changes its time. Directories without an entry,
         # the root among them, get a fixed time, so that each run gives the same tree.
         self._times: dict[bytes, int] = {} if lower else {b"": 0}
+        self._own = os.geteuid(), os.getegid()
+        self._plain: dict[bytes, bool] = {}  # what _is_plain() has found
 
     def apply(self, archive: tar.Archive) -> None:
         """Apply all entries of `archive`; raise VerificationError, or another Error that names the entry."""
@@ -147,6 +151,7 @@ class Applier:
         self._directory_attributes(entry, join(above, name))
 
     def _directory_attributes(self, entry: tar.Entry, path: bytes) -> None:
+        self._plain.pop(path, None)
         descriptor = self._tree.directory(path)
         self._chown(entry, descriptor)
         self._replace_xattrs(entry, descriptor)
@@ -154,23 +159,47 @@ class Applier:
         self._times[path] = entry.mtime
 
     def _file(self, entry: tar.Entry, above: bytes, name: bytes, archive: tar.Archive) -> None:
+        has_all = self._has_all_at_once(entry, above)
+        mode = entry.mode if has_all else 0o600
         try:
-            descriptor = os.open(name, _CREATE, 0o600, dir_fd=self._tree.directory(above))
+            descriptor = os.open(name, _CREATE, mode, dir_fd=self._tree.directory(above))
         except FileExistsError:
             self._remove(above, name)
-            descriptor = os.open(name, _CREATE, 0o600, dir_fd=self._tree.directory(above))
+            descriptor = os.open(name, _CREATE, mode, dir_fd=self._tree.directory(above))
         try:
             if entry.size or entry.sparse:
                 write_content(descriptor, entry, archive.body())
-            # In this order: chown(2) clears set-user-ID and security.capability, and users without root can set
-            # attributes only of files that they may write to.
-            self._chown(entry, descriptor)
-            if entry.xattrs:
-                self._set_xattrs(entry, descriptor)
-            os.fchmod(descriptor, entry.mode)
+            if not has_all:
+                # In this order: chown(2) clears set-user-ID and security.capability, and users without root can set
+                # attributes only of files that they may write to.
+                self._chown(entry, descriptor)
+                self._replace_xattrs(entry, descriptor)  # an ACL comes from the default ACL of the directory
+                os.fchmod(descriptor, entry.mode)
             os.utime(descriptor, ns=(entry.mtime, entry.mtime))
         finally:
             os.close(descriptor)
+
+    def _has_all_at_once(self, entry: tar.Entry, above: bytes) -> bool:
+        """Return whether open(2) gives a new file in `above` the entry's owner and mode, and it needs nothing else.
+
+        So it is with most files: without chown(2) and chmod(2) an image of small files is unpacked in 0.95 of the time.
+        """
+        is_owner = self._single or (entry.uid, entry.gid) == self._own
+        return is_owner and not entry.mode & ~_UNMASKED and not entry.xattrs and self._is_plain(above)
+
+    def _is_plain(self, directory: bytes) -> bool:
+        """Return whether new files in the directory belong to us, and have the mode that we ask for.
+
+        Their group is ours, or that of the directory (set-group-ID; the mount option grpid), and a default ACL takes
+        the place of the umask: acl(5). A file system that takes no owners from us gives the directory another one, too.
+        """
+        found = self._plain.get(directory)
+        if found is None:
+            descriptor = self._tree.directory(directory)
+            status = os.fstat(descriptor)
+            found = (status.st_uid, status.st_gid) == self._own and not _has_default_acl(descriptor)
+            self._plain[directory] = found
+        return found
 
     def _hard_link(self, entry: tar.Entry, above: bytes, name: bytes, _archive: tar.Archive) -> None:
         """Make a hard link. The entry's other attributes are ignored: a link has those of its target."""
@@ -302,6 +331,7 @@ class Applier:
         remove(name, directory)
         if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
             self._tree.forget()
+            self._plain.clear()
 
     def _finish_directories(self) -> None:
         """Set the final times of directories, now that nothing more will be put into them."""
@@ -369,6 +399,14 @@ def _listxattr(descriptor: int) -> "list[str]":
         return os.listxattr(descriptor)
     except OSError:
         return []  # a file system without extended attributes
+
+
+def _has_default_acl(descriptor: int) -> bool:
+    try:
+        os.getxattr(descriptor, _DEFAULT_ACL)
+    except OSError:
+        return False  # it has none, or the file system knows none
+    return True
 
 
 def is_kept(name: bytes) -> bool:

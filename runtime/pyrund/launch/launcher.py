@@ -32,8 +32,9 @@ IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
 # What the launcher imports. The rest is imported by its workers, because it is rare or talks to registries: ssl would
 # make the launcher larger by half.
 _VERBS = (
-    "start execute remove untag tag freeze check processes measure populate remove_volume update networks unpublish join "
-    "leave relink resolver copy_out copy_in export changes stats forward commit bring build clear_build build_cache"
+    "start execute remove untag tag freeze check processes measure populate remove_volume update networks "
+    "unpublish join leave relink resolver copy_out copy_in export changes stats "
+    "forward commit bring build clear_build build_cache"
 ).split()
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
