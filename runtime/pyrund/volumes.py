@@ -1,7 +1,7 @@
 """What happens to volumes: they are made, get what the image has, and are removed when no container has them."""
 
 from foundation.linux import os
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
 from pyrund.model.volume import ANONYMOUS, Volume
 
@@ -46,8 +46,11 @@ async def take(engine: "Engine", mounts: "list[Mount]", layers: "list[str]", con
             volume.holders.add(container_id)
             made += [volume] if is_new else []
             mount.source, mount.backing = engine.places.volume_data(mount.name), volume.backing
+            kind, _, _ = mount.whole()
+            if mount.subpath and kind != "bind":
+                raise missing(f"{mount.name}: a part (volume-subpath) of a volume of type {kind[:80]}")
             if mount.is_copied and not volume.backing:
-                await _populate(engine, volume, mount.target, layers)
+                await _populate(engine, volume, mount, layers)
     except BaseException:
         release(engine, container_id)
         await remove_all(engine, made)
@@ -61,9 +64,10 @@ def release(engine: "Engine", container_id: str) -> None:
         volume.holders.discard(container_id)
 
 
-async def _populate(engine: "Engine", volume: Volume, target: str, layers: "list[str]") -> None:
+async def _populate(engine: "Engine", volume: Volume, mount: "Mount", layers: "list[str]") -> None:
     async with volume.turns:
-        message = {"do": "populate", "name": volume.name, "target": target, "layers": layers}
+        place = {"name": volume.name, "subpath": mount.subpath}
+        message = {"do": "populate", **place, "target": mount.target, "layers": layers}
         await engine.launcher.do(engine.loop, message)
 
 

@@ -112,6 +112,17 @@ def test_a_volume_outlives_a_project_that_is_down(project):
     assert project.ok("run", "--rm", "-T", "db", "cat", "/data/file") == "kept\n"
 
 
+def test_a_service_has_a_part_of_a_volume(project):
+    part = {"type": "volume", "source": "data", "target": "/part", "volume": {"subpath": "sub"}}
+    services = {**SHOP["services"], "web": {"image": "busybox", "volumes": [part]}}
+    project.write({**SHOP, "services": services})
+    missing = project.compose("run", "--rm", "-T", "web", "true")
+    project.ok("run", "--rm", "-T", "db", "sh", "-c", "mkdir /data/sub; echo part >/data/sub/file")
+
+    assert missing[0] != 0 and "/_data/sub: no such file or directory" in missing[2]
+    assert project.ok("run", "--rm", "-T", "web", "cat", "/part/file") == "part\n"
+
+
 def test_a_service_waits_for_the_health_of_another(project):
     check = {"test": ["CMD-SHELL", "[ -e /ready ]"], "interval": "200ms", "retries": 100}
     services = {

@@ -167,6 +167,16 @@ def test_other_users_of_a_container_are_subordinate_ids(engine):
     assert Path(f"/proc/{engine.inspect('web', '.State.Pid')}").stat().st_uid == FIRST_ID + 999
 
 
+def test_a_part_of_a_volume_is_mounted(engine):
+    run(engine, "-v", "notes:/v", "busybox", "mkdir", "/v/part")
+    words = ("--mount", "type=volume,src=notes,dst=/x,volume-subpath=part")
+
+    engine.ok("run", "--rm", "--network=none", *words, "busybox", "touch", "/x/here", client=PYRUND)
+
+    assert os.listdir(engine.data / "volumes/notes/_data/part") == ["here"]
+    engine.ok("volume", "rm", "notes")
+
+
 def test_output_logs_and_exit_codes(engine):
     assert run(engine, "--network", "none", "busybox", "echo", "hello") == "hello"
     assert engine.docker("run", "--name", "web", "busybox", "sh", "-c", "echo out; exit 7").returncode == 7

@@ -30,6 +30,7 @@ class Inherited:
             self.reaper = reaper.prepare()
         self.hook_output: list[int] = []
         self.host = Host()
+        self.host.sources = plan.request.sources
 
     def open_for_init(self, plan: Plan, container: Container) -> "Opener | None":
         """Open what the init could not open itself, because it will be in other namespaces with fewer privileges.
@@ -41,6 +42,7 @@ class Inherited:
         if plan.config.linux.namespace("user") and os.geteuid() == 0:
             from pyrun.launch.opener import Opener  # few containers need it
 
+            assert not plan.request.sources  # their attributes would not be locked, see opener.py
             self.host = opener = Opener(plan.config, plan.root, container.directory)
         if plan.namespaces.joins(CLONE_NEWPID):
             from pyrun.namespaces.procfs import open_context  # few containers join one

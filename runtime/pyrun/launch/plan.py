@@ -29,12 +29,15 @@ class Request:
     Makes relative paths absolute, but for the bundle's: Plan changes to that directory. `arguments` replace
     process.args. Raises UsageError.
 
-    An engine that calls create() itself may set three more attributes:
+    An engine that calls create() itself may set four more attributes:
 
     streams   descriptors for the container's standard streams; if the container has a terminal, the engine takes its
               master as it is, so they are not used
     layers    the directories that the writable layer of `overlay` covers, the lowest first, instead of the root file
               system, which is then only the place where they are mounted
+    sources   detached mounts of what binds shall have, by the source and the destination in config.json: for sources
+              that another container may exchange meanwhile. The engine closes them. A container with a user namespace
+              cannot have any, because its root could change their attributes
     connect   called with the pid of the init when its network namespace is there, before any program runs in it
     """
 
@@ -81,6 +84,7 @@ class Request:
         self.files = {name: os.path.abspath(file) for name, file in files.items() if file}
         self.streams: list[int] | None = None
         self.layers: list[str] = []
+        self.sources: dict[tuple[str, str], int] = {}
         self.connect: Callable[[int], None] | None = None
         # "keep", "drop" or "look": see streams.py. A caller that asks for a pid file is an engine, and passes pipes on
         # purpose.

@@ -36,11 +36,13 @@ class Host:
 
     contexts           mounts of procfs whose fs context (fsopen(2)) another process had to open, and these contexts
     user_namespaces    mounts with mapped ids, and the user namespaces for MOUNT_ATTR_IDMAP
+    sources            detached mounts that an engine has opened, by their source and destination in config.json
     """
 
     def __init__(self) -> None:
         self.contexts: dict[PlannedMount, int] = {}
         self.user_namespaces: dict[PlannedMount, int] = {}
+        self.sources: dict[tuple[str, str], int] = {}
 
     def begin(self) -> None:
         """The init calls this before all other methods."""
@@ -54,6 +56,9 @@ class Host:
 
     def source(self, planned: PlannedMount) -> int:
         """Return a detached mount of the source of a bind mount."""
+        opened_before = self.sources.get((planned.source, planned.destination), -1)
+        if opened_before >= 0:
+            return opened_before
         return open_source(planned, self.user_namespaces.get(planned, -1))
 
     def link(self, planned: PlannedMount) -> int:

@@ -7,6 +7,7 @@ from pyrund import lifecycle, linking, naming, networking, volumes
 from pyrund.api import disk, shown
 from pyrund.api.filters import has_labels, is_named
 from pyrund.errors import ApiError, missing
+from pyrund.http.request import NEWEST
 from pyrund.http.response import Response
 from pyrund.model import names
 from pyrund.model.container import Container, make_folder
@@ -35,6 +36,7 @@ _FILTERS = frozenset(
 )
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _NETWORKING = {"NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
+_SINCE_SUBPATHS = (1, 45)
 _UNUSED_FILTERS = ("expose", "is-task", "isolation", "publish")
 
 
@@ -57,13 +59,19 @@ class ContainersApi:
         wanted = given.get("Image")
         if not isinstance(wanted, str) or not wanted:
             raise ApiError(400, "invalid reference format: an image is required")
-        container, warnings = await self.make(name, given, lambda: self._engine.images.find(wanted))
+        images = self._engine.images
+        container, warnings = await self.make(name, given, lambda: images.find(wanted), version=request.version)
         return Response(201, {"Id": container.id, "Warnings": warnings})
 
     async def make(
-        self, name: str, given: "Json", find: "Callable[[], Template]", build: str = ""
+        self,
+        name: str,
+        given: "Json",
+        find: "Callable[[], Template]",
+        build: str = "",
+        version: "tuple[int, int]" = NEWEST,
     ) -> "tuple[Container, list[str]]":
-        """Make the container that `given` describes, as in the API; return it, and warnings. Raises ApiError.
+        """Make the container that `given` describes, as in the API `version`; return it, and warnings. Raises ApiError.
 
         `find` returns its image, and is called again after a wait; `build` is the build that it belongs to.
         """
@@ -74,6 +82,8 @@ class ContainersApi:
         checked = host_config.checked(given.get("HostConfig") or {}, engine.settings)
         check_names(checked)
         wanted_mounts = mounts_of(checked)
+        if version < _SINCE_SUBPATHS and any(mount.subpath for mount in wanted_mounts):
+            raise ApiError(400, "VolumeOptions.Subpath needs API v1.45 or newer")
         find()  # before all else: its lack is what makes a client pull
         if any(mount.kind == "bind" and not mount.is_made for mount in wanted_mounts):
             await engine.launcher.do(engine.loop, {"do": "check", "host": {"Mounts": checked["Mounts"]}})

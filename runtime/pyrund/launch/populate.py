@@ -1,4 +1,7 @@
-"""A worker that fills an empty volume with what an image has at the path where the volume will be mounted."""
+"""A worker that fills an empty volume, or an empty directory in one (volume-subpath), with what an image has at the
+path where that will be mounted."""
+
+from hashlib import sha256
 
 from foundation.linux import os, whole_file
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -8,6 +11,7 @@ from pyfetch.image.store import Store
 from pyfetch.unpack.tree import remove
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import Archive
+from pyrund.launch.subpath import NoSuchPart, open_inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,26 +22,41 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
-    """Copy the directory `target` of the merged `layers` into the volume `name`, with its owner and mode."""
+    """Copy the directory `target` of the merged `layers` into the volume `name`, or into its directory `subpath`, with
+    its owner and mode."""
     os.umask(0)
     store = Store(places.images)
     store.open()  # nobody removes the layers meanwhile
-    overlay.with_view(store, message["layers"], lambda root: _fill(places, message["name"], root, message["target"]))
+    name, subpath = message["name"], message["subpath"]
+
+    def copy(root: int) -> None:
+        try:
+            path = os.fsencode(message["target"].lstrip("/"))  # which may have links of the image
+            source = openat2(root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # the runtime makes a directory there
+        with opened(source):
+            try:
+                directory = open_inside(places.volume_data(name), subpath or ".", _DIRECTORY)
+            except NoSuchPart:
+                return  # a file gets nothing; without anything there, the container will not start
+            with opened(directory):
+                _fill(directory, source, _mark(places, name, subpath))
+
+    overlay.with_view(store, message["layers"], copy)
 
 
-def _fill(places: "Places", name: str, root: int, target: str) -> None:
-    try:
-        path = os.fsencode(target.lstrip("/"))
-        source = openat2(root, path, _DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)  # the image may have links
-    except (FileNotFoundError, NotADirectoryError):
-        return  # the runtime makes a directory there
-    with opened(source), opened(os.open(places.volume_data(name), _DIRECTORY)) as volume:
-        mark = places.volume_mark(name)
-        if os.path.exists(mark):  # an earlier attempt did not come to its end
-            for half in os.listdir(source):
-                remove(half, volume)
-        elif os.listdir(volume):
-            return
-        whole_file.replace(mark, b"", f"{mark}.new")
-        Extraction(volume, b"").extract(Archive().members(source, b".", b"."))
-        os.unlink(mark)
+def _mark(places: "Places", name: str, subpath: str) -> str:
+    """Return the path of a mark for this part alone: what another part has is not a half of this one."""
+    return places.volume_mark(name) + (f"-{sha256(os.fsencode(subpath)).hexdigest()}" if subpath else "")
+
+
+def _fill(directory: int, source: int, mark: str) -> None:
+    if os.path.exists(mark):  # an earlier attempt did not come to its end
+        for half in os.listdir(source):
+            remove(half, directory)
+    elif os.listdir(directory):
+        return
+    whole_file.replace(mark, b"", f"{mark}.new")
+    Extraction(directory, b"").extract(Archive().members(source, b".", b"."))
+    os.unlink(mark)

@@ -28,7 +28,7 @@ from pyrun.launch.start import start
 from pyrun.launch.undo import Undo
 from pyrun.stub.monitor import keep_watch
 from pyrund.errors import ApiError
-from pyrund.launch import remove, users
+from pyrund.launch import remove, subpath, users
 from pyrund.launch.connect import connect, running_pid
 from pyrund.launch.ends import Ends
 from pyrund.model.container import Container, load
@@ -82,7 +82,10 @@ def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -
         else:
             request.overlay = places.layer(container.id)
             request.layers = [f"{places.images}/layers/{name}" for name in container.document["Layers"]]
+            request.sources = subpath.sources(container)
             state, terminal = create(request, undo)
+            for fd in request.sources.values():
+                os.close(fd)
         undo.replace(lambda: delete(state, force=True))
         if not checkpoint:
             start(state)

@@ -25,6 +25,7 @@ from pyrun.container.process import open_process
 from pyrun.container.state import load
 from pyrun.rootfs.tree import Tree
 from pyrund.errors import ApiError
+from pyrund.launch import subpath
 from pyrund.spec.mounts import Mount, of_container
 
 TYPE_CHECKING = False
@@ -95,7 +96,7 @@ def _with_layers(container: "Container", is_written: bool, look: "Callable[[int]
 
 def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look: "Callable[[int], T]") -> "T":
     for one in mounts:
-        if one.kind != "tmpfs" and not one.backing:
+        if one.kind != "tmpfs" and (one.subpath or not one.backing):
             _attach(Tree(root), one)
     if container.host_config.get("ReadonlyRootfs"):
         mount_setattr(root, MOUNT_ATTR_RDONLY)
@@ -105,8 +106,8 @@ def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look:
 def _attach(tree: Tree, one: Mount) -> None:
     if not os.path.exists(one.source):
         return  # start would make it, or refuse
-    with opened(open_tree(os.fsencode(one.source), OPEN_TREE_CLONE | AT_RECURSIVE)) as source:
-        if one.read_only:
+    with opened(_open_source(one)) as source:
+        if one.read_only or "ro" in one.whole()[2]:
             mount_setattr(source, MOUNT_ATTR_RDONLY, recursive=True)
         make = tree.make_directory if stat.S_ISDIR(os.fstat(source).st_mode) else tree.make_file
         try:
@@ -115,6 +116,14 @@ def _attach(tree: Tree, one: Mount) -> None:
             return  # the root is read-only, or the image has something else there: start would fail
         with opened(target):
             move_mount(source, target)
+
+
+def _open_source(one: Mount) -> int:
+    """Return a detached mount. Raises ApiError, as start would, for a part that the volume does not have: what a client
+    sends to it must not go elsewhere."""
+    if one.subpath:
+        return subpath.detached(one)
+    return open_tree(os.fsencode(one.source), OPEN_TREE_CLONE | AT_RECURSIVE)
 
 
 def clean(path: str) -> str:

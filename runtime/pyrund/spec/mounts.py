@@ -45,6 +45,7 @@ class Mount:
 
     kind        bind, tmpfs or volume
     source      the path on the host, "" for tmpfs; a volume has its `name`, too
+    subpath     what of the volume is mounted, without ".."; "" for all of it
     mode        what the client wrote after the second colon
     is_made     whether the missing source of a bind is made, as with --volume
     recursion   what a bind takes along: "all" mounts below its source, read-only ones as such; "mounts", which stay
@@ -60,7 +61,8 @@ class Mount:
         self.kind = kind
         self.source = source
         self.name = ""
-        self.target = os.path.normpath(target)
+        self.subpath = ""
+        self.target = os.path.normpath(f"/{target.lstrip('/')}")
         self.mode = mode
         self.read_only = read_only
         self.propagation = "rprivate"
@@ -75,8 +77,8 @@ class Mount:
 
     @staticmethod
     def of(document: "Json") -> "Mount":
-        """Return the mount of which `document` is the vars()."""
-        mount = Mount.__new__(Mount)
+        """Return the mount of which `document` is the vars(); one that an older engine has written may lack some."""
+        mount = Mount(document["kind"], document["source"], document["target"])
         vars(mount).update(document)
         return mount
 
@@ -94,22 +96,24 @@ class Mount:
             "Propagation": self.propagation if self.kind == "bind" else "",
         }
 
-    def entry(self) -> "Json":
-        """Return the mount for config.json."""
-        kind, source, options = self.kind, self.source or "tmpfs", list(self.options)
+    def whole(self) -> "tuple[str, str, list[str]]":
+        """Return the type, source and options, as in config.json, of what is mounted, or of what has the `subpath`."""
         if self.backing:
-            kind, source = self.backing["type"], self.backing["device"]
             options = [word for word in self.backing.get("o", "").split(",") if word]
-            kind = "bind" if {"bind", "rbind"} & set(options) else kind
-        elif kind == "volume":
-            kind = "bind"
-        if kind == "bind" and not self.backing:
-            options = ["bind" if self.recursion == "none" else "rbind", self.propagation, *options]
+            kind = "bind" if {"bind", "rbind"} & set(options) else self.backing["type"]
+            return kind, self.backing["device"], options
+        if self.kind == "tmpfs":
+            return "tmpfs", "tmpfs", list(self.options)
+        return "bind", self.source, ["bind" if self.recursion == "none" else "rbind", self.propagation, *self.options]
+
+    def entry(self) -> "Json":
+        """Return the mount for config.json. A `subpath` is not opened by its source there, which only tells of it."""
+        kind, source, options = self.whole()
         read_only = "rro" if self.kind == "bind" and self.recursion == "all" else "ro"
         return {
             "destination": self.target,
             "type": kind,
-            "source": source,
+            "source": f"{source}/{self.subpath}" if self.subpath else source,
             "options": [*options, read_only] if self.read_only else options,
         }
 
@@ -144,8 +148,9 @@ def with_volumes(wanted: "list[Mount]", inherited: "list[Mount]", paths: "list[s
     found = {mount.target: mount for mount in [*inherited, *wanted]}
     for path in paths:
         _check_target(path, path)
-        if os.path.normpath(path) not in found:
-            mount = found[os.path.normpath(path)] = Mount("volume", "", path)
+        mount = Mount("volume", "", path)
+        if mount.target not in found:
+            found[mount.target] = mount
             _own(mount)
     return sorted(found.values(), key=lambda mount: mount.target.count("/"))
 
@@ -251,14 +256,25 @@ def _fault(given: "Json", kind: str, source: str, target: str) -> str:
         return f"invalid mount path: '{source[:200]}' mount path must be absolute"
     if kind == "tmpfs" and source:
         return "field Source must not be specified"
-    if kind == "volume" and not source and given.get("ReadOnly"):
+    if kind == "volume":
+        return _fault_of_volume(given, source)
+    return ""
+
+
+def _fault_of_volume(given: "Json", source: str) -> str:
+    subpath = (given.get("VolumeOptions") or {}).get("Subpath") or ""
+    if subpath and not source:
+        return "must not set Subpath when using anonymous volumes"
+    if os.path.normpath(subpath).split("/")[0] in ("", ".."):
+        return "subpath must be a relative path within the volume"
+    if not source and given.get("ReadOnly"):
         return "must not set ReadOnly mode when using anonymous volumes"
     return ""
 
 
 def _volume(mount: Mount, options: "Json") -> None:
     if options.get("Subpath"):
-        raise missing("a part of a volume (volume-subpath)")
+        mount.subpath = os.path.normpath(options["Subpath"])
     driver = options.get("DriverConfig") or {}
     mount.mode = "z"
     mount.is_copied = not options.get("NoCopy")
