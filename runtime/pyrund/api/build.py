@@ -14,8 +14,8 @@ make a layer of what it has written
 
 import _socket
 
-from pyrund import lifecycle
-from pyrund.api.containers import ContainersApi
+from pyrund import creating, lifecycle
+from pyrund.creating import Wanted
 from pyrund.errors import ApiError, logged, missing
 from pyrund.http.connection import Gone
 from pyrund.http.request import parse_json
@@ -128,7 +128,8 @@ class _Build:
     async def _make(self, wanted: "Json") -> "Container":
         given = {**wanted["config"], "Image": wanted["image"], "HostConfig": dict(self._host)}
         step = _Step(wanted["image"], wanted["layers"])
-        container, _ = await ContainersApi(self._engine).make("", given, lambda: step, self._id)
+        asked = Wanted(given, self._engine.settings)
+        container, _ = await creating.create(self._engine, "", asked, lambda: step, self._id)
         return container
 
     async def _attach(self, port: "Port", container: "Container") -> None:

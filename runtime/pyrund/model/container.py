@@ -12,7 +12,7 @@ from foundation.linux import os, whole_file
 from pyrund.loop import Future, Turns
 from pyrund.model import restart
 from pyrund.model.endpoint import Endpoint
-from pyrund.model.times import ZERO, duration, seconds
+from pyrund.model.times import ZERO, duration, now, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,6 +224,24 @@ def load(places: "Places", id_: str) -> "Container | None":
     if not isinstance(document, dict) or not document.keys() >= _FIELDS or document["Id"] != id_:
         raise Error(f"{path}: is not a container of this engine")
     return Container(places, document)
+
+
+def new_document(id_: str, name: str) -> "Json":
+    """Return those fields of the document of a new container that are the same for all."""
+    return {
+        "Id": id_,
+        "Name": name,
+        "Created": now(),
+        "StartedAt": ZERO,
+        "FinishedAt": ZERO,
+        "ExitCode": 0,
+        "Error": "",
+        "OOMKilled": False,
+        "RestartCount": 0,
+        "StoppedByHand": False,
+        "Ports": [],
+        "WayOut": "",
+    }
 
 
 def make_folder(container: Container) -> None:

@@ -1,0 +1,201 @@
+"""How a container comes into being: what is wanted is checked, volumes are made, and it is written down."""
+
+import json
+
+from foundation.linux import os, whole_file
+from pyrund import linking, networking, volumes
+from pyrund.errors import ApiError
+from pyrund.http.request import NEWEST
+from pyrund.model import names
+from pyrund.model.container import Container, make_folder, new_document
+from pyrund.spec import config, host_config
+from pyrund.spec.mounts import Mount, inherited, mounts_of, with_volumes
+from pyrund.spec.network import ENDPOINT, check_names, endpoint_settings, mac
+from pyrund.spec.port_bindings import bindings, parsed
+from pyrund.spec.resources import discarded
+from pyrund.spec.shape import check
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrund.engine import Engine
+    from pyrund.model.images import Template
+    from pyrund.settings import Settings
+
+    Json = dict[str, Any]
+
+_NETWORKING = {"NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
+_SINCE_SUBPATHS = (1, 45)
+
+
+class Wanted:
+    """What a client wants a container to be, as far as it can be checked by itself.
+
+    given       the body of the request, which is the container's Config and the following
+    host        HostConfig, with all fields
+    mounts      those of HostConfig
+    endpoints   the settings of its endpoints, by the names or ids of networks
+
+    Raises ApiError. `version` is that of the client's API.
+    """
+
+    def __init__(self, given: "Json", settings: "Settings", version: "tuple[int, int]" = NEWEST) -> None:
+        check(given, _NETWORKING, "")
+        endpoints = (given.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+        self.given = given
+        self.endpoints = {name: endpoint_settings(endpoint or {}) for name, endpoint in endpoints.items()}
+        self.host = host_config.checked(given.get("HostConfig") or {}, settings)
+        check_names(self.host)
+        self.mounts = mounts_of(self.host)
+        if version < _SINCE_SUBPATHS and any(mount.subpath for mount in self.mounts):
+            raise ApiError(400, "VolumeOptions.Subpath needs API v1.45 or newer")
+
+
+async def create(
+    engine: "Engine", name: str, wanted: Wanted, find: "Callable[[], Template]", build: str = ""
+) -> "tuple[Container, list[str]]":
+    """Make a container with the `name`, or with one that we invent; return it, and warnings. Raises ApiError.
+
+    `find` returns its image, and is called again after a wait; `build` is the build that it belongs to.
+    """
+    find()  # before all else: its lack is what makes a client pull
+    await _check_binds(engine, wanted)
+    image, id_ = find(), names.new_id()
+    name = name or _new_name(engine)
+    merged = config.merged(wanted.given, image.wishes(), id_)
+    engine.containers.refuse_name(name)
+    warnings = _check_ports(wanted.host, merged)
+    warnings += [] if engine.places.has_cgroups else discarded(wanted.host)
+    _check_sharing(wanted)
+    _name_sharer_of_pids(engine, wanted.host)
+    mounts = with_volumes(wanted.mounts, _inherited(engine, wanted.host), list(merged["Volumes"]))
+    made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
+    try:
+        # Other clients may have taken the name, or removed the image, meanwhile.
+        engine.containers.refuse_name(name)
+        if find().id != image.id:
+            raise ApiError(409, "the image has been replaced meanwhile: try again")
+        document = {
+            **new_document(id_, name),
+            "Image": image.id,
+            "Config": merged,
+            "HostConfig": wanted.host,
+            "Layers": image.layers(engine.images.store),
+            "Mounts": [vars(mount) for mount in mounts],
+            **_places(engine, wanted, merged),
+            **({"Build": build} if build else {}),
+        }
+        container = _write_down(engine, document, image)
+    except BaseException:
+        volumes.release(engine, id_)
+        await volumes.remove_all(engine, made)
+        raise
+    volumes.release(engine, id_)
+    engine.events.of_container(container, "create")
+    return container, warnings
+
+
+# What is checked.
+
+
+async def _check_binds(engine: "Engine", wanted: Wanted) -> None:
+    """Raise ApiError if the source of a bind is missing that is not made: a worker looks, because that may block."""
+    if any(mount.kind == "bind" and not mount.is_made for mount in wanted.mounts):
+        await engine.launcher.do(engine.loop, {"do": "check", "host": {"Mounts": wanted.host["Mounts"]}})
+
+
+def _check_ports(host: "Json", merged: "Json") -> "list[str]":
+    """Raise ApiError if a port makes no sense; return docker's warnings."""
+    published = bindings(host, merged)
+    for name in merged["ExposedPorts"]:
+        parsed(name)
+    if published and host["NetworkMode"] == "host":
+        return ["Published ports are discarded when using host network mode"]
+    return []
+
+
+def _check_sharing(wanted: Wanted) -> None:
+    """Raise ApiError, with docker's words, for what a container cannot have if it shares another's network."""
+    given, host = wanted.given, wanted.host
+    if not host["NetworkMode"].startswith("container:"):
+        return
+    conflicts = {
+        "hostname and the network mode": given.get("Hostname"),
+        "dns and the network mode": host.get("Dns"),
+        "custom host-to-IP mapping and the network mode": host.get("ExtraHosts"),
+        "mac-address and the network mode": given.get("MacAddress"),
+        "port publishing and the container type network mode": host.get("PortBindings") or host.get("PublishAllPorts"),
+        "port exposing and the container type network mode": given.get("ExposedPorts"),
+    }
+    for what, is_there in conflicts.items():
+        if is_there:
+            raise ApiError(400, f"conflicting options: {what}")
+
+
+# What the container gets from other containers and from the engine.
+
+
+def _new_name(engine: "Engine") -> str:
+    for _ in range(100):
+        name = names.new_name()
+        try:
+            engine.containers.refuse_name(name)
+            return name
+        except ApiError:
+            continue
+    return f"{name}{os.urandom(4).hex()}"
+
+
+def _name_sharer_of_pids(engine: "Engine", host: "Json") -> None:
+    """Let PidMode name the other container by its id, which stays when that is renamed. Raises ApiError."""
+    kind, _, other = (host.get("PidMode") or "").partition(":")
+    if kind == "container":
+        host["PidMode"] = f"container:{engine.containers.find(other).id}"
+
+
+def _inherited(engine: "Engine", host: "Json") -> "list[Mount]":
+    """Return the mounts of the containers that --volumes-from names. Raises ApiError."""
+    found = []
+    for text in host.get("VolumesFrom") or []:
+        name, _, mode = text.partition(":")
+        try:
+            found += inherited(engine.containers.find(name), mode)
+        except ApiError as error:  # after a 404 a client would pull the image
+            raise ApiError(400, str(error)) from None
+    return found
+
+
+def _places(engine: "Engine", wanted: Wanted, merged: "Json") -> "Json":
+    """Return the parts of the document about networks: Endpoints, and Links if it has some. Raises ApiError."""
+    links = linking.resolved(engine, wanted.host)
+    by_name_server = None if links else wanted.host.get("Links")
+    own = {"MacAddress": mac(merged.get("MacAddress", "")), "Links": by_name_server}
+    endpoints = networking.new_endpoints(engine, wanted.host["NetworkMode"], wanted.endpoints, own)
+    return {"Endpoints": endpoints, **({"Links": links} if links else {})}
+
+
+# What stays.
+
+
+def _write_down(engine: "Engine", document: "Json", image: "Template") -> Container:
+    container = Container(engine.places, document)
+    try:
+        make_folder(container)
+        _register(container, image)
+        container.save()
+    except BaseException:
+        # No document yet, so it is half made: a worker removes it as recovery would.
+        engine.loop.spawn(engine.launcher.do(engine.loop, {"do": "remove", "id": container.id, "all": True}))
+        raise
+    engine.containers.add(container)
+    return container
+
+
+def _register(container: Container, image: "Template") -> None:
+    """Let pyfetch's prune keep the layers of the container, as those of a bundle."""
+    record = {**image.record(), "overlay": container.document["Layers"]}
+    bundle = container.places.bundle(container.id)
+    whole_file.create(f"{bundle}/image.json", json.dumps(record).encode())
+    os.symlink(bundle, f"{container.places.images}/bundles/{container.id}")
