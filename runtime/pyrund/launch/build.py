@@ -24,6 +24,7 @@ from pyrund.errors import ApiError, show_bug
 from pyrund.http.body import Body
 from pyrund.http.request import decode_header
 from pyrund.launch import new_image
+from pyrund.launch.build_bases import Bases
 from pyrund.launch.build_output import Output
 from pyrund.launch.builder import Builder
 
@@ -63,9 +64,9 @@ def _build(places: "Places", store: Store, message: "Message", answers: "Port", 
         if message["labels"]:
             stages[-1].instructions.append(_labels(message["labels"]))
         platform = parse_platform(message["platform"]) if message["platform"] else None
-        logins = _logins(message["logins"])
+        bases = Bases(places, store, output, platform, message["pulls"], _logins(message["logins"]))
         store.open()  # until the end: prune must not take what the next step begins with
-        builder = Builder(places, store, message, answers, output, context, platform, logins)
+        builder = Builder(places, store, message, answers, output, context, bases)
     except (BuildError, UsageError) as error:
         raise ApiError(400, str(error)) from None
     except (Error, FileNotFoundError, NotADirectoryError) as error:

@@ -4,13 +4,7 @@ import time
 
 from foundation.linux import os
 from pyfetch.bundle import overlay
-from pyfetch.bundle.runtime_config import IdMappings
-from pyfetch.commands.pull import Pull
 from pyfetch.image.platforms import host_platform, parse_platform
-from pyfetch.image.reference import parse_reference
-from pyfetch.options import parse
-from pyfetch.progress import JsonEvents
-from pyfetch.registry.credentials import Credentials
 from pyrund.archive.reader import Extraction
 from pyrund.build import settings
 from pyrund.build.cache import Cache
@@ -19,9 +13,9 @@ from pyrund.build.errors import BuildError, needs_buildkit
 from pyrund.build.image import Draft, is_there, source_date
 from pyrund.build.layer import take_layer
 from pyrund.build.stages import Arguments, Stage
-from pyrund.build.words import expand, number
+from pyrund.build.words import expand
 from pyrund.errors import ApiError
-from pyrund.launch import layer_sizes
+from pyrund.launch.build_bases import Bases
 from pyrund.launch.build_run import Run
 from pyrund.launch.copying import Copy, has_directory
 from pyrund.launch.measure import size_of
@@ -33,19 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyfetch.image.image import Image as Stored
-    from pyfetch.image.platforms import Platform
     from pyfetch.image.store import Store
     from pyrund.launch.build_output import Output
     from pyrund.messages import Message, Port
     from pyrund.places import Places
 
-_HUB = "https://index.docker.io/v1/"  # how clients call it in their credentials
 _COPIES = ("ADD", "COPY")
 
 
 class Builder:
-    """`context` is a descriptor of the directory with the client's files."""
+    """`context` is a descriptor of the directory with the client's files, `bases` is what it may build on."""
 
     def __init__(
         self,
@@ -55,8 +46,7 @@ class Builder:
         answers: "Port",
         output: "Output",
         context: int,
-        platform: "Platform | None",
-        logins: "dict[str, dict[str, str]]",
+        bases: Bases,
     ) -> None:
         self.places = places
         self.store = store
@@ -64,12 +54,10 @@ class Builder:
         self.output = output
         self._message = message
         self._run = Run(places, store, answers, output, message["removes"], message["removes_failed"])
-        self._platform = platform
-        self._logins = logins
-        self._arguments = Arguments(message["arguments"], platform or host_platform())
+        self._bases = bases
+        self._arguments = Arguments(message["arguments"], bases.platform or host_platform())
         self._cache = Cache(store, message["uses_cache"], _sources(places, message["cache_from"]))
         self._latest = source_date({n: v for n, v in message["arguments"].items() if v is not None})
-        self._stages: list[tuple[str, Draft]] = []
         self._steps = self._step = 0
         # Of the present stage.
         self._draft = Draft.empty()
@@ -88,7 +76,7 @@ class Builder:
                 self._announce(one)
                 self._do(one)
                 self._show()
-            self._stages.append((stage.name, self._draft))
+            self._bases.add_stage(stage.name, self._draft)
         if unused := self._arguments.unused():
             self.output.line(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n")
         return self._draft
@@ -112,12 +100,13 @@ class Builder:
         name = expand(stage.base, variables, stage.head.escape)
         if not name:
             raise BuildError(f"base name ({stage.base}) should not be blank")
-        platform = expand(stage.head.flags.get("platform", ""), variables, stage.head.escape)
+        text = expand(stage.head.flags.get("platform", ""), variables, stage.head.escape)
+        platform = parse_platform(text) if text else self._bases.platform
         if name.lower() == "scratch":
-            self._draft = Draft.empty(parse_platform(platform) if platform else self._platform)
+            self._draft = Draft.empty(platform)
             self.output.line(" ---> \n")
             return
-        self._draft = self._stage(name) or self._image(name, parse_platform(platform) if platform else self._platform)
+        self._draft = self._bases.find(name, platform)
         self._show()
         self._triggers()
 
@@ -133,41 +122,6 @@ class Builder:
         for text in triggers:
             self._do(parse_one(text))
             self._show()
-
-    def _stage(self, name: str) -> "Draft | None":
-        found = [draft for known, draft in self._stages if known and known == name.lower()]
-        return found[-1] if found else None
-
-    def source(self, name: str) -> Draft:
-        """Return the stage or image that COPY --from means."""
-        found, place = self._stage(name), number(name)
-        if found is None and place is not None and place < len(self._stages):
-            found = self._stages[place][1]
-        return found or self._image(name, self._platform)
-
-    def _image(self, name: str, platform: "Platform | None") -> Draft:
-        if not self._message["pulls"]:
-            try:
-                stored = Images(self.places).find(name).stored
-                if platform is None or stored.platform in platform.fits():
-                    return Draft.of(stored)
-            except ApiError as error:
-                if error.status != 404:
-                    raise BuildError(str(error)) from None
-        return Draft.of(self._pulled(name, platform))
-
-    def _pulled(self, name: str, platform: "Platform | None") -> "Stored":
-        reference = parse_reference(name)
-        options = ["--platform", str(platform)] if platform else []
-        progress = JsonEvents(self.output.json)
-        pull = Pull(parse(["pull", *options, str(reference)]), self.store, IdMappings([], []), progress)
-        login = self._logins.get(_HUB if str(reference).startswith("docker.io/") else str(reference).partition("/")[0])
-        if login:
-            user, password, token = (str(login.get(n) or "") for n in ("username", "password", "identitytoken"))
-            pull.login = Credentials(user, password, token, str(login.get("registrytoken") or ""))
-        stored = pull.into_store()
-        layer_sizes.note(self.places, self.store, stored)
-        return stored
 
     # The other instructions.
 
@@ -252,7 +206,7 @@ class Builder:
         if not name:
             copy_from(self.context)
             return
-        folders = self.source(name).folders(self.store)
+        folders = self._bases.source(name).folders(self.store)
         if not folders:
             raise BuildError(f"{instruction.name} failed: there is no file in {name[:80]}")
         overlay.with_view(self.store, folders, copy_from)
