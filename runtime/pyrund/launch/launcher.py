@@ -29,13 +29,17 @@ _READY = {"ready": True}
 _ATTEMPTS = 2  # to begin another launcher for a request, or to repeat it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0  # seconds before another one begins, if the last one has never been ready
 IS_WATCHED: "Any" = 1  # what a monitor says when it watches a process
-# What the launcher imports. The rest is imported by its workers, because it is rare or talks to registries: ssl would
-# make the launcher larger by half.
-_VERBS = (
-    "start execute remove untag tag freeze check processes measure populate remove_volume update networks "
-    "unpublish join leave relink resolver copy_out copy_in export changes stats "
-    "forward commit bring build clear_build build_cache"
+# What the launcher imports when it begins, and what when it is first asked for: an engine that builds nothing needs no
+# builder, which takes 3 MB. The rest, what talks to registries, is imported by each worker: ssl would make the launcher
+# larger by half.
+_FIRST = (
+    "start execute remove untag tag freeze check processes measure remove_volume update networks "
+    "unpublish join leave relink resolver forward"
 ).split()
+_LATER = frozenset(
+    "populate copy_out copy_in export changes stats save load "
+    "commit bring build clear_build build_cache checkpoint".split()
+)
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
 _REPEATABLE = frozenset("remove remove_volume unpublish join leave relink networks resolver".split())
@@ -153,13 +157,12 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
     try:
         settle(b"pyrund:launcher", port.detach(), lock, *inside)
         restore_limit_of_files()
-        for verb in _VERBS:
+        for verb in _FIRST:
             _imported(verb)
         _imported("start").prepare()
         _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel collects workers and monitors
-        gc.collect()
-        gc.freeze()  # a collection in a worker would copy the pages of all objects
-        own = Port.of(PORT)
+        _freeze()
+        own, imported = Port.of(PORT), set(_FIRST)
         own.send(_READY)
         while True:
             message, descriptors = own.receive()
@@ -177,6 +180,10 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
                 _work(places, message, descriptors)
             for fd in descriptors:
                 os.close(fd)
+            if message["do"] in _LATER - imported:  # for the next time, while the worker does what was asked
+                imported.add(message["do"])
+                _imported(message["do"])
+                _freeze()
     except ConnectionError:
         pass  # the daemon has ended, perhaps before it has heard that we are ready
     except BaseException as error:
@@ -194,6 +201,11 @@ def _refuse(answers: int, error: OSError) -> None:
         pass  # the daemon has ended
     finally:
         port.close()
+
+
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()  # a collection in a worker would copy the pages of all objects
 
 
 def _imported(verb: str) -> "Any":
