@@ -12,6 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "registry")]
 
 from daemon import DOCKER, Daemon, Hub  # noqa: E402
+from dockerd import Dockerd  # noqa: E402
 from hello import hello  # noqa: E402
 from images import Image, busybox_layer, directory, symlink, tar  # noqa: E402
 from killing import Faults  # noqa: E402
@@ -50,6 +51,18 @@ def hub(tmp_path_factory):
 def engine(hub, tmp_path_factory):
     """A daemon with busybox in its store, for all tests of a file."""
     yield from serve(hub, tmp_path_factory.mktemp("engine"), "busybox")
+
+
+@pytest.fixture(scope="module")
+def dockerd(hub, engine, tmp_path_factory):
+    if not shutil.which("dockerd"):
+        pytest.skip("dockerd is not installed")
+    folder = tmp_path_factory.mktemp("dockerd")
+    made = Dockerd(hub, folder)
+    made.docker("load", input=engine.docker("save", "busybox", text=False).stdout)
+    yield made
+    made.stop()
+    subprocess.run(["rm", "-rf", folder], check=True)
 
 
 @pytest.fixture(scope="module")

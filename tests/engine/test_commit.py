@@ -252,12 +252,6 @@ def test_an_archive_that_leads_outside_is_refused_or_stays_inside(engine, tmp_pa
     engine.docker("rmi", "evil")
 
 
-def test_an_import_from_a_url_names_what_is_missing(engine):
-    status, answer = engine.call("POST", "/images/create?fromSrc=http://127.0.0.1:9/x.tar&repo=x")
-
-    assert (status, answer["message"]) == (501, answer["message"]) and "import from a URL" in answer["message"]
-
-
 def test_commits_and_imports_are_events(engine):
     since = time.time()
     name = made_by(engine, "true")

@@ -7,10 +7,12 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from builds import build, leftovers, run
 from daemon import kill, wait_until
+from web_server import WebServer
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -486,26 +488,50 @@ def test_the_tag_of_a_build_is_an_event(engine, context):
     engine.ok("rmi", "told", "told:2")
 
 
-def test_an_address_is_added_as_a_file(engine, context, tmp_path):
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served/file.txt").write_text("served")
-    port = "8765"
-    server = subprocess.Popen(
-        [*engine.hub.inside, "python3", "-m", "http.server", port, "--bind", "127.0.0.1", "-d", tmp_path / "served"],
-        stderr=subprocess.DEVNULL,
-    )
-    probe = f"echo > /dev/tcp/127.0.0.1/{port}"
-    wait_until(lambda: engine.hub.run("bash", "-c", probe).returncode == 0, "the server")
-    try:
-        address = f"http://127.0.0.1:{port}"
-        build(engine, context(f"FROM busybox\nADD {address}/file.txt /a/\n"), "-t", "address")
-        missing = build(engine, context(f"FROM busybox\nADD {address}/nosuch /a/\n"), status=1)
-    finally:
-        server.kill()
-        server.wait()
+@pytest.fixture(scope="module")
+def web(hub, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "file.txt").write_text("served")
+    made = WebServer(hub, folder, 8765)
+    yield made
+    made.stop()
 
-    assert run(engine, "address", "sh", "-c", "cat /a/file.txt; stat -c %a /a/file.txt") == "served600"
-    assert "ADD failed: failed to GET" in missing
+
+def test_an_address_is_added_as_a_file(engine, context, web):
+    build(engine, context(f"FROM busybox\nADD {web.address}/file/file.txt /a/\n"), "-t", "address")
+
+    shown = run(engine, "address", "sh", "-c", "cat /a/file.txt; stat -c '%a %Y' /a/file.txt")
+    assert shown == "served600 978404645"  # Last-Modified
+    engine.ok("rmi", "address")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("404", "ADD failed: failed to GET {}/404 with status 404 Not Found: what the server says"),
+        ("short", "ADD failed: {}/short: unexpected EOF: the server has sent all but 65536 bytes"),
+        ("to/302/ftp://127.0.0.1:1/x", 'ADD failed: Get "ftp://127.0.0.1:1/x": unsupported protocol scheme "ftp"'),
+    ],
+)
+def test_an_address_that_gives_no_whole_file_ends_the_build(engine, context, web, path, words):
+    shown = build(engine, context(f"FROM busybox\nADD {web.address}/{path} /a/b\n"), "-t", "address", status=1)
+
+    assert words.format(web.address) in shown
+    assert engine.docker("image", "inspect", "address").returncode != 0
+
+
+def test_the_name_in_an_address_leads_nowhere_outside(engine, context, web, tmp_path):
+    outside = "%2F".join([".."] * 20) + quote(str(tmp_path / "file.txt"), safe="")
+    build(engine, context(f"FROM busybox\nADD {web.address}/file/x{outside} /a/\n"), "-t", "address")
+
+    assert not (tmp_path / "file.txt").exists()
+    assert run(engine, "address", "ls", "/a") == "file.txt"
+    for address, words in (
+        (f"{web.address}/file/%2e%2e", "'..' is no name for a file"),
+        (f"{web.address}/", "ADD failed: cannot determine filename from url: "),
+        ("http://[::1/x", 'ADD failed: parse "http://[::1/x": '),
+    ):
+        assert words in build(engine, context(f"FROM busybox\nADD {address} /a/\n"), status=1)
     engine.ok("rmi", "address")
 
 

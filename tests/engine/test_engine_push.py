@@ -4,13 +4,13 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 from clients import assert_same, ok, ours
-from daemon import DOCKER, read_all, wait_until
+from daemon import DOCKER, wait_until
+from dockerd import asked
 from images import Image, busybox_layer, entry, tar
 from passwords import htpasswd
 
@@ -58,63 +58,12 @@ def registries(hub, tmp_path_factory):
         server.wait()
 
 
-class Dockerd:
-    """Debian's dockerd in the hub's namespaces, without networks."""
-
-    def __init__(self, hub, folder):
-        self.socket = f"{folder}/s"
-        places = ["--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
-        network = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
-        self._log = open(folder / "log", "w")
-        command = [*hub.inside, "dockerd", "--host", f"unix://{self.socket}", *places, *network]
-        self._process = subprocess.Popen(list(map(str, command)), stdout=self._log, stderr=self._log)
-        wait_until(lambda: self.docker("version").returncode == 0, "dockerd")
-
-    def docker(self, *arguments, input=None):
-        environment = {**os.environ, "DOCKER_CONFIG": os.path.dirname(self.socket)}
-        command = [DOCKER, "--host", f"unix://{self.socket}", *arguments]
-        return subprocess.run(command, input=input, capture_output=True, env=environment)
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(30)
-        self._log.close()
-
-
-@pytest.fixture(scope="module")
-def dockerd(hub, engine, tmp_path_factory):
-    if not shutil.which("dockerd"):
-        pytest.skip("dockerd is not installed")
-    folder = tmp_path_factory.mktemp("dockerd")
-    made = Dockerd(hub, folder)
-    made.docker("load", input=engine.docker("save", "busybox", text=False).stdout)
-    yield made
-    made.stop()
-    subprocess.run(["rm", "-rf", folder], check=True)
-
-
 def header(login):
     return base64.urlsafe_b64encode(json.dumps(login).encode()).decode()
 
 
 RIGHT = {"username": "me", "password": "secret", "serveraddress": LOCKED}
 WRONG = {**RIGHT, "password": "wrong"}
-
-
-def asked(daemon, method, path, body=b"", headers=None):
-    """Return (status, the JSON values of the answer)."""
-    import socket
-
-    lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
-        connection.connect(str(daemon.socket))
-        head = f"{method} {path} HTTP/1.0\r\nHost: d\r\nContent-Length: {len(body)}\r\n{lines}\r\n"
-        connection.sendall(head.encode() + body)
-        answer = read_all(connection)
-    head, _, text = answer.partition(b"\r\n\r\n")
-    values = [json.loads(line) for line in text.decode().split("\n") if line.lstrip().startswith(("{", "["))]
-    return int(head.split(b" ")[1]), values
 
 
 def pushed(daemon, name, tag="1", login=None):

@@ -1,7 +1,7 @@
 """Images made of containers and of archives."""
 
 from pyrund.api.answer import let_answer
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.images import new_name
 from pyrund.spec.config import SHAPE, WORD_LISTS, words
@@ -78,18 +78,22 @@ def names_of(request: "Request") -> "list[str]":
 
 
 async def bring(engine: "Engine", request: "Exchange") -> None:
-    """Make an image of the archive that the client sends: a worker answers the request."""
+    """Make an image of the archive that the client sends, or that is at an address: a worker answers the request."""
     source = request.query["fromSrc"]
-    if source != "-":
-        raise missing("import from a URL")
-    body = await request.connection.stream_body(request)
     message = {
         "do": "bring",
-        "body": body,
+        "url": "" if source == "-" else source if "://" in source else f"http://{source}",
+        "body": await request.connection.stream_body(request),
         "names": names_of(request),
-        "comment": request.query.get("message") or "Imported from -",
+        "comment": request.query.get("message") or f"Imported from {source}",
         "changes": request.values_of("changes"),
         "platform": request.query.get("platform", ""),
     }
-    answer = await let_answer(engine, request, message)
-    engine.events.tell("image", "import", answer["image"], {"name": answer["image"]})
+    made = ""
+    try:
+        made = (await let_answer(engine, request, message))["image"]
+    finally:
+        if made:
+            engine.events.tell("image", "import", made, {"name": made})
+        else:  # the worker may have left a part of the archive in the store
+            await engine.launcher.do(engine.loop, {"do": "untag", "names": []})

@@ -33,7 +33,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAGIC = frozenset("*?[")
 _USTAR = slice(257, 262)  # of the header of a tar archive
 _CHUNK = 1 << 18
-_PATIENCE = 60  # seconds for a server that ADD asks
 
 
 class _Source:
@@ -173,36 +172,32 @@ class Copy:
         self._put(os.fsencode(one.name), text.encode("utf-8", "surrogateescape"))
 
     def _put(self, name: bytes, data: bytes) -> None:
-        if b"/" in name or name in (b"", b".", b".."):
-            raise BuildError(f"{os.fsdecode(name)[:80]!r} is no name for a file")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with opened(os.open(name, flags, 0o644, dir_fd=self._folder)) as file:
+        with opened(self._new_file(name, 0o644)) as file:
             whole_file.write_all(file, data)
         self._sources.append(_Source(self._folder, name))
 
-    def _fetch(self, url: str) -> None:
-        import email.utils
-        import urllib.error
-        import urllib.parse
-        import urllib.request
+    def _new_file(self, name: bytes, mode: int) -> int:
+        """Return a new file of our own folder; what the Dockerfile names must not lead out of it."""
+        if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+            raise BuildError(f"{os.fsdecode(name)[:80]!r} is no name for a file")
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=self._folder)
 
-        name = os.fsencode(urllib.parse.unquote(urllib.parse.urlsplit(url).path.rpartition("/")[2]))
-        if not name and self._target.endswith("/"):
-            raise BuildError(f"ADD failed: cannot determine filename from url: {url[:200]}")
-        name = name or b"file"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    def _fetch(self, url: str) -> None:
+        from pyrund.launch.download import Download, last_name  # urllib is large, and few builds have an address
+
         try:
-            with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
-                with opened(os.open(name, flags, 0o600, dir_fd=self._folder)) as file:
-                    while data := answer.read(_CHUNK):
-                        whole_file.write_all(file, data)
-                    modified = email.utils.parsedate_to_datetime(answer.headers.get("Last-Modified") or "")
-                    seconds = int(modified.timestamp())
-                    os.utime(file, (seconds, seconds))
-        except (TypeError, ValueError):
-            pass  # the server does not tell when it was modified
-        except (urllib.error.URLError, OSError) as error:
-            raise BuildError(f"ADD failed: failed to GET {url[:200]}: {getattr(error, 'reason', error)}") from error
+            name = os.fsencode(last_name(url))
+            if not name and self._target.endswith("/"):
+                raise BuildError(f"ADD failed: cannot determine filename from url: {url[:200]}")
+            name = name or b"file"
+            with opened(self._new_file(name, 0o600)) as file:
+                download = Download(url)
+                for piece in download:
+                    whole_file.write_all(file, piece)
+                if download.modified is not None:
+                    os.utime(file, (download.modified, download.modified))
+        except ApiError as error:
+            raise BuildError(f"ADD failed: {error}") from error
         self._sources.append(_Source(self._folder, name, is_url=True))
 
     def _matching(self, root: int, word: str) -> "list[bytes]":

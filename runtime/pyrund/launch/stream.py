@@ -21,6 +21,7 @@ class Stream(JsonEvents):
         self._client = client
         self.has_begun = False
         self._shown: dict[str, tuple[str, float]] = {}  # digest -> (state, when it was shown)
+        self._moved = 0.0  # when moved() was shown
 
     def missing(self, name: str) -> None:
         """Say nothing: the client has said so."""
@@ -50,6 +51,13 @@ class Stream(JsonEvents):
             return
         self._shown[layer.digest] = state, time.monotonic()
         super().layer(layer, state, position)
+
+    def moved(self, state: str, position: int, total: "int | None") -> None:
+        """Tell the position in what is no layer; `total` is None if nobody knows it."""
+        if position == total or time.monotonic() >= self._moved + _INTERVAL:
+            self._moved = time.monotonic()
+            detail = {"current": position, "total": -1 if total is None else total}
+            self.event({"status": state, "progressDetail": detail})
 
     def end(self) -> None:
         self._write_all(response.LAST_CHUNK)
