@@ -34,6 +34,10 @@ class NotFound(Error):
     status = 3
 
 
+class WrongPlatform(NotFound):
+    """The image is there, but for other platforms."""
+
+
 class AuthError(Error):
     status = 4
 

@@ -167,6 +167,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "NAME[:TAG]",
         {
             "all-tags": ("a", "", "send all tags of the repository"),
+            "platform": ("", "OS/ARCH", "send the manifest of this platform alone"),
             "quiet": ("q", "", "print the image's name only"),
         },
         "send an image to a registry",
@@ -198,7 +199,11 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
     ),
     "rmi": (
         "IMAGE [IMAGE...]",
-        {"force": ("f", "", "remove it in any case"), "no-prune": ("", "", "keep parents without a name")},
+        {
+            "force": ("f", "", "remove it in any case"),
+            "no-prune": ("", "", "keep parents without a name"),
+            "platform": ("", "OS/ARCH", "remove it only if it is for this platform"),
+        },
         "remove images",
     ),
     "tag": ("SOURCE[:TAG] TARGET[:TAG]", {}, "give an image another name"),

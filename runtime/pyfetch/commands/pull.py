@@ -10,7 +10,7 @@ from pyfetch.bundle.bundle import Bundle, Maker, new_path
 from pyfetch.bundle.overlay import NoOverlay, unpack_layers
 from pyfetch.bundle.runtime_config import IdMappings, Settings
 from pyfetch.errors import AuthError, NetworkError, NotFound, UsageError, attempt_all
-from pyfetch.image.image import Image, Layer, Resolver
+from pyfetch.image.image import Image, Layer, Resolver, stored_image
 from pyfetch.image.manifest import Descriptor
 from pyfetch.image.platforms import parse_platform
 from pyfetch.image.store import Store, check_space
@@ -112,9 +112,14 @@ class Pull:
         image = self._image()
         self._unpack_missing(image)
         self._fetch_absent(image)
-        self._store.tag(name(image) if name else self._name, image.top)
+        self._store.tag(name(image) if name else self._name, self._standing_for(image))
         self._report(image)
         return image
+
+    def _standing_for(self, image: Image) -> Descriptor:
+        """Return what the name shall lead to: not an index from which the store would choose another platform."""
+        found = stored_image(self._store, image.top)
+        return image.top if found is None or found.target.digest == image.target.digest else image.target
 
     def _fetch_absent(self, image: Image) -> None:
         """Fetch blobs that nothing has been unpacked from, because another image has the layer in another form.

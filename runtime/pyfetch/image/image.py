@@ -1,7 +1,7 @@
 """Finds an image: from its descriptor, through indexes, to manifest, config and layers for one platform."""
 
 from foundation.errors import one_line
-from pyfetch.errors import NotFound, VerificationError
+from pyfetch.errors import NotFound, VerificationError, WrongPlatform
 from pyfetch.image.digest import digest_of
 from pyfetch.image.document import Document
 from pyfetch.image.manifest import (
@@ -149,7 +149,7 @@ class Resolver:
             return
         name = one_line(str(found), 60)
         if self._platform is not None:
-            raise NotFound(f"no matching manifest for {wanted}: the image exists for {name} only")
+            raise WrongPlatform(f"no matching manifest for {wanted}: the image exists for {name} only")
         self._warn(
             f"The requested image's platform ({name}) does not match the detected host platform ({wanted}) "
             "and no specific platform was requested"
@@ -167,7 +167,7 @@ def choose(manifests: "list[Descriptor]", wanted: Platform) -> "list[Descriptor]
     known.sort(key=lambda m: ranks[m.platform] if m.platform else 0)
     found = known or [m for m in manifests if m.platform is None or not m.platform.os]
     if not found:
-        raise NotFound(f"no matching manifest for {wanted} in the manifest list entries: {_offer(manifests)}")
+        raise WrongPlatform(f"no matching manifest for {wanted} in the manifest list entries: {_offer(manifests)}")
     return found
 
 

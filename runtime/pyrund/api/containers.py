@@ -1,7 +1,7 @@
 """Containers: create, list, inspect, rename, remove."""
 
 from pyrund import creating, lifecycle, linking, naming
-from pyrund.api import disk, shown
+from pyrund.api import disk, platforms, shown
 from pyrund.api.filters import has_labels, is_named
 from pyrund.creating import Wanted
 from pyrund.errors import ApiError, missing
@@ -21,6 +21,7 @@ _FILTERS = frozenset(
     "ancestor before exited expose health id is-task isolation label name network publish since status volume".split()
 )
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
+_WITH_PLATFORM = (1, 41)
 _UNUSED_FILTERS = ("expose", "is-task", "isolation", "publish")
 
 
@@ -45,7 +46,11 @@ class ContainersApi:
             raise ApiError(400, "invalid reference format: an image is required")
         engine = self._engine
         asked = Wanted(given, engine.settings, request.version)
-        container, warnings = await creating.create(engine, name, asked, lambda: engine.images.find(wanted))
+        text = request.query.get("platform", "") if request.version >= _WITH_PLATFORM else ""
+        platform = platforms.named(text) if text else None
+        container, warnings = await creating.create(
+            engine, name, asked, lambda: engine.images.find_for(wanted, platform)
+        )
         return Response(201, {"Id": container.id, "Warnings": warnings})
 
     async def list_all(self, request: "Request") -> Response:

@@ -2,6 +2,7 @@
 
 from foundation.errors import Error
 from pyfetch.image.reference import parse_reference
+from pyrund.api import platforms
 from pyrund.api.answer import let_answer
 from pyrund.api.commit import bring
 from pyrund.api.filters import flag, has_labels
@@ -12,6 +13,7 @@ from pyrund.model.images import new_name, reference_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyfetch.image.platforms import Platform
     from pyfetch.image.reference import Reference
     from pyrund.engine import Engine
     from pyrund.http.connection import Exchange
@@ -72,11 +74,14 @@ class ImagesApi:
         )
 
     async def inspect(self, request: "Request") -> Response:
-        image = self._engine.images.find(request.values[0])
+        platform = platforms.wanted(request, since=(1, 49))
+        if platform is not None and request.flag("manifests"):
+            raise ApiError(400, "conflicting options: manifests and platform options cannot both be set")
+        image = self._engine.images.find_for(request.values[0], platform)
         return Response(200, self._engine.images.details(image, request.version < WITHOUT_VIRTUAL_SIZE))
 
     async def history(self, request: "Request") -> Response:
-        image = self._engine.images.find(request.values[0])
+        image = self._engine.images.find_for(request.values[0], platforms.wanted(request, since=(1, 48)))
         return Response(200, self._engine.images.history(image))
 
     async def tag(self, request: "Request") -> Response:
@@ -91,7 +96,7 @@ class ImagesApi:
 
     async def remove(self, request: "Request") -> Response:
         engine, text, force = self._engine, request.values[0], request.flag("force")
-        image = engine.images.find(text)
+        image = engine.images.find_for(text, platforms.wanted(request, since=(1, 50), name="platforms"))
         names = self._names_to_remove(image, text, force)
         if len(names) == len(image.names):
             self._refuse_used(image, text, force)
@@ -102,9 +107,10 @@ class ImagesApi:
         texts = request.values or [one for text in request.values_of("names") for one in text.split(",")]
         if not any(texts):
             raise ApiError(400, "no image is named")
+        platform = platforms.wanted(request, since=(1, 48))
         chosen: dict[str, tuple[Image, list[str]]] = {}
         for text in texts:
-            for image, names in self._to_save(text):
+            for image, names in self._to_save(text, platform):
                 known = chosen.setdefault(image.id, (image, []))[1]
                 known += [name for name in names if name not in known]
         images = [(image.entries[0], names) for image, names in chosen.values()]
@@ -112,26 +118,28 @@ class ImagesApi:
         for image, _ in chosen.values():
             self._engine.events.tell("image", "save", image.id, {"name": image.id})
 
-    def _to_save(self, text: str) -> "list[tuple[Image, list[str]]]":
+    def _to_save(self, text: str, platform: "Platform | None") -> "list[tuple[Image, list[str]]]":
         """Return the images that `text` means, each with its names to save: none if it is an id, and all of the
-        repository if it is a name without a tag."""
+        repository if it is a name without a tag. Raises ApiError if one is for another platform."""
         images = self._engine.images
         try:
             reference = parse_reference(text)
         except Error:
-            return [(images.find(text), [])]
+            return [(images.find_for(text, platform), [])]
         is_bare = text in (reference.familiar_repository(), str(reference).partition(":")[0])
         if is_bare:
             known = [(image, [one for one in image.names if _is_in(one, reference)]) for image in images.all()]
-            if found := [(image, names) for image, names in known if names]:
+            if found := [(images.find_for(names[0], platform), names) for _, names in known if names]:
                 return found
-        image = images.find(text)
+        image = images.find_for(text, platform)
         return [(image, [str(reference)] if str(reference) in image.names else [])]
 
     async def load(self, request: "Exchange") -> None:
         """Take images from the client: a worker answers."""
+        platform = platforms.wanted(request, since=(1, 48))
         body = await request.connection.stream_body(request)
-        answer = await let_answer(self._engine, request, {"do": "load", "body": body})
+        message = {"do": "load", "body": body, "platform": str(platform or "")}
+        answer = await let_answer(self._engine, request, message)
         for name in answer["loaded"]:
             image = self._engine.images.find(name)
             shown = name if name == image.id else parse_reference(name).familiar()

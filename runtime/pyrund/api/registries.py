@@ -1,9 +1,10 @@
 """What is done at a registry: push, login, search, a look at an image. Workers ask it."""
 
 from pyfetch.image.reference import DOCKER_HUB, has_host, parse_reference
+from pyrund.api import platforms
 from pyrund.api.answer import let_answer
 from pyrund.api.filters import flag
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.images import reference_of
 from pyrund.spec.shape import TEXT, check
@@ -41,17 +42,19 @@ class RegistriesApi:
         """Send one tag of a repository, or all: a worker answers the request."""
         engine, tag = self._engine, request.query.get("tag", "")
         request.body = await request.connection.receive_body(request)
-        if request.query.get("platform"):
-            raise missing("the choice of a platform to push")
+        platform = platforms.wanted(request, since=(1, 46))
         reference = reference_of(f"{request.values[0]}:{tag}" if tag else request.values[0])
         login = request.headers.get("x-registry-auth", "")
         if not login and not request.body.strip():
             raise ApiError(400, "Bad parameters and missing X-Registry-Auth: EOF")
         known = self._tags_of(reference)
+        names = [name for name in known if not tag or name == str(reference)]
+        for name in (names or [str(reference)]) if platform else []:
+            engine.images.find_for(name, platform)
         message = {
             "do": "push",
             "repository": f"{reference.host}/{reference.repository}",
-            "names": [name for name in known if not tag or name == str(reference)],
+            "names": names,
             "missing": _missing(reference, bool(known)),
             "login": login,
         }

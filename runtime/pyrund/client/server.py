@@ -96,6 +96,16 @@ class Server:
         answer = self.ask("POST", path, query, body, {"Connection": "Upgrade", "Upgrade": "tcp"})
         return answer.connection
 
+    def check_version(self, option: str, least: "tuple[int, int]") -> None:
+        """Raise Refused if the daemon's API is older than the option: it would be ignored."""
+        if not self._prefix:
+            self._negotiate()
+        if self.version < least:
+            raise Refused(
+                f'"--{option}" requires API version {shown(least)}, but the Docker daemon API version is '
+                f"{shown(self.version)}"
+            )
+
     # The connection.
 
     def connect(self) -> "socket":

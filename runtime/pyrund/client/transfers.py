@@ -33,11 +33,12 @@ def pull(server: "Server", name: str, platform: str, output: int, is_quiet: bool
     return reference
 
 
-def push(server: "Server", name: str, is_all: bool, is_quiet: bool) -> "Reference":
+def push(server: "Server", name: str, is_all: bool, platform: str, is_quiet: bool) -> "Reference":
     """Send the image `name`, or all tags of the repository, and show that on standard output."""
     reference = _reference(name)
     path = f"/images/{quoted(f'{reference.host}/{reference.repository}')}/push"
-    _transfer(server, path, {} if is_all else {"tag": reference.tag}, reference, _display(1, is_quiet))
+    query = flags(tag="" if is_all else reference.tag, platform=platform)
+    _transfer(server, path, query, reference, _display(1, is_quiet))
     return reference
 
 

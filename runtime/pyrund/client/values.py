@@ -1,12 +1,17 @@
 """Values of options: numbers, sizes, durations, NAME=VALUE, files of lines. All raise Refused."""
 
+import json
+
 from foundation.durations import nanoseconds
+from foundation.errors import Error
 from foundation.linux import os, whole_file
+from pyfetch.image.platforms import parse_platform
 from pyrund.errors import ApiError, Refused
 from pyrund.spec import log_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrund.client.server import Server
     from pyrund.options import Options
 
 
@@ -107,6 +112,23 @@ def patience(options: "Options") -> "dict[str, object]":
     if options.get("signal"):
         found["signal"] = options["signal"]
     return found
+
+
+def stored_platform(server: "Server", options: "Options", least: "tuple[int, int]") -> str:
+    """Return the option --platform for images that the daemon has, as its API takes it since the version `least`.
+
+    That is JSON, or "" without the option: the user's default is for images that are fetched. Raises Refused.
+    """
+    text = str(options.get("platform") or "")
+    if not text:
+        return ""
+    server.check_version("platform", least)
+    try:
+        found = parse_platform(text)
+    except Error as error:
+        raise Refused(str(error)) from None
+    variant = {"variant": found.variant} if found.variant else {}
+    return json.dumps({"architecture": found.architecture, "os": found.os, **variant})
 
 
 def platform(options: "Options") -> str:

@@ -4,6 +4,7 @@ import sys
 
 from pyrund.client.output import each
 from pyrund.client.server import flags, quoted
+from pyrund.client.values import stored_platform
 from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def run(server: "Server", words: "list[str]", options: "Options") -> int:
-    query = flags(force=options.get("force"), noprune=options.get("no_prune"))
+    platform = stored_platform(server, options, (1, 50))
+    query = flags(force=options.get("force"), noprune=options.get("no_prune"), platforms=platform)
 
     def remove(name: str) -> "str | None":
         try:

@@ -7,7 +7,7 @@ from foundation.linux import os
 from foundation.linux.whole_file import write_all
 from pyfetch.bundle.runtime_config import IdMappings
 from pyfetch.commands.pull import Pull
-from pyfetch.errors import VerificationError
+from pyfetch.errors import VerificationError, WrongPlatform
 from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import Store, nameless_file
 from pyfetch.options import parse
@@ -22,6 +22,7 @@ from pyrund.model.images import nameless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyfetch.image.image import Image
     from pyrund.messages import Message, Port
     from pyrund.places import Places
 
@@ -29,27 +30,32 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
     """Read the archive from the connection `descriptors[0]`; return the names, or ids, of the images that it brought.
 
-    Raises ApiError if no response has begun.
+    Images for other platforms than the one that the client names are passed over. Raises ApiError if no response has
+    begun.
     """
     os.set_blocking(descriptors[0], True)
     store = Store(places.images)
     store.open()
     archive = nameless_file(os.path.join(store.path, "partial"))
     path = f"/proc/self/fd/{archive.fileno()}"  # pyfetch opens it for each image
-    answer, loaded, has_begun = Answer(descriptors[0]), [], False
+    answer, loaded, others, has_begun = Answer(descriptors[0]), [], [], False
     try:
         for chunk in Body(descriptors[0], message["body"]):
             write_all(archive.fileno(), chunk)
         for place, name in _places(path, store):
-            pull = Pull(parse(["pull", place]), store, IdMappings([], []), Progress(lambda text: None))
-            image = pull.into_store(None if name else lambda image: nameless(image.top))
-            layer_sizes.note(places, store, image)
+            shown = parse_reference(name).familiar() if name else ""
+            try:
+                image = _load(places, store, place, name, message["platform"])
+            except WrongPlatform:
+                others.append(shown or "without a name")
+                continue
             loaded.append(str(parse_reference(name)) if name else image.manifest.config.digest)
             if not has_begun:
                 answer.begin({"Content-Type": JSON})
                 has_begun = True
-            shown = parse_reference(name).familiar() if name else loaded[-1]
-            _tell(answer, {"stream": f"Loaded image{'' if name else ' ID'}: {shown}\n"})
+            _tell(answer, {"stream": f"Loaded image: {shown}\n" if name else f"Loaded image ID: {loaded[-1]}\n"})
+        if others and not loaded:
+            raise ApiError(404, _lacking(others, message["platform"]))
     except (Error, OSError) as error:
         text = reason(error).replace(path, "the archive")
         if not has_begun:
@@ -57,6 +63,20 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         _tell(answer, {"errorDetail": {"message": text}, "error": text})
     answer.end()
     return {"loaded": loaded}
+
+
+def _load(places: "Places", store: Store, place: str, name: str, platform: str) -> "Image":
+    """Take one image into the store. Raises WrongPlatform if it is for others than `platform`, unless that is ""."""
+    options = ["--platform", platform] if platform else []
+    pull = Pull(parse(["pull", *options, place]), store, IdMappings([], []), Progress(lambda text: None))
+    image = pull.into_store(None if name else lambda image: nameless(image.top))
+    layer_sizes.note(places, store, image)
+    return image
+
+
+def _lacking(names: "list[str]", platform: str) -> str:
+    several = f"images [{', '.join(names)}] don't" if len(names) > 1 else f"image {names[0]} doesn't"
+    return f"{several} provide the requested platform ({platform})"
 
 
 def _places(path: str, store: Store) -> "list[tuple[str, str]]":

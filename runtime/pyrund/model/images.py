@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pyfetch.image.image import Image as Stored
     from pyfetch.image.manifest import Descriptor
+    from pyfetch.image.platforms import Platform
     from pyfetch.image.reference import Reference
     from pyrund.places import Places
 
@@ -99,6 +100,18 @@ class Image:
         found = [f"{parse_reference(name).familiar_repository()}@{digest}" for name, digest in self.names.items()]
         return list(dict.fromkeys(found))
 
+    def is_for(self, platform: "Platform") -> bool:
+        """Return whether the image can run on the platform, by its index or its config.
+
+        As with dockerd, a config without a variant is one for all variants.
+        """
+        config = self.stored.config
+        if not {self.stored.platform, config.platform}.isdisjoint(platform.fits()):
+            return True
+        own = config.platform
+        is_same = (own.os, own.architecture) == (platform.os, platform.architecture)
+        return is_same and not config.document.string("variant")
+
     def record(self) -> "Json":
         """Return what the bundle of a container remembers of its image."""
         stored = self.stored
@@ -158,6 +171,17 @@ class Images:
             shown = reference.familiar() if reference else text
             raise ApiError(404, f"No such image: {shown}")
         return matching[0]
+
+    def find_for(self, text: str, platform: "Platform | None") -> Image:
+        """Return the same, if it is for the platform; None stands for any. Raises ApiError, with docker's words."""
+        image = self.find(text)
+        if platform is not None and not image.is_for(platform):
+            raise ApiError(
+                404,
+                f"image with reference {text} was found but its platform ({image.stored.platform}) does not match the "
+                f"specified platform ({platform})",
+            )
+        return image
 
     def _is_called(self, image: Image, reference: "Reference") -> bool:
         if str(reference) in image.names:
