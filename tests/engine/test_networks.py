@@ -476,6 +476,27 @@ def test_a_running_container_gets_and_loses_ipv6(engine):
     assert "default via" not in engine.ok("exec", "one", "ip", "-6", "route")
 
 
+NEIGHBOUR = "ip -6 addr show dev eth0; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6"
+
+
+def test_a_network_without_ipv6_has_none_for_neighbours_and_the_host_either(engine):
+    """CVE-2024-32473: a link-local address is enough to reach what listens on the host, and to send advertisements."""
+    engine.ok("network", "create", "n1")
+    engine.ok("network", "create", "--ipv6", "n6")
+    bridge = f"br-{engine.inspect('n1', '.Id')[:12]}"
+    for name, networks in (("four", ["n1"]), ("both", ["n1", "n6"]), ("asked", ["n1"])):
+        wanted = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0") if name == "asked" else ()
+        serve(engine, name, *wanted, *(word for network in networks for word in ("--network", network)))
+    engine.ok("run", "-d", "--name", "default", "busybox", "sleep", "1000")
+
+    for name in ("four", "default"):
+        assert engine.ok("exec", name, "sh", "-c", NEIGHBOUR).split() == ["1"], name
+    assert "fe80" not in engine.hub.run("ip", "-6", "addr", "show", "dev", bridge).stdout
+    assert "fe80" not in engine.hub.run("ip", "-6", "addr", "show", "dev", "pyrund0").stdout
+    assert engine.ok("exec", "both", "ip", "-6", "addr").count("scope global") == 1
+    assert "fe80" in engine.ok("exec", "asked", "sh", "-c", NEIGHBOUR)
+
+
 def test_many_networks_are_made_and_removed_at_once(engine):
     names = [f"n{number}" for number in range(12)]
     begun = [engine.begin("network", "create", name, stdout=DEVNULL) for name in names]

@@ -6,6 +6,13 @@ from errno import ENODEV
 from foundation.linux import os
 from foundation.linux.sched import CLONE_NEWNET, setns
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_GETADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 20, 22, 24, 25
@@ -234,11 +241,16 @@ def _aligned(size: int) -> int:
 
 
 def netlink_in(namespace: int) -> Netlink:
-    """Return a socket in the network namespace `namespace`, which this thread enters only to open the socket."""
+    """Return a socket in the network namespace `namespace`."""
+    return inside(namespace, Netlink)
+
+
+def inside(namespace: int, do: "Callable[[], T]") -> "T":
+    """Return what `do` returns, for which this thread enters the network namespace `namespace`."""
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     setns(namespace, CLONE_NEWNET)
     try:
-        return Netlink()
+        return do()
     finally:
         setns(own, CLONE_NEWNET)
         os.close(own)

@@ -11,7 +11,7 @@ import fcntl
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
-from foundation.linux.netlink import Netlink, netlink_in
+from foundation.linux.netlink import Netlink, inside, netlink_in
 from pyrund.net.subnet import Subnet, mac_bytes, packed, shown
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ _FORWARDING = {"ipv4": "/proc/sys/net/ipv4/ip_forward", "ipv6": "/proc/sys/net/i
 _INTERFACES_OF_IPV6 = "/proc/sys/net/ipv6/conf"
 _ROUTES_LOOPBACK = "/proc/sys/net/ipv4/conf/{}/route_localnet"
 _DETECTS_DUPLICATES = "/proc/sys/net/ipv6/conf/{}/accept_dad"
+_HAS_NO_IPV6 = "/proc/sys/net/ipv6/conf/{}/disable_ipv6"
 _OUR_FORWARDING = {"ipv4": "forwarding", "ipv6": "forwarding6"}  # files in /run: it was we who switched it on
 
 
@@ -84,6 +85,8 @@ def make(bridge: Bridge) -> int:
             found = here.index(bridge.name)
         _check_kind(here, bridge.name)
         _assign(here, found, bridge.gateway, bridge.subnet)
+        if here.group(bridge.name) == GROUP or bridge.subnet6:  # one that the user has made may have IPv6 for him
+            _allow_ipv6(bridge.name, bool(bridge.subnet6))
         if bridge.subnet6:
             # Else its link-local address, by which it asks for its neighbours, is of no use for the first seconds.
             _write(_DETECTS_DUPLICATES.format(bridge.name), b"0")
@@ -164,15 +167,7 @@ def connect(pid: int, ends: "list[End]") -> None:
     here, there = Netlink(), netlink_in(namespace)
     try:
         for end in ends:
-            name, bridge = _free_name(there), end.bridge
-            on = here.index(bridge.name) or make(bridge)
-            here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, bridge.mtu)
-            here.set_port(end.outside, isolated=not bridge.joins_containers)
-            index = there.index(name)
-            there.assign(index, packed(end.address), bridge.subnet.prefix)
-            there.bring_up(index)
-            if end.address6 and bridge.subnet6:
-                there.assign(index, packed(end.address6), bridge.subnet6.prefix)
+            _add(here, there, namespace, end)
     except BaseException:
         for end in ends:
             remove(end.outside)
@@ -181,6 +176,20 @@ def connect(pid: int, ends: "list[End]") -> None:
         here.close()
         there.close()
         os.close(namespace)
+
+
+def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
+    name, bridge = _free_name(there), end.bridge
+    on = here.index(bridge.name) or make(bridge)
+    here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, bridge.mtu)
+    here.set_port(end.outside, isolated=not bridge.joins_containers)
+    if not end.address6:
+        inside(namespace, lambda: _allow_ipv6(name, False))
+    index = there.index(name)
+    there.assign(index, packed(end.address), bridge.subnet.prefix)
+    there.bring_up(index)
+    if end.address6 and bridge.subnet6:
+        there.assign(index, packed(end.address6), bridge.subnet6.prefix)
 
 
 def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
@@ -253,6 +262,16 @@ def _assign(here: Netlink, index: int, address: str, subnet: Subnet) -> None:
         here.assign(index, packed(address), subnet.prefix)
     except FileExistsError:
         pass
+
+
+def _allow_ipv6(interface: str, is_allowed: bool) -> None:
+    """Let the interface have IPv6 if its network has. Else neighbours could reach it, and what listens on the host, by
+    link-local addresses, and give it routes by router advertisements (CVE-2024-32473)."""
+    try:
+        _write(_HAS_NO_IPV6.format(interface), b"0" if is_allowed else b"1")
+    except FileNotFoundError:
+        if is_allowed:
+            raise  # the kernel has no IPv6
 
 
 def _free_name(there: Netlink) -> str:
