@@ -101,12 +101,13 @@ def test_a_process_is_killed_at_any_message(engine, faults, steady, full):
 
     for at, victim in tries if full else tries[5 :: len(tries) // 6]:
         faults.arm(at, victim)
-        was_started = live(engine)
-        _, killed = faults.disarm()
-        revive(engine)
         try:
+            was_started = live(engine)
+            faults.disarm()
+            revive(engine)
             check(engine, was_started, steady, victim)
         except (AssertionError, subprocess.TimeoutExpired) as error:
+            _, killed = faults.disarm()
             raise AssertionError(f"{victim} killed at point {at} of {points}: {killed}: {error}") from error
 
 
