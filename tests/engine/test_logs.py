@@ -176,3 +176,64 @@ def test_a_disk_that_has_no_room_for_another_file_stops_no_container(tmp_path):
 
     assert (done.returncode, done.stdout) == (0, "10\n"), done.stderr
     assert done.stderr.count("it grows on") == 1
+
+
+@pytest.fixture
+def both(engine, dockerd):
+    yield engine, dockerd
+    dockerd.docker("rm", "-f", "web")
+
+
+def details(both, *options):
+    """Return what each of both shows by `logs --details` of a container with these options."""
+    found = []
+    for one in both:
+        command = ("run", "--name", "web", "--network", "none", *options, "busybox", "sh", "-c", "echo one; echo two")
+        assert one.docker(*command).returncode == 0
+        shown = one.docker("logs", "--details", "web").stdout
+        found.append(shown if isinstance(shown, str) else shown.decode())
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--log-opt", "labels=a,c", "-l", "a=1", "-l", "b=2", "-l", "c=x y/&=ü"],
+        ["--log-opt", "labels-regex=^com", "-l", "com.x=1", "-l", "org.com=2"],
+        ["--log-opt", "env=V,NOSUCH", "--log-opt", "env-regex=^W", "-e", "V=a=b", "-e", "W1=", "-e", "X=3"],
+        ["--log-opt", "tag={{.Name}}/{{ .ImageName }}/100%"],
+        ["--log-opt", "labels=a", "--log-opt", "tag=", "-l", "a=1"],
+        ["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=4m"],
+        ["--log-driver", "local", "-l", "a=1"],
+    ],
+)
+def test_details_are_what_the_options_of_the_log_name_as_with_dockerd(both, options):
+    ours, theirs = details(both, *options)
+
+    assert ours == theirs
+    assert [line.rpartition(" ")[2] for line in ours.splitlines()] == ["one", "two"]
+
+
+def test_ids_in_a_tag_are_those_of_the_container_and_its_image(engine):
+    run(engine, "echo x", "--log-opt", "tag={{.ID}}-{{.FullID}}-{{.ImageFullID}}-{{.DaemonName}}")
+    id_, image = engine.inspect("web", ".Id"), engine.inspect("web", ".Image").replace(":", "%3A")
+
+    assert engine.ok("logs", "--details", "-t", "web").split()[1:] == [f"tag={id_[:12]}-{id_}-{image}-docker", "x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--log-opt", "mode=fast"], "logger: logging mode not supported: fast"),
+        (["--log-opt", "max-buffer-size=1m"], "max-buffer-size option is only supported with 'mode=non-blocking'"),
+        (["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=x"], "invalid size: 'x'"),
+        (["--log-opt", "tag={{.Nosuch}}"], "failed to parse log tag: {{.Nosuch}} is none of"),
+        (["--log-driver", "local", "--log-opt", "labels=a"], "unknown log opt 'labels' for local log driver"),
+    ],
+)
+def test_options_of_the_log_that_make_no_sense_are_refused(engine, options, words):
+    done = engine.docker("create", "--name", "web", *options, "busybox")
+
+    assert done.returncode == 1
+    assert words in done.stderr

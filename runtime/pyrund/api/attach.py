@@ -6,6 +6,7 @@ from pyrund.errors import ApiError
 from pyrund.http.response import MULTIPLEXED, RAW
 from pyrund.http.websocket import accepted
 from pyrund.model.times import rfc3339
+from pyrund.spec import log_attributes
 from pyrund.streams import keys
 
 TYPE_CHECKING = False
@@ -77,6 +78,7 @@ class AttachApi:
             "wanted": streams,
             "framed": not container.config["Tty"],
             "times": request.flag("timestamps"),
+            "details": f"{log_attributes.shown(container)} " if request.flag("details") else "",
             "follows": request.flag("follow"),
             "tail": _tail(request.query.get("tail", "all")),
             "since": _time(request, "since"),

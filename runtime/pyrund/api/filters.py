@@ -1,18 +1,15 @@
 """What the filters of several kinds of resources have in common."""
 
-import re
 import time
 
 from foundation.durations import nanoseconds
 from pyrund.errors import ApiError
 from pyrund.model import times
+from pyrund.model.patterns import is_found
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-_LONGEST_NAME = 256  # that is compared with a regular expression
 
 
 def has_labels(labels: "Mapping[str, str]", filters: "dict[str, list[str]]") -> bool:
@@ -39,22 +36,8 @@ def flag(filters: "dict[str, list[str]]", name: str) -> "bool | None":
 
 
 def is_named(name: str, filters: "dict[str, list[str]]") -> bool:
-    """Return whether the filter "name" lets the name pass: one of its values, a regular expression, is found in it.
-
-    Go's take linear time, and Python's may take for ever. So those with groups or many repetitions are taken as texts.
-    """
-    texts = [text for texts in filters.get("name", [""]) for text in texts.split("|")]
-    is_short = len(name) < _LONGEST_NAME
-    return any(re.search(text, name) if is_short and _is_quick(text) else text in name for text in texts)
-
-
-def _is_quick(text: str) -> bool:
-    if any(char in text for char in "(){}") or sum(map(text.count, "*+?")) > 2:
-        return False
-    try:
-        return bool(re.compile(text))
-    except re.error:
-        return False
+    """Return whether the filter "name" lets the name pass: one of its values, a regular expression, is found in it."""
+    return any(is_found(text, name) for texts in filters.get("name", [""]) for text in texts.split("|"))
 
 
 def before(filters: "dict[str, list[str]]") -> "float | None":

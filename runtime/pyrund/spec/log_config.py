@@ -1,6 +1,7 @@
 """LogConfig: which log a container has, and how large that may become."""
 
 from pyrund.errors import ApiError, missing
+from pyrund.spec import log_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
 
 # Of a driver: bytes of a log file, number of files. That of json-file is unlike dockerd's, which fills the disk.
 DEFAULTS = {"json-file": (64 << 20, 2), "local": (20 << 20, 5), "none": (0, 1)}
-_OPTIONS = ("max-size", "max-file", "compress")
+_LIMITS = ("max-size", "max-file", "compress")
+_OPTIONS = {"json-file": (*_LIMITS, *log_attributes.OPTIONS), "local": _LIMITS}
+_MODES = ("blocking", "non-blocking", "")
 
 
 def checked(given: "Json") -> "Json":
@@ -18,13 +21,28 @@ def checked(given: "Json") -> "Json":
     kind, options = given.get("Type") or "json-file", given.get("Config") or {}
     if kind not in DEFAULTS:
         raise missing(f"log driver {kind[:80]}")
-    for name, value in options.items() if kind != "none" else ():
-        if name not in _OPTIONS:
+    _check_mode(options)
+    own = {name: value for name, value in options.items() if name not in ("mode", "max-buffer-size")}
+    for name, value in own.items() if kind != "none" else ():
+        if name not in _OPTIONS[kind]:
             raise ApiError(400, f"unknown log opt '{name[:80]}' for {kind} log driver")
         if name == "compress" and value not in ("true", "false"):
             raise ApiError(400, f"invalid value for compress: {str(value)[:80]}")
+        if name == "tag":
+            log_attributes.check_tag(value)
     limits({"LogConfig": {"Type": kind, "Config": options}})
     return {"Type": kind, "Config": options}
+
+
+def _check_mode(options: "Json") -> None:
+    """Raise ApiError for what dockerd does not take. It makes no difference here: no container waits for its log."""
+    mode = options.get("mode", "")
+    if mode not in _MODES:
+        raise ApiError(400, f"logger: logging mode not supported: {mode[:80]}")
+    if "max-buffer-size" in options:
+        if mode != "non-blocking":
+            raise ApiError(400, "logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+        size(options["max-buffer-size"])
 
 
 def limits(host_config: "Json") -> "tuple[int, int]":

@@ -216,6 +216,7 @@ class _Follower:
         self._wanted = message["wanted"]
         self._is_framed = message["framed"]
         self._has_times = message["times"]
+        self._details = message["details"].encode("utf-8", "surrogateescape")
         self._follows = message["follows"]
         self._type = message["type"]
         self._chosen = message["path"], message["tail"], message["since"], message["until"]
@@ -251,5 +252,5 @@ class _Follower:
                 return  # the client has closed the connection
 
     def _shown(self, stream: str, time: str, text: bytes) -> bytes:
-        data = time.encode() + b" " + text if self._has_times else text
+        data = (time.encode() + b" " if self._has_times else b"") + self._details + text
         return framed(stream, data) if self._is_framed else data
