@@ -19,15 +19,24 @@ async def begin(
 ) -> "tuple[Message, int]":
     """Have a worker start a program and become its monitor; return its answer, and our end of the monitor's socket.
 
-    `take` gets the names and descriptors of our ends of the streams, which are closed here afterwards. Raises ApiError.
+    `take` gives the names and descriptors of our ends of the streams, which are closed here afterwards, to the streams
+    process. Raises ApiError.
     """
     port = await engine.launcher.ask(engine.loop, request)
     descriptors: list[int] = []
+
+    async def give() -> int:
+        number = engine.streams.number
+        await take(begun["names"], descriptors[1:])
+        return number
+
     try:
         answer, descriptors = await receive(engine.loop, port)
         begun = checked(answer)
-        await take(begun["names"], descriptors[1:])
+        given_to = await give()
         checked((await receive(engine.loop, port))[0])
+        while given_to != engine.streams.number:  # it was killed, and the next one was given only what is known to run
+            given_to = await give()
         return begun, descriptors.pop(0)
     finally:
         engine.loop.close(port.detach())

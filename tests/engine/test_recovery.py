@@ -101,6 +101,41 @@ def test_no_line_is_lost_when_processes_are_killed_while_a_container_prints(engi
     assert found == lines(400)
 
 
+# A pyrund of which a worker takes a second to become the monitor of what it has started.
+SLOW = """#!/usr/bin/python3 -IS
+import sys, time
+sys.path[:0] = ["{modules}"]
+from pyrund.launch import start
+keep_watch = start.keep_watch
+def keep_watch_late(*words):
+    time.sleep(1)
+    keep_watch(*words)
+start.keep_watch = keep_watch_late
+import pyrund.__main__
+"""
+
+
+def test_no_line_is_lost_when_the_streams_process_is_killed_while_a_container_starts(hub, tmp_path, monkeypatch):
+    program = tmp_path / "pyrund"
+    program.write_text(SLOW.format(modules=daemon.REPOSITORY / "runtime"))
+    program.chmod(0o755)
+    monkeypatch.setattr(daemon, "PYRUND", str(program))
+    engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
+    try:
+        engine.ok("pull", "busybox")
+        prints = f"sleep 0.5; {COUNT.format(300)}"
+        words = ("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", prints)
+        starting = engine.begin(*words, stdout=DEVNULL)
+        wait_until(lambda: list(engine.data.glob("containers/*/*-json.log")), "its log")  # the process has the streams
+        kill(engine.children()["streams"])
+
+        assert starting.wait(30) == 0
+        assert engine.ok("wait", "web") == "0"
+        assert list(dict.fromkeys(engine.ok("logs", "web").splitlines())) == lines(300)
+    finally:
+        engine.stop()
+
+
 def test_a_terminal_is_taken_back(engine):
     engine.ok("run", "-dit", "--name", "web", "--network=none", "busybox", "sh")
 

@@ -43,8 +43,9 @@ def attach_for_us(id_: str, *, framed: bool) -> "Message":
 class StreamsProcess:
     """The daemon's side.
 
-    When the process was killed and another one has begun, `give_again` gives it the streams of all that runs.
-    `has_detached` is called with the id of a container or exec when a client has left it by the detach keys.
+    When the process was killed and another one has begun, which has the next `number`, `give_again` gives it the
+    streams of all that runs. `has_detached` is called with the id of a container or exec when a client has left it by
+    the detach keys.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StreamsProcess:
         self._waiting: dict[str, Future[bool]] = {}  # id -> done when its streams have ended, or were lost
         self._is_whole: Future[None] = Future()  # done when the process has all streams that it should have
         self._is_whole.set(None)
+        self.number = 0
         self._port = self._begin()
 
     def _begin(self) -> Port:
@@ -69,6 +71,7 @@ class StreamsProcess:
             _run(theirs, self._lock)
         theirs.close()
         ours.set_blocking(False)
+        self.number += 1
         self._loop.spawn(self._listen(ours))
         return ours
 
@@ -171,7 +174,10 @@ class _Server:
     async def _do(self, message: "Message", descriptors: "list[int]") -> None:
         id_ = message["id"]
         streams = self._streams.get(id_) or self._streams.setdefault(id_, Streams(self._loop))
-        if message["do"] == "open":
+        if message["do"] == "open" and streams.is_open:
+            for fd in descriptors:  # two tasks of the daemon have given them again
+                os.close(fd)
+        elif message["do"] == "open":
             streams.open(message["names"], descriptors, _open_log(message["log"]))
         elif message["do"] == "attach":
             if await streams.attach(descriptors[0], message, base64.b64decode(message["ahead"])):
