@@ -1,9 +1,12 @@
 """A socket whose clients may only read: exporters and proxies, which need not be as good as root."""
 
+import contextlib
 import json
 import re
 import socket
 import subprocess
+import threading
+import time
 
 import pytest
 from daemon import DOCKER, PYRUND, Daemon, read_all, read_until, wait_until
@@ -206,6 +209,44 @@ def test_many_readers_wait_for_each_other_and_not_the_engine_for_them(engine):
         for connection in held:
             connection.close()
     wait_until(lambda: json.loads(ask(engine, "GET /info HTTP/1.1").partition(b"\r\n\r\n")[2]), "another reader's turn")
+
+
+CHUNKED = b"GET /info HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        pytest.param(CHUNKED, b"1\r\nx\r\n", id="chunks of a byte"),
+        pytest.param(CHUNKED + b"0\r\n", b"x: y\r\n", id="trailers"),
+    ],
+)
+def test_a_body_that_comes_in_small_pieces_without_a_pause_delays_nobody(engine, head, piece):
+    with connect(engine) as connection, flood(connection, head, 100_000 * piece):
+        for _ in range(20):
+            begun = time.monotonic()
+            assert engine.call("GET", "/containers/json")[0] == 200
+            assert time.monotonic() - begun < 1
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def flood(connection, head, pieces):
+    """Send `pieces` again and again."""
+
+    def send():
+        with contextlib.suppress(OSError):
+            connection.sendall(head)
+            while True:
+                connection.sendall(pieces)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        connection.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_the_socket_has_the_owner_and_the_mode_of_the_other_one(engine):

@@ -133,21 +133,22 @@ class Connection:
         return None if coding is not None else int(length or 0)
 
     async def _chunks(self) -> bytes:
-        body = b""
+        pieces, total = [], 0  # joined at the end: there may be millions of them
         while True:
             size = (await self._until(b"\r\n", _LARGEST_LINE)).partition(b";")[0].strip()
             if not size or size.strip(b"0123456789abcdefABCDEF") or len(size) > 8:
                 raise BadRequest("malformed chunk")
-            if len(body) + int(size, 16) > _LARGEST_BODY:
+            total += int(size, 16)
+            if total > _LARGEST_BODY:
                 raise BadRequest("request body too large", 413)
             if not int(size, 16):
                 break
-            body += await self._exactly(int(size, 16))
+            pieces.append(await self._exactly(int(size, 16)))
             if await self._exactly(2) != b"\r\n":
                 raise BadRequest("malformed chunk")
         while await self._until(b"\r\n", _LARGEST_LINE):
             pass  # trailers
-        return body
+        return b"".join(pieces)
 
     async def _until(self, end: bytes, most: int) -> bytes:
         """Return what comes before `end`."""
@@ -180,6 +181,8 @@ class Connection:
                 raise BadRequest("the rest of the request did not come", 408)
         if data is None:
             data = await self._loop.read(self.fd, _READ)
+        else:
+            await self._loop.sleep(0)  # a client that sends without a pause would have all of our time
         if not data:
             raise Gone
         self._ahead += data
