@@ -62,8 +62,7 @@ async def _result(engine: "Engine", container: "Container", check: "HealthCheck"
         output = engine.loop.spawn(_output(engine, client))
         exec_.has_begun = True
         await executions.start(engine, exec_)
-        await first(output, engine.loop.sleep(check.timeout))
-        if not output.is_done:
+        if not await engine.loop.in_time(output, check.timeout):
             _kill(exec_)
             text = await output
             what = f"Health check exceeded timeout ({_go_duration(check.timeout)})"

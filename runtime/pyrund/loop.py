@@ -7,7 +7,7 @@ import select
 import time
 from collections import deque
 from errno import EBADF
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from foundation.linux import os
 from pyrund.errors import show_bug
@@ -109,6 +109,7 @@ class Loop:
         self._waiting: dict[int, dict[int, Future[None]]] = {}  # descriptor -> {EPOLLIN, EPOLLOUT or 0: its future}
         self._timers: list[tuple[float, int, Future[None]]] = []
         self._count = 0  # tells timers of the same time apart
+        self._unneeded = 0  # timers whose futures are done before their time
         self._ready: deque[Callable[[], object]] = deque()
 
     def run(self, task: "Task[T]") -> "T":
@@ -145,6 +146,22 @@ class Loop:
         self._count += 1
         heappush(self._timers, (time.monotonic() + seconds, self._count, future))
         return future
+
+    async def in_time(self, awaited: "Future[Any]", seconds: float) -> bool:
+        """Wait until `awaited` is done, but at most for some `seconds`; return whether it is.
+
+        The timer goes with the wait: a client that sends byte by byte would leave one behind for each of them.
+        """
+        limit = self.sleep(seconds)
+        await first(awaited, limit)
+        if not limit.is_done:
+            limit.set(None)
+            self._unneeded += 1
+            if 2 * self._unneeded > len(self._timers):
+                self._timers = [timer for timer in self._timers if not timer[2].is_done]
+                heapify(self._timers)
+                self._unneeded = 0
+        return awaited.is_done
 
     async def read(self, fd: int, size: int) -> bytes:
         """Return at most `size` bytes, b"" at the end, and if `fd` is closed meanwhile."""
@@ -191,7 +208,9 @@ class Loop:
             self._wake(fd, events)
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            heappop(self._timers)[2].set(None)
+            timer = heappop(self._timers)[2]
+            self._unneeded -= timer.is_done
+            timer.set(None)
 
     def _wake(self, fd: int, events: int) -> None:
         waiting = self._waiting.get(fd, {})

@@ -71,7 +71,7 @@ async def stop(engine: "Engine", container: "Container", patience: "int | None",
     if patience < 0:
         await ended
     else:
-        await first(ended, engine.loop.sleep(patience))
+        await engine.loop.in_time(ended, patience)
     if not ended.is_done:
         await kill(engine, container)
     engine.events.of_container(container, "stop")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from daemon import DOCKER, PYRUND, Daemon, read_all, read_until, wait_until
@@ -228,6 +229,24 @@ def test_a_body_that_comes_in_small_pieces_without_a_pause_delays_nobody(engine,
             assert engine.call("GET", "/containers/json")[0] == 200
             assert time.monotonic() - begun < 1
             time.sleep(0.1)
+
+
+def test_a_body_that_comes_byte_by_byte_takes_no_memory(engine):
+    size = 1_000_000
+    before = memory(engine)
+    with connect(engine) as connection:
+        connection.sendall(b"GET /info HTTP/1.1\r\nHost: d\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size):
+            connection.send(b"x")
+        assert read_until(connection, b"\r\n").startswith(b"HTTP/1.1 200 ")
+
+    assert memory(engine) - before < 20_000
+
+
+def memory(engine):
+    """Return the kilobytes of memory that the daemon has at present."""
+    status = Path(f"/proc/{engine.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 @contextlib.contextmanager

@@ -103,8 +103,7 @@ async def _ask_tcp(loop: "Loop", server: str, question: Question, data: bytes) -
     fd = socket.detach()
     asking = loop.spawn(_exchange(loop, fd, question, data))
     try:
-        await first(asking, loop.sleep(_PATIENCE))
-        return asking.result() if asking.is_done else b""
+        return asking.result() if await loop.in_time(asking, _PATIENCE) else b""
     finally:
         loop.close(fd)
 

@@ -7,7 +7,6 @@ import _socket
 
 from foundation.linux import os
 from pyrund.dns.message import AAAA, SERVER_FAILURE, A, Malformed, Question, written
-from pyrund.loop import first
 from pyrund.net.subnet import packed
 
 TYPE_CHECKING = False
@@ -106,8 +105,7 @@ class Server:
         try:
             while self._connected <= _CONNECTIONS:
                 asked = self._loop.spawn(self._read_message(fd))
-                await first(asked, self._loop.sleep(_PATIENCE))
-                data = asked.result() if asked.is_done else b""
+                data = asked.result() if await self._loop.in_time(asked, _PATIENCE) else b""
                 answer = await self._answer(data) if data else b""
                 if not answer:
                     break

@@ -9,7 +9,7 @@ from pyrund.http import response
 from pyrund.http.linger import linger
 from pyrund.http.request import BadRequest, Request
 from pyrund.http.response import LAST_CHUNK, Response, chunk
-from pyrund.loop import first, read_now
+from pyrund.loop import read_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ class Connection:
         """Read on. A client may be idle for ever between two requests, but not within one."""
         data = read_now(self.fd, _READ)
         if data is None and (self._ahead or self._method):
-            arrival = self._loop.readable(self.fd)
-            await first(arrival, self._loop.sleep(_PATIENCE))
-            if not arrival.is_done:
+            if not await self._loop.in_time(self._loop.readable(self.fd), _PATIENCE):
                 raise BadRequest("the rest of the request did not come", 408)
         if data is None:
             data = await self._loop.read(self.fd, _READ)
