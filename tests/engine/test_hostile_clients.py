@@ -1,6 +1,8 @@
 """Clients that lie: bytes that can be read as HTTP in two ways, and texts that want to be something else."""
 
+import itertools
 import json
+import time
 
 import pytest
 
@@ -158,3 +160,16 @@ def test_a_program_cannot_forge_a_line_of_its_log(engine):
         entries = [json.loads(line) for line in file]
     assert {entry["stream"] for entry in entries} == {"stdout"}
     assert not any(entry["time"].startswith("2020") for entry in entries)
+
+
+def test_a_filter_of_thousands_of_expressions_delays_nobody(engine):
+    for number in range(60):
+        engine.call("POST", "/volumes/create", {"Name": f"volume-{number}"})
+    expressions = "|".join("".join(letters) + "." for letters in itertools.product("ABCDEFGHIJKLMNOPQRSTU", repeat=3))
+
+    begun = time.monotonic()
+    listed = engine.call("GET", f'/volumes?filters={{"name":["{expressions}|volume-7"]}}')
+
+    assert [one["Name"] for one in listed[1]["Volumes"]] == ["volume-7"]
+    assert time.monotonic() - begun < 1
+    engine.call("POST", '/volumes/prune?filters={"all":["1"]}')

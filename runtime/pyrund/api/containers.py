@@ -2,7 +2,7 @@
 
 from pyrund import creating, lifecycle, linking, naming
 from pyrund.api import disk, platforms, shown
-from pyrund.api.filters import has_labels, is_named
+from pyrund.api.filters import has_labels, named_by
 from pyrund.creating import Wanted
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
@@ -75,7 +75,7 @@ class ContainersApi:
         for status in filters.get("status", []):
             if status not in _STATUSES:
                 raise ApiError(400, f"invalid filter 'status={status[:80]}'")
-        containers = self._engine.containers
+        containers, is_named = self._engine.containers, named_by(filters)
         edges = {
             name: [containers.find(one).document["Created"] for one in filters.get(name, [])]
             for name in ("before", "since")
@@ -87,7 +87,7 @@ class ContainersApi:
             created = one.document["Created"]
             return (
                 _any(filters, "id", one.id.startswith)
-                and (is_named(one.name, filters) or is_named(f"/{one.name}", filters))
+                and (is_named(one.name) or is_named(f"/{one.name}"))
                 and _any(filters, "status", lambda text: text == one.status)
                 and _any(filters, "health", lambda text: text == (one.health.status if one.health else "none"))
                 and _any(

@@ -5,11 +5,11 @@ import time
 from foundation.durations import nanoseconds
 from pyrund.errors import ApiError
 from pyrund.model import times
-from pyrund.model.patterns import is_found
+from pyrund.model.patterns import finder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def has_labels(labels: "Mapping[str, str]", filters: "dict[str, list[str]]") -> bool:
@@ -35,9 +35,10 @@ def flag(filters: "dict[str, list[str]]", name: str) -> "bool | None":
     return is_yes
 
 
-def is_named(name: str, filters: "dict[str, list[str]]") -> bool:
-    """Return whether the filter "name" lets the name pass: one of its values, a regular expression, is found in it."""
-    return any(is_found(text, name) for texts in filters.get("name", [""]) for text in texts.split("|"))
+def named_by(filters: "dict[str, list[str]]") -> "Callable[[str], bool]":
+    """Return what tells of a name whether the filter "name" lets it pass: one of its values, a regular expression, is
+    found in it."""
+    return finder([text for texts in filters.get("name", [""]) for text in texts.split("|")])
 
 
 def before(filters: "dict[str, list[str]]") -> "float | None":

@@ -1,7 +1,7 @@
 """Networks; also plugins and what belongs to a swarm, of which there are none: empty lists, or docker's error."""
 
 from pyrund import networking, networks
-from pyrund.api.filters import flag, has_labels, is_named
+from pyrund.api.filters import flag, has_labels, named_by
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -59,14 +59,15 @@ class NetworksApi:
 
     async def list_all(self, request: "Request") -> Response:
         filters = request.filters(_FILTERS)
-        return Response(200, [self._described(one) for one in self._engine.networks if self._matches(one, filters)])
+        is_named = named_by(filters)
+        found = [one for one in self._engine.networks if is_named(one.name) and self._matches(one, filters)]
+        return Response(200, [self._described(one) for one in found])
 
     def _matches(self, one: "Network", filters: "dict[str, list[str]]") -> bool:
         document = one.document
         is_dangling = not one.is_predefined and not networks.members(self._engine, one)
         return (
-            is_named(one.name, filters)
-            and any(one.id.startswith(text) for text in filters.get("id", [one.id]))
+            any(one.id.startswith(text) for text in filters.get("id", [one.id]))
             and document["Driver"] in filters.get("driver", [document["Driver"]])
             and "local" in filters.get("scope", ["local"])
             and _is_of_type(one, filters.get("type", []))

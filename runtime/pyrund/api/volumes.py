@@ -2,7 +2,7 @@
 
 from pyrund import volumes
 from pyrund.api.disk import volume_sizes
-from pyrund.api.filters import flag, has_labels, is_named
+from pyrund.api.filters import flag, has_labels, named_by
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.volume import check_driver, check_name
@@ -47,11 +47,11 @@ class VolumesApi:
     async def list_all(self, request: "Request") -> Response:
         filters = request.filters(_FILTERS)
         dangling = flag(filters, "dangling")
-        users = volumes.users_of_all(self._engine)
+        users, is_named = volumes.users_of_all(self._engine), named_by(filters)
         found = [
             one.described()
             for one in self._engine.volumes
-            if is_named(one.name, filters)
+            if is_named(one.name)
             and ("driver" not in filters or "local" in filters["driver"])
             and has_labels(one.labels, filters)
             and dangling != bool(users[one.name])

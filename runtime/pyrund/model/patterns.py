@@ -2,15 +2,29 @@
 
 import re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LONGEST = 256  # of what is compared with one
+_MOST = 100  # at once
 
 
-def is_found(pattern: str, text: str) -> bool:
-    """Return whether the regular expression is found in the text.
+def finder(patterns: "list[str]") -> "Callable[[str], bool]":
+    """Return what tells of a text whether one of the regular expressions is found in it.
 
-    Go's take linear time, and Python's may take for ever. So those with groups or many repetitions are taken as texts.
+    Go's take linear time, and Python's may take for ever. So those with groups or many repetitions are taken as texts,
+    and so are all if there are very many: each takes its time with each text.
     """
-    return bool(re.search(pattern, text)) if len(text) < _LONGEST and _is_quick(pattern) else pattern in text
+    quick = set(filter(_is_quick, patterns)) if len(patterns) <= _MOST else set()
+    expressions, others = list(map(re.compile, quick)), [one for one in patterns if one not in quick]
+
+    def is_found(text: str) -> bool:
+        if len(text) >= _LONGEST:
+            return any(one in text for one in patterns)
+        return any(one.search(text) for one in expressions) or any(one in text for one in others)
+
+    return is_found
 
 
 def _is_quick(pattern: str) -> bool:

@@ -4,7 +4,7 @@ dockerd writes them to each line of the log. Here they are read from the contain
 """
 
 from pyrund.errors import ApiError
-from pyrund.model.patterns import is_found
+from pyrund.model.patterns import finder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def _attributes(container: "Container", options: "Mapping[str, str]") -> "Iterat
     variables = dict(entry.split("=", 1) for entry in config["Env"] if "=" in entry)
     for kind, known in (("labels", config["Labels"]), ("env", variables)):
         names, pattern = options.get(kind, "").split(","), options.get(f"{kind}-regex", "")
+        is_found = finder([pattern] if pattern else [])
         for name, value in known.items():
-            if name in names or pattern and is_found(pattern, name):
+            if name in names or is_found(name):
                 yield name, value
     if options.get("tag"):
         yield "tag", _tag(container, options["tag"])
