@@ -163,6 +163,35 @@ def test_rename_frees_the_old_name(engine):
     assert "already in use" in engine.fails("rename", "other", "web")[1]
 
 
+def test_a_name_that_cannot_be_noted_is_not_given(engine):
+    sleeping(engine, "web")
+    obstacle = engine.data / "containers" / engine.inspect("web", ".Id") / "container.json.new"
+    obstacle.mkdir()
+
+    status, answer = engine.call("POST", "/containers/web/rename?name=other")
+
+    obstacle.rmdir()
+    assert (status, "container.json" in answer["message"]) == (500, True)
+    assert engine.ok("ps", "--format", "{{.Names}}") == "web"
+    engine.ok("create", "--name", "other", "--network=none", "busybox")
+    assert engine.call("POST", "/containers/create?name=web", {"Image": "busybox"})[0] == 409
+
+
+def test_a_container_that_is_removed_while_it_is_renamed_leaves_no_name_behind(engine):
+    for delay in range(8):
+        sleeping(engine, "web")
+        removal = threading.Thread(target=engine.call, args=("DELETE", "/containers/web?force=1"))
+        removal.start()
+        time.sleep(delay / 200)
+        status, answer = engine.call("POST", "/containers/web/rename?name=other")
+        removal.join()
+
+        assert status in (204, 404), answer
+        for name in ("web", "other"):
+            assert engine.call("POST", f"/containers/create?name={name}", {"Image": "busybox"})[0] == 201
+            engine.ok("rm", name)
+
+
 def test_wait_prints_the_exit_code(engine):
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.3; exit 4")
 

@@ -120,10 +120,16 @@ class ContainersApi:
         if name == container.name:
             raise ApiError(400, "Renaming a container with the same name as its current name")
         async with container.turns:
+            if container.removed.is_done:
+                raise ApiError(404, f"No such container: {request.values[0]}")
             self._engine.containers.refuse_name(name)
             old = container.name
             self._engine.containers.rename(container, name)
-            container.save()
+            try:
+                container.save()
+            except BaseException:
+                self._engine.containers.rename(container, old)
+                raise
             if container.is_running:
                 await naming.place(self._engine, container)
         self._engine.events.of_container(container, "rename", oldName=f"/{old}")
