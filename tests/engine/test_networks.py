@@ -1,6 +1,7 @@
 """Networks of one's own: create, list, inspect, remove, prune, and containers that are connected to them."""
 
 import json
+import threading
 from subprocess import DEVNULL
 
 import pytest
@@ -301,6 +302,25 @@ def test_prune_spares_networks_in_use(engine):
     removed = engine.ok("network", "prune", "-f", "--filter", "label!=keep")
 
     assert removed.splitlines() == ["Deleted Networks:", "unused"]
+
+
+def test_networks_are_pruned_by_two_clients_at_once(engine):
+    for number in range(6):
+        engine.ok("network", "create", f"n{number}")
+    answers = []
+    clients = [threading.Thread(target=lambda: answers.append(prune(engine))) for _ in range(2)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+
+    assert sorted(name for names in answers for name in names) == [f"n{number}" for number in range(6)]
+
+
+def prune(engine):
+    status, answer = engine.call("POST", "/networks/prune")
+    assert status == 200, answer
+    return answer["NetworksDeleted"] or []
 
 
 def test_events_tell_of_networks(engine):

@@ -88,7 +88,8 @@ class NetworksApi:
             raise missing("the filter until")
         removed = []
         for one in list(self._engine.networks):
-            is_unused = not one.is_predefined and not networks.members(self._engine, one)
+            is_there = self._engine.networks.named(one.name) is one  # another client may have removed it meanwhile
+            is_unused = is_there and not one.is_predefined and not networks.members(self._engine, one)
             if is_unused and has_labels(one.document["Labels"], filters):
                 await networks.remove(self._engine, one)
                 removed.append(one.name)
