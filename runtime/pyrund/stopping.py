@@ -46,6 +46,13 @@ def send_signal(engine: "Engine", container: "Container", number: int) -> None:
     engine.events.of_container(container, "kill", signal=str(number))
 
 
+async def deliver(engine: "Engine", container: "Container", number: int) -> None:
+    """Send a signal. A paused container that it asks to end goes on, because it could not obey. Raises ApiError."""
+    send_signal(engine, container, number)
+    if number in (_signal.SIGKILL, stop_signal(container)):
+        await thaw(engine, container)
+
+
 async def stop(engine: "Engine", container: "Container", patience: "int | None", signal: str) -> bool:
     """Ask the container to end, and kill it after `patience` seconds (negative: never).
 
@@ -85,8 +92,7 @@ async def kill(engine: "Engine", container: "Container") -> None:
     if not container.is_running:
         return
     try:
-        send_signal(engine, container, _signal.SIGKILL)
-        await thaw(engine, container)
+        await deliver(engine, container, _signal.SIGKILL)
     except ApiError:
         if not container.is_running:
             return

@@ -122,6 +122,27 @@ def test_a_paused_container_does_nothing_and_can_be_killed(engine):
     assert engine.inspect("web", ".State.Status") == "exited"
 
 
+def test_a_paused_container_that_is_asked_to_end_does_so(engine):
+    program = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done"
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)
+    wait_until(lambda: engine.ok("logs", "web"), "the trap")
+    engine.ok("pause", "web")
+
+    engine.ok("kill", "-s", "TERM", "web")
+
+    assert engine.ok("wait", "web") == "3"
+
+
+def test_one_kill_is_one_event(engine):
+    id_ = sleeping(engine)
+
+    engine.ok("kill", "web")
+
+    until = f"{time.time():.9f}"
+    options = ["--since", "1", "--until", until, "--filter", f"container={id_}", "--filter", "event=kill"]
+    assert engine.ok("events", *options, "--format", "{{.Actor.Attributes.signal}}") == "9"
+
+
 def test_unpause_lets_it_go_on(engine):
     sleeping(engine)
     engine.ok("pause", "web")

@@ -79,12 +79,13 @@ class RunningApi:
     async def kill(self, request: "Request") -> Response:
         container = await self._settled(request)
         number = signals.number(request.query.get("signal") or "KILL")
+        if number == _SIGKILL and container.is_active:
+            await stopping.kill(self._engine, container)
+            return Response(204)
         try:
-            stopping.send_signal(self._engine, container, number)
+            await stopping.deliver(self._engine, container, number)
         except ApiError as error:
             raise ApiError(409, f"cannot kill container: {request.values[0]}: {error}") from None
-        if number == _SIGKILL:
-            await stopping.kill(self._engine, container)
         return Response(204)
 
     async def pause(self, request: "Request") -> Response:
