@@ -125,7 +125,7 @@ def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> Non
         used, used6 = [one.address for one in others], [one.address6 for one in others if one.address6]
         address = endpoint.wanted_address or network.free_address(used)
         address6 = endpoint.wanted_address6 or network.free_address6(used6)
-        if address in (*used, network.gateway) or address6 and address6 in (*used6, network.gateway6):
+        if not {*used, *used6, *network.kept}.isdisjoint(filter(None, (address, address6))):
             raise ApiError(403, "Address already in use")
     endpoint.settings["NetworkID"] = network.id
     endpoint.begin(os.urandom(32).hex(), address, address6)

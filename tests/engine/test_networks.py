@@ -120,6 +120,32 @@ def test_addresses_come_from_the_range_and_spare_what_is_reserved(engine):
     assert "no available IPv4 addresses on this network's address pools: n1" in engine.fails(*run)[1]
 
 
+def test_an_address_that_is_taken_or_reserved_is_given_to_nobody_however_it_is_written(engine):
+    pools = [
+        {"Subnet": "10.31.0.0/24", "Gateway": "10.31.0.1", "AuxiliaryAddresses": {"printer": "10.31.0.5"}},
+        {"Subnet": "fd31::/64", "Gateway": "fd31::1", "AuxiliaryAddresses": {"printer": "fd31::0005"}},
+    ]
+    wanted = {"Name": "n1", "EnableIPv6": True, "IPAM": {"Config": pools}}
+    assert engine.call("POST", "/networks/create", wanted)[0] == 201
+    serve(engine, "one", "--network", "n1", "--ip", "10.31.0.7", "--ip6", "fd31::7")
+    kept = ("10.31.0.0", "10.31.0.1", "10.31.0.5", "10.31.0.7", "10.31.0.255", "fd31::", "fd31::1", "fd31::5")
+
+    for address in (*kept, "FD31:0::5", "fd31::0007"):
+        kind = "IPv6Address" if ":" in address else "IPv4Address"
+        id_ = created_at(engine, {kind: address})[1]["Id"]
+        status, answer = engine.call("POST", f"/containers/{id_}/start")
+        assert (status, "Address already in use" in answer["message"]) == (403, True), address
+
+    status, answer = created_at(engine, {"IPv4Address": "10.31.0.007"})
+    assert (status, "invalid IPv4 address: 10.31.0.007" in answer["message"]) == (400, True)
+
+
+def created_at(engine, addresses):
+    endpoints = {"n1": {"IPAMConfig": addresses}}
+    body = {"HostConfig": {"NetworkMode": "n1"}, "NetworkingConfig": {"EndpointsConfig": endpoints}}
+    return engine.call("POST", "/containers/create", {"Image": "busybox", "Cmd": ["true"], **body})
+
+
 def test_containers_of_different_networks_do_not_reach_each_other(engine):
     for name in ("n1", "n2"):
         engine.ok("network", "create", name)

@@ -1,6 +1,6 @@
 """An endpoint: a container's place in a network. It is stored in container.json."""
 
-from pyrund.net.subnet import mac_of
+from pyrund.net.subnet import mac_of, usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Endpoint:
 
     @property
     def wanted_address6(self) -> str:
-        return str((self.settings["IPAMConfig"] or {}).get("IPv6Address") or "")
+        wanted = (self.settings["IPAMConfig"] or {}).get("IPv6Address") or ""
+        return usual(wanted) if wanted else ""
 
     @property
     def aliases(self) -> "list[str]":

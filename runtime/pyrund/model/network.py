@@ -83,6 +83,13 @@ class Network:
         return str(self.document["Gateway"])
 
     @property
+    def kept(self) -> "list[str]":
+        """The addresses that no container can have, whatever its client wants."""
+        subnets = [self.subnet, *([self.subnet6] if self.subnet6 else [])]
+        edges = [addresses.shown(one, subnet.bits) for subnet in subnets for one in (subnet.base, subnet.end - 1)]
+        return [self.gateway, self.gateway6, *self.document["Reserved"], *edges]
+
+    @property
     def host_address(self) -> str:
         """The host's address at which ports are published if the client names none, "" for all."""
         return str(self.document["Options"].get(HOST_ADDRESS) or "")

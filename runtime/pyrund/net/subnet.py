@@ -110,13 +110,22 @@ def packed(address: str) -> bytes:
     parts = address.split(".")
     if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts):
         raise ValueError(address)
-    return bytes(map(int, parts))
+    found = bytes(map(int, parts))
+    if ".".join(map(str, found)) != address:
+        raise ValueError(address)  # 010 is eight to some and ten to others; Go takes neither
+    return found
 
 
 def shown(number: int, bits: int = 32) -> str:
     if bits == 128:
         return _socket.inet_ntop(_socket.AF_INET6, number.to_bytes(16, "big"))
     return ".".join(map(str, number.to_bytes(4, "big")))
+
+
+def usual(address: str) -> str:
+    """Return an address as it is usually written, so that two of them can be compared. Raises ValueError."""
+    found = packed(address)
+    return shown(int.from_bytes(found, "big"), 8 * len(found))
 
 
 def mac_of(address: str) -> str:

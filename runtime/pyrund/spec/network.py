@@ -124,10 +124,10 @@ def _take_pool(made: Network, pool: "Json", of_ipv6: bool) -> None:
             if not subnet.holds(address):
                 raise _refused(f"invalid {what} {address}: parent subnet {subnet} doesn't contain this address")
     document = made.document
-    document["Reserved"] = [*document["Reserved"], *reserved.values()]
+    document["Reserved"] = [*document["Reserved"], *map(addresses.usual, filter(None, reserved.values()))]
     if of_ipv6:
         document["Subnet6"] = str(subnet)
-        document["Gateway6"] = _usual(gateway) if gateway else made.free_address6([])
+        document["Gateway6"] = addresses.usual(gateway) if gateway else made.free_address6([])
     else:
         document.update(Subnet=str(subnet), Range=part)
         document["Gateway"] = gateway or made.free_address([])
@@ -139,11 +139,6 @@ def _check_part(part: str, subnet: "Subnet") -> None:
     inner = _subnet(part, "ip-range")
     if inner.base < subnet.base or inner.end > subnet.end:
         raise _refused(f"invalid ip-range {part}: parent subnet {subnet} doesn't contain ip-range")
-
-
-def _usual(address: str) -> str:
-    """Return an address of IPv6 as it is usually written, so that two of them can be compared."""
-    return _socket.inet_ntop(_socket.AF_INET6, addresses.packed(address))
 
 
 def _subnet(text: str, what: str) -> "Subnet":

@@ -2,7 +2,7 @@
 
 from pyrund.errors import ApiError, missing
 from pyrund.net.ports import Binding
-from pyrund.net.subnet import packed, shown
+from pyrund.net.subnet import usual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def _addresses(address: str, has_ipv6: bool) -> "list[str]":
     if not address:
         return ["0.0.0.0", "::"] if has_ipv6 else ["0.0.0.0"]
     try:
-        usual = shown(int.from_bytes(packed(address), "big"), 128 if ":" in address else 32)
+        found = usual(address)
     except ValueError:
         raise ApiError(400, f"invalid IP address: {address[:80]}") from None
     if ":" in address and not has_ipv6:
         raise missing(f"a port at an address of IPv6 ({address[:80]}) for a container that has none")
-    return [usual]
+    return [found]
