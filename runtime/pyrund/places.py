@@ -104,8 +104,8 @@ class Places:
     def checkpoints(self, id_: str) -> str:
         return f"{self.container(id_)}/checkpoints"
 
-    def checkpoint_mark(self, id_: str) -> str:
-        """A file that is there while the container is frozen for a checkpoint, and not by a client."""
+    def held_mark(self, id_: str) -> str:
+        """A file that is there while the container is frozen for a checkpoint or a commit, and not by a client."""
         return f"{self.container(id_)}/checkpointing"
 
     def log(self, id_: str) -> str:

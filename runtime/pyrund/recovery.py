@@ -83,7 +83,7 @@ async def _recover_container(engine: "Engine", container: "Container") -> bool:
     """Take the container back if it runs; return whether it has ended and left something to be done."""
     state = _state(engine, container.id)
     monitor = await take_back(engine, container) if state else -1
-    await stopping.end_checkpoint(engine, container)
+    await stopping.let_go(engine, container)
     if monitor >= 0 and state:
         _note_start(engine, container, state)
         container.pid = state.pid

@@ -4,10 +4,10 @@ import _signal
 import sys
 
 from foundation.errors import Error, reason
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
-from pyrund.errors import ApiError
+from pyrund.errors import ApiError, logged
 from pyrund.launch.launcher import WorkerLost
 from pyrund.loop import first
 from pyrund.spec import signals
@@ -120,22 +120,30 @@ async def checkpoint(engine: "Engine", container: "Container", message: "Message
         try:
             await engine.launcher.do(engine.loop, message)
         except WorkerLost:
-            await end_checkpoint(engine, container)
+            await let_go(engine, container)
             raise
         if message["ends"]:
             _stop_by_hand(container)
     engine.events.of_container(container, "checkpoint")
 
 
-async def end_checkpoint(engine: "Engine", container: "Container") -> None:
-    """Let the container go on if a worker that was killed has left it frozen."""
-    mark = engine.places.checkpoint_mark(container.id)
+async def hold(engine: "Engine", container: "Container") -> None:
+    """Freeze the container, which runs and is not paused, until let_go(). Whoever calls this has its turn.
+
+    Its clients see nothing of that, and an engine that begins after this one was killed lets it go. Raises ApiError.
+    """
+    mark = engine.places.held_mark(container.id)
+    whole_file.put(mark, b"", f"{mark}.new")
+    await engine.launcher.do(engine.loop, {"do": "freeze", "id": container.id, "thaw": False})
+
+
+async def let_go(engine: "Engine", container: "Container") -> None:
+    """Let the container go on if it is held, also by a worker or an engine that was killed."""
+    mark = engine.places.held_mark(container.id)
     if not os.path.exists(mark):
         return
-    try:
-        await engine.launcher.do(engine.loop, {"do": "freeze", "id": container.id, "thaw": True})
-    except ApiError:
-        pass  # it has ended
+    thawing = engine.launcher.do(engine.loop, {"do": "freeze", "id": container.id, "thaw": True})
+    await logged(thawing, container.id)  # it may have ended
     os.unlink(mark)
 
 

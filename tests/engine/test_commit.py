@@ -198,6 +198,23 @@ def test_a_daemon_that_is_killed_during_a_commit_shows_no_half_of_it(own_engine)
     wait_until(lambda: not list(partial.iterdir()) and layers(engine) == before, "the removal of what is not needed")
 
 
+def test_a_daemon_that_is_killed_during_a_commit_leaves_no_container_paused(own_engine):
+    engine = own_engine
+    program = "dd if=/dev/urandom of=/big bs=1M count=60; echo ready; exec sleep 1000"
+    engine.ok("run", "-d", "--name=big", "--network=none", "busybox", "sh", "-c", program)
+    wait_until(lambda: engine.ok("logs", "big") == "ready", "the file")
+    client = engine.begin("commit", "big", "half", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = engine.data / "images/partial"
+    wait_until(lambda: partial.exists() and any(path.stat().st_size for path in partial.iterdir()), "the archive")
+    engine.kill()
+    client.wait()
+
+    engine.start()
+
+    assert engine.inspect("big", ".State.Status") == "running"
+    assert engine.ok("exec", "big", "echo", "alive") == "alive"
+
+
 # Import.
 
 

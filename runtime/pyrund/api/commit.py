@@ -1,5 +1,6 @@
 """Images made of containers and of archives."""
 
+from pyrund import stopping
 from pyrund.api.answer import let_answer
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router
-    from pyrund.model.container import Container
 
 
 _SHAPE = {**SHAPE, "Labels": {str: TEXT}}  # pyfetch refuses a zero byte in an image's
@@ -49,20 +49,15 @@ class CommitApi:
                 "config": {**config, **{name: words(config, name) for name in WORD_LISTS}},
             }
             may_pause = container.is_running and not container.is_paused and self._engine.places.has_cgroups
-            pauses = may_pause and _pauses(request)
-            if pauses:
-                await self._freeze(container, True)
             try:
+                if may_pause and _pauses(request):
+                    await stopping.hold(engine, container)
                 id_ = (await engine.launcher.do(engine.loop, message))["image"]
             finally:
-                if pauses and container.is_running:
-                    await self._freeze(container, False)
+                await stopping.let_go(engine, container)
         more: dict[str, Any] = {"imageRef": request.query["repo"]} if names else {}
         engine.events.of_container(container, "commit", comment=request.query.get("comment", ""), imageID=id_, **more)
         return Response(201, {"Id": id_})
-
-    async def _freeze(self, container: "Container", freezes: bool) -> None:
-        await self._engine.launcher.do(self._engine.loop, {"do": "freeze", "id": container.id, "thaw": not freezes})
 
 
 def _pauses(request: "Request") -> bool:

@@ -47,7 +47,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     state, images, mark = load(places.states, message["id"]), Images(path, "", "dump.log"), ""
     try:
         if not message["is_paused"]:
-            mark = places.checkpoint_mark(message["id"])
+            mark = places.held_mark(message["id"])
             whole_file.put(mark, b"", f"{mark}.new")
         checkpoint(state, images, criu.find(""), wanted, keeps_layer=True)
     finally:
