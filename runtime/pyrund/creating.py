@@ -63,7 +63,6 @@ async def create(
     find()  # before all else: its lack is what makes a client pull
     await _check_binds(engine, wanted)
     image, id_ = find(), names.new_id()
-    name = name or _new_name(engine)
     merged = config.merged(wanted.given, image.wishes(), id_)
     engine.containers.refuse_name(name)
     warnings = _check_ports(wanted.host, merged)
@@ -73,12 +72,12 @@ async def create(
     mounts = with_volumes(wanted.mounts, _inherited(engine, wanted.host), list(merged["Volumes"]))
     made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
     try:
-        # Other clients may have taken the name, or removed the image, meanwhile.
+        # Other clients may have taken the name, or removed the image, meanwhile. One that we invent is invented now.
         engine.containers.refuse_name(name)
         if find().id != image.id:
             raise ApiError(409, "the image has been replaced meanwhile: try again")
         document = {
-            **new_document(id_, name),
+            **new_document(id_, name or _new_name(engine)),
             "Image": image.id,
             "Config": merged,
             "HostConfig": wanted.host,

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -297,3 +298,20 @@ def test_a_create_that_fails_in_the_middle_leaves_no_volume(engine):
         assert not (has_failed and known)
         engine.remove_all()
         engine.call("POST", f"/volumes/prune?filters={ALL}")
+
+
+def test_clients_at_once_who_give_no_names_are_never_told_that_one_is_taken(engine):
+    body = {"Image": "busybox", "HostConfig": {"NetworkMode": "none"}, "Volumes": {"/etc": {}}}
+    answers = []
+    clients = [
+        threading.Thread(target=lambda: answers.append(engine.call("POST", "/containers/create", body)))
+        for _ in range(200)
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+
+    assert [answer for answer in answers if answer[0] != 201] == []
+    for _, answer in answers:
+        engine.call("DELETE", f"/containers/{answer['Id']}?v=1")
