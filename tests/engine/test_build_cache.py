@@ -1,7 +1,9 @@
 """The cache of builds, its removal, and layers that are the same each time."""
 
+import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from builds import build, run
@@ -103,6 +105,20 @@ def test_the_removal_of_the_cache_frees_what_only_it_has(engine, tmp_path):
     assert [one["Size"] >= 5 << 20 for one in usage] == [True]
     assert "5.243MB" in shown
     wait_until(lambda: layers(engine) == before, "the removal of the layer")
+
+
+def test_a_cache_of_thousands_of_layers_is_listed_and_removed(engine, folder):
+    engine.ok("builder", "prune", "-af")
+    build(engine, folder)
+    kept = engine.data / "images/kept"
+    record = next(one for one in map(json.loads, map(Path.read_text, kept.iterdir())) if one["size"])
+    for number in range(6000):
+        record["layers"][-1] = f"{number:032x}"
+        (kept / f"build-{number:064x}").write_text(json.dumps(record))
+
+    assert len(engine.call("GET", "/system/df?type=build-cache")[1]["BuildCache"]) > 6000
+    assert len(engine.call("POST", "/build/prune")[1]["CachesDeleted"]) > 6000
+    assert list(kept.iterdir()) == []
 
 
 def test_a_source_date_makes_the_same_image_each_time(engine, folder):

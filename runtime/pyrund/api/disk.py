@@ -5,6 +5,8 @@ from pyrund.api import shown
 from pyrund.api.images import WITHOUT_VIRTUAL_SIZE
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
+from pyrund.launch.launcher import checked
+from pyrund.messages import receive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +49,18 @@ def layers_in_use(engine: "Engine") -> "set[str]":
     """Return the layers that images and containers have."""
     images = [image.layers(engine.images.store) for image in engine.images.all()]
     return {layer for layers in [*images, *(one.document["Layers"] for one in engine.containers)] for layer in layers}
+
+
+async def cached_layers(engine: "Engine", removes: bool, until: "float | None") -> "dict[str, int]":
+    """Return {layer: bytes} of the cache of builds, or of what is older than `until`, and remove it if so wanted."""
+    port = await engine.launcher.ask(engine.loop, {"do": "build_cache", "removes": removes, "until": until})
+    layers: dict[str, int] = {}
+    try:
+        while found := checked((await receive(engine.loop, port))[0]):
+            layers.update(found["layers"])
+        return layers
+    finally:
+        engine.loop.close(port.detach())
 
 
 async def volume_sizes(engine: "Engine", wanted: "list[Volume]") -> "list[int]":
@@ -93,9 +107,7 @@ class DiskApi:
     async def _cache(self) -> "list[Json]":
         engine = self._engine
         used = layers_in_use(engine)
-        layers = (await engine.launcher.do(engine.loop, {"do": "build_cache", "removes": False, "until": None}))[
-            "layers"
-        ]
+        layers = await cached_layers(engine, False, None)
         return [
             {"ID": name, "Type": "regular", "InUse": False, "Shared": name in used, "Size": size, "UsageCount": 1}
             for name, size in sorted(layers.items())

@@ -81,8 +81,7 @@ class PruneApi:
             if request.number(name, 0):
                 raise missing(f"--{name} of builder prune")
         others = disk.layers_in_use(engine)
-        message = {"do": "build_cache", "removes": True, "until": end}
-        layers = (await engine.launcher.do(engine.loop, message))["layers"]
+        layers = await disk.cached_layers(engine, True, end)
         size = sum(number for name, number in layers.items() if name not in others)
         return Response(200, {"CachesDeleted": sorted(layers) or None, "SpaceReclaimed": size})
 

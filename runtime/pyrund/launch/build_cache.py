@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from pyrund.messages import Message, Port
     from pyrund.places import Places
 
+_AT_ONCE = 1000  # layers in a message
 
-def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message | None":
-    """Return {layer: bytes} of the records that are older than `until`; with `removes`, remove them.
+
+def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
+    """Answer with {layer: bytes} of the records that are older than `until`, a part in each message, and then with {};
+    with `removes`, remove them.
 
     What they have kept goes later, when no build and no pull needs the store.
     """
@@ -35,11 +38,13 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
             pass  # damaged
         if message["removes"]:
             os.unlink(path)
+    names = list(layers)
+    for start in range(0, len(names), _AT_ONCE):
+        answers.send({"layers": {name: layers[name] for name in names[start : start + _AT_ONCE]}})
     if not message["removes"]:
-        return {"layers": layers}
-    answers.send({"layers": layers})
+        return
+    answers.send({})
     store.close()
     store.open(exclusive=True)
     prune.remove_what_is_not_needed(store)
     layer_sizes.clear(places, store)
-    return None
