@@ -136,6 +136,36 @@ def test_attach_may_begin_with_the_log(engine):
     assert data.endswith(b"\x01\0\0\0\0\0\0\x07before\n\x01\0\0\0\0\0\0\x06after\n")
 
 
+LONG = "seq 200000; while [ ! -e /go ]; do sleep 0.05; done; rm /go; echo after"
+
+
+def test_attach_with_the_log_ends_with_a_program_that_ends_before_its_client_has_read(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", LONG)
+    wait_until(lambda: engine.ok("logs", "--tail", "1", "web") == "200000", "the last line")
+
+    with engine.connect() as connection:
+        connection.sendall(b"POST /containers/web/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+        data = read_until(connection, b"\r\n\r\n")
+        engine.ok("exec", "web", "touch", "/go")
+        engine.ok("wait", "web")
+        data += read_all(connection)
+
+    assert data.endswith(b"after\n")
+
+
+def test_attach_with_the_log_sees_a_start_that_comes_before_its_client_has_read(engine):
+    engine.ok("run", "--name", "web", "--network=none", "busybox", "sh", "-c", f"touch /go; {LONG}")
+
+    with engine.connect() as connection:
+        connection.sendall(b"POST /containers/web/attach?logs=1&stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+        data = read_until(connection, b"\r\n\r\n")
+        assert engine.ok("logs", "--tail", "1", "web") == "after"
+        engine.ok("start", "web")
+        data += read_all(connection)
+
+    assert data.count(b"after\n") == 2
+
+
 def test_a_log_that_can_be_neither_written_nor_cut_stops_no_container(engine):
     program = "echo before; until test -e /lost; do sleep 0.1; done; echo lost; touch /told; sleep 1000"
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", program)

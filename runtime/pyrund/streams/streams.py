@@ -35,6 +35,7 @@ class Streams:
         self._is_ending = False
         self.log: Log | None = None
         self._clients: list[Client] = []
+        self._recalling = 0  # clients that are still shown what was before
         self._stdin = -1
         self._terminal = -1
         self._sources: list[Terminal] = []
@@ -44,7 +45,7 @@ class Streams:
 
     @property
     def is_used(self) -> bool:
-        return self.is_open or bool(self._clients)
+        return self.is_open or bool(self._clients) or self._recalling > 0
 
     def open(self, names: "list[str]", descriptors: "list[int]", log: "Log | None") -> None:
         """Begin. `descriptors` belong to this object from now on."""
@@ -118,9 +119,10 @@ class Streams:
         `ahead` is what the client has sent already. Returns whether the client left by the detach keys.
         """
         client = self._begin(fd, message, ahead)
+        opened = self._opened  # the next end puts another one in its place
         if message["history"]:
             await self._recall(client, message["history"])
-        if not message["stream"]:
+        if not message["stream"] or opened is not self._opened:
             client.finish()
             return False
         self._clients = [*(one for one in self._clients if not one.is_gone), client]
@@ -144,6 +146,7 @@ class Streams:
             history = History(path, -1, "", "")
         except OSError:
             return  # it is being rotated or removed
+        self._recalling += 1
         try:
             while (entries := history.next()) is not None:
                 for stream, _, text in entries:
@@ -152,6 +155,7 @@ class Streams:
             for stream, text in self.log.held.items() if self.log else ():
                 client.show(stream, text)
         finally:
+            self._recalling -= 1
             history.close()
 
     async def _type(self, client: Client, message: "Message") -> bool:
