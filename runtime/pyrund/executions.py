@@ -72,9 +72,7 @@ async def start(engine: "Engine", exec_: Exec) -> None:
         engine.loop.spawn(_forget(engine, exec_))
         raise
     exec_.is_running = True
-    exec_.document["Pid"] = begun["pid"]
-    exec_.document["Monitor"] = begun["monitor"]
-    exec_.save()
+    exec_.document.update(Pid=begun["pid"], Monitor=begun["monitor"])  # which the worker has written down
     engine.loop.spawn(watch(engine, exec_, monitor))
 
 

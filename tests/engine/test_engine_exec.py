@@ -1,6 +1,7 @@
 """`docker exec`."""
 
 import os
+import threading
 
 import pytest
 from daemon import DOCKER, read_all, wait_until
@@ -101,6 +102,26 @@ def test_the_head_of_a_stream_comes_alone_even_to_a_slow_reader(engine):
         first = connection.recv(65536)
         assert first.startswith(b"HTTP/1.1 101 ") and first.endswith(b"\r\n\r\n")
         assert read_all(connection).endswith(b"out\n")
+
+
+def test_an_exec_that_cannot_be_noted_when_it_has_begun_is_ended(engine):
+    id_ = engine.call("POST", "/containers/web/exec", {"Cmd": ["sleep", "1000"]})[1]["Id"]
+    folder = engine.run / "execs" / id_
+
+    def hinder():
+        while not os.path.exists(folder / "exit"):
+            pass
+        os.mkdir(folder / "exec.json.new")
+
+    hindering = threading.Thread(target=hinder)
+    hindering.start()
+    status, answer = engine.call("POST", f"/exec/{id_}/start", {"Detach": True})
+    hindering.join()
+    os.rmdir(folder / "exec.json.new")
+
+    assert (status, "exec.json: Is a directory" in answer["message"]) == (500, True)
+    assert engine.call("GET", f"/exec/{id_}/json")[1]["Running"] is False
+    assert len(engine.ok("top", "web").splitlines()) == 2
 
 
 def test_a_client_of_an_exec_that_cannot_be_noted_is_told(engine):

@@ -3,6 +3,7 @@
 By default a few of the points that killing.py counts are tried, all with --full.
 """
 
+import contextlib
 import os
 import subprocess
 import time
@@ -109,6 +110,30 @@ def test_a_process_is_killed_at_any_message(engine, faults, steady, full):
         except (AssertionError, subprocess.TimeoutExpired) as error:
             _, killed = faults.disarm()
             raise AssertionError(f"{victim} killed at point {at} of {points}: {killed}: {error}") from error
+
+
+def test_a_daemon_that_is_killed_at_any_message_of_an_exec_leaves_no_monitor(engine, faults, steady):
+    faults.arm(-1, "nobody")
+    engine.ok("exec", "steady", "true")
+    points, _ = faults.disarm()
+
+    for at in range(points):
+        faults.arm(at, "daemon")
+        engine.docker("exec", "steady", "true")
+        faults.disarm()
+        revive(engine)
+
+    wait_until(lambda: monitors_of_execs(engine) == [], "the end of the monitors")
+
+
+def monitors_of_execs(engine):
+    """Return the pids of the processes that have a record of an exec open."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.readlink(f"/proc/{pid}/fd/0").startswith(f"{engine.run}/execs/"):
+                found.append(pid)
+    return found
 
 
 def move(engine, faults, at, victim):

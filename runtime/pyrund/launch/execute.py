@@ -51,6 +51,8 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         record = os.open(exec_.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         own = process_stat(os.getpid())
         monitor = (os.getpid(), own[2] if own else 0)
+        exec_.document.update(Pid=pid, Monitor=monitor)
+        exec_.save()  # before the daemon hears of it: the next one finds the monitor by that if it is killed now
         answers.send({"pid": pid, "names": ends.names, "monitor": monitor}, (ours.fileno(), *ends.ours))
         kept = (theirs.fileno(), ours.fileno(), *ends.kept)
         keep_watch(pid, exec_.id.encode(), record, answers.fileno(), kept)
