@@ -1,5 +1,7 @@
 """Messages of DNS, and the names in networks."""
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from pyrund.dns.message import PTR, A, Malformed, Question, written
 from pyrund.dns.names import Names
 from pyrund.dns.others import servers_of
+from pyrund.dns.service import Service
+from pyrund.loop import Future, Loop
 
 
 def asked(name, kind=A, flags=0x0100, questions=1):
@@ -110,3 +114,15 @@ def test_name_servers_are_read_from_resolv_conf():
         "9.9.9.9",
         "::1",
     ]
+
+
+def test_a_server_that_is_closed_before_it_has_begun_ends_without_a_word(capsys):
+    loop = Loop()
+    service, wanted = Service(loop), {"networks": {}, "servers": [], "forwards": False}
+    sockets = [socket.socket(socket.AF_INET, kind).detach() for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)]
+
+    service.do({"do": "resolve", "id": "a", "wanted": wanted}, sockets)
+    service.do({"do": "forget", "id": "a"}, [])
+    loop.run(loop.spawn(loop.in_time(Future(), 0.01)))
+
+    assert capsys.readouterr().err == ""

@@ -95,7 +95,8 @@ class Server:
         """Wait until something has come; False if the socket was closed. Others have their turn before, each time: a
         container that asks without a pause must not keep the process busy."""
         try:
-            await self._loop.readable(socket.fileno())
+            if self._is_open:
+                await self._loop.readable(socket.fileno())
         except OSError:
             pass  # it was closed
         return self._is_open
