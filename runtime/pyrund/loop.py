@@ -48,6 +48,10 @@ class Future(Generic[T]):
         """Raise `error` in all that wait for the result."""
         self._finish(None, error)
 
+    def spoil(self, error: BaseException) -> None:
+        """Raise `error` in those that have not taken the result yet."""
+        self._error = error
+
     def when_done(self, watcher: "Callable[[], None]") -> None:
         if self.is_done:
             watcher()
@@ -107,6 +111,7 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._waiting: dict[int, dict[int, Future[None]]] = {}  # descriptor -> {EPOLLIN, EPOLLOUT or 0: its future}
+        self._woken: dict[int, list[Future[None]]] = {}  # descriptor -> what is done, and perhaps not noticed yet
         self._timers: list[tuple[float, int, Future[None]]] = []
         self._count = 0  # tells timers of the same time apart
         self._unneeded = 0  # timers whose futures are done before their time
@@ -191,6 +196,8 @@ class Loop:
             self._epoll.unregister(fd)
             for future in waiting.values():
                 future.fail(OSError(EBADF, os.strerror(EBADF)))
+        for future in self._woken.pop(fd, ()):
+            future.spoil(OSError(EBADF, os.strerror(EBADF)))
         os.close(fd)
 
     def _ready_for(self, fd: int, event: int) -> "Future[None]":
@@ -203,6 +210,7 @@ class Loop:
         return waiting.setdefault(event, Future())
 
     def _wait(self) -> None:
+        self._woken.clear()  # whoever has waited for that has had his turn
         pause = self._timers[0][0] - time.monotonic() if self._timers else _LONGEST_WAIT
         for fd, events in self._epoll.poll(min(max(0.0, pause), _LONGEST_WAIT)):
             self._wake(fd, events)
@@ -220,6 +228,7 @@ class Loop:
         elif woken:
             del self._waiting[fd]
             self._epoll.unregister(fd)
+        self._woken[fd] = woken
         for future in woken:
             future.set(None)
 

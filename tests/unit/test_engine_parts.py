@@ -62,6 +62,27 @@ def test_a_writer_waits_for_a_reader():
     assert run(main) == 300_000
 
 
+def test_a_descriptor_that_is_closed_before_its_reader_s_turn_is_not_read_under_the_number_of_another():
+    async def main(loop):
+        (reader, writer), (signal, bell) = os.pipe2(os.O_NONBLOCK), os.pipe2(os.O_NONBLOCK)
+
+        async def close_and_open():
+            await loop.readable(signal)
+            loop.close(reader)
+            other, its_writer = os.pipe2(os.O_NONBLOCK)
+            assert other == reader
+            os.write(its_writer, b"of another")
+
+        closing, read = loop.spawn(close_and_open()), loop.spawn(loop.read(reader, 10))
+        await loop.sleep(0)
+        os.write(bell, b"x")
+        os.write(writer, b"own")
+        await closing
+        return await read
+
+    assert run(main) == b""
+
+
 def test_the_end_of_a_descriptor_wakes_its_readers():
     async def main(loop):
         reader, _ = os.pipe2(os.O_NONBLOCK)
