@@ -15,6 +15,8 @@ DOCKERFILE = (
     'FROM busybox\nARG WHO=me\nWORKDIR /w\nCOPY f g /d/\nRUN date +%s%N > /when; echo $WHO\nCMD ["cat", "/when"]\n'
 )
 
+NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")  # as setcap cap_net_raw+ep writes it
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -60,6 +62,56 @@ def test_the_cache_ends_at_what_has_changed(engine, folder, change, count):
     change(folder)
 
     assert hits(build(engine, folder, "-t", "second")) == count
+    engine.ok("rmi", "first", "second")
+
+
+@pytest.mark.parametrize(
+    "one, other, template",
+    [
+        ("HEALTHCHECK --interval=5s CMD x", "HEALTHCHECK --interval=50s CMD x", ".Config.Healthcheck"),
+        ("ENV A=1 B=2", 'ENV A="1 B=2"', ".Config.Env"),
+        ("LABEL A=1 B=2", 'LABEL A="1 B=2"', ".Config.Labels"),
+        ('VOLUME ["/a b"]', 'VOLUME ["/a", "b"]', ".Config.Volumes"),
+        ('CMD ["a", "b"]', r'CMD ["a\" \"b"]', ".Config.Cmd"),
+        ('SHELL ["/bin/sh", "-c"]\nCMD x', 'SHELL ["/bin/sh -c"]\nCMD x', ".Config.Shell"),
+    ],
+    ids=["healthcheck", "env", "label", "volume", "cmd", "shell"],
+)
+@pytest.mark.parametrize("is_named", [False, True], ids=["own", "cache-from"])
+def test_settings_that_look_alike_are_not_taken_for_each_other(engine, folder, one, other, template, is_named):
+    found = []
+    for tag, text in (("first", one), ("second", other)):
+        (folder / "Dockerfile").write_text(f"FROM busybox\n{text}\n")
+        build(engine, folder, *(("--cache-from", "first") if is_named and found else ()), "-t", tag)
+        found.append(engine.inspect(tag, template))
+    engine.ok("rmi", "-f", "first", "second")
+
+    (folder / "Dockerfile").write_text(f"FROM busybox\n{other}\n")
+    build(engine, folder, "--no-cache", "-t", "third")
+    assert found[0] != found[1] == engine.inspect("third", template)
+    engine.ok("rmi", "third")
+
+
+def test_the_owner_and_the_mode_of_a_copy_are_those_of_its_arguments(engine, folder):
+    (folder / "Dockerfile").write_text("FROM busybox\nARG U\nARG M\nCOPY --chown=$U --chmod=$M f /f\n")
+    for owner, mode in (("1000", "600"), ("2000", "600"), ("2000", "644")):
+        arguments = ("--build-arg", f"U={owner}", "--build-arg", f"M={mode}")
+        build(engine, folder, *arguments, "-t", "made")
+        assert run(engine, "made", "stat", "-c", "%u %g %a", "/f") == f"{owner} {owner} {mode}"
+
+        assert hits(build(engine, folder, *arguments, "-t", "made")) == 3
+        engine.ok("rmi", "made")
+
+
+def test_a_file_that_got_a_capability_is_another_one(engine, folder):
+    (folder / "Dockerfile").write_text("FROM busybox\nCOPY f /f\n")
+    build(engine, folder, "-t", "first")
+    os.setxattr(folder / "f", "security.capability", NET_RAW)
+
+    assert hits(build(engine, folder, "-t", "second")) == 0
+
+    layer = engine.inspect("second", ".GraphDriver.Data.UpperDir")
+    assert os.getxattr(f"{layer}/f", "security.capability") == NET_RAW
     engine.ok("rmi", "first", "second")
 
 

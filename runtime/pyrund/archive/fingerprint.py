@@ -5,7 +5,7 @@ import stat
 
 from foundation.linux import os
 from foundation.linux.opened import opened
-from pyrund.archive.writer import Archive
+from pyrund.archive.writer import Archive, kept_xattrs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Fingerprint(Archive):
         owner = (status.st_uid, status.st_gid) if self._has_owners else ()
         target = os.readlink(b"", dir_fd=file) if stat.S_ISLNK(status.st_mode) else b""
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-        yield repr((shown, status.st_mode, owner, target, status.st_rdev, size)).encode()
+        xattrs = {} if target else kept_xattrs(b"/proc/self/fd/%d" % file)
+        yield repr((shown, status.st_mode, owner, target, status.st_rdev, size, sorted(xattrs.items()))).encode()
         if stat.S_ISREG(status.st_mode):
             with opened(os.open(b"/proc/self/fd/%d" % file, os.O_RDONLY | os.O_CLOEXEC)) as content:
                 while data := os.read(content, _CHUNK):

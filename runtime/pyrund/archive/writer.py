@@ -80,11 +80,11 @@ class Archive:
                 yield header(shown, tar.HARDLINK, status, 0, first, {})
                 return
         if kind != tar.REGULAR:
-            xattrs = {} if kind == tar.SYMLINK else _xattrs(_path(file))
+            xattrs = {} if kind == tar.SYMLINK else kept_xattrs(_path(file))
             yield header(shown, kind, status, 0, target, xattrs)
             return
         with opened(os.open(_path(file), os.O_RDONLY | os.O_CLOEXEC)) as content:
-            yield header(shown, kind, status, status.st_size, b"", _xattrs(content))
+            yield header(shown, kind, status, status.st_size, b"", kept_xattrs(content))
             yield from _body(content, status.st_size)
 
 
@@ -109,7 +109,7 @@ def _body(content: int, size: int) -> "Iterator[bytes]":
     yield bytes(-size % tar.BLOCK)
 
 
-def _xattrs(file: "int | bytes") -> "dict[bytes, bytes]":
+def kept_xattrs(file: "int | bytes") -> "dict[bytes, bytes]":
     """Return the extended attributes that mean something elsewhere, as records of pax, of a descriptor or a path."""
     try:
         names = os.listxattr(file)

@@ -4,6 +4,7 @@ import json
 
 from foundation.linux import os, whole_file
 from pyfetch.image.digest import digest_of
+from pyrund.build import settings
 from pyrund.build.image import Draft, is_there
 
 TYPE_CHECKING = False
@@ -44,7 +45,8 @@ class Cache:
             history = source.history[len(parent.history) :]
             if history and history[0].get("created_by") == created_by and source.begins_with(parent):
                 self._sources = [source]  # as dockerd: later steps come from no other image
-                return source if len(history) == 1 else source.after(parent, config)
+                is_last = len(history) == 1 and settings.are_same(source.config, config)
+                return source if is_last else source.after(parent, config)
         return None
 
     def _recorded(self, key: str) -> "Draft | None":

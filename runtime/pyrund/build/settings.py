@@ -38,6 +38,11 @@ def environment(config: "Json") -> "Variables":
     return {name: value for name, _, value in (entry.partition("=") for entry in config.get("Env") or [])}
 
 
+def are_same(one: "Json", other: "Json") -> bool:
+    """Return whether images with these configs have the same settings; a field may be empty or missing."""
+    return all((one.get(name) or None) == (other.get(name) or None) for name in FIELDS)
+
+
 def shell_of(config: "Json") -> "list[str]":
     return config.get("Shell") or DEFAULT_SHELL
 
@@ -210,7 +215,7 @@ def _health_check(config: "Json", instruction: Instruction, _: "Variables") -> s
                 raise instruction.error(f"Unknown flag: {flag[:40]}")
             check[_TIMES[flag]] = _duration(instruction, flag, value)
     config["Healthcheck"] = check
-    return f"HEALTHCHECK {instruction.rest}"
+    return " ".join(["HEALTHCHECK", *(f"--{n}={v}" for n, v in instruction.flags.items()), instruction.rest])
 
 
 _TIMES = {

@@ -1,5 +1,6 @@
 """Builds an image: one instruction after the other, each of which makes a new draft of the last one."""
 
+import json
 import time
 
 from foundation.linux import os
@@ -154,7 +155,9 @@ class Builder:
         else:
             raise instruction.error(f"unexpected {instruction.name}")
         shell = " ".join(settings.shell_of(self._draft.config))
-        self._step_to(self._cache.key(self._draft, shown, self._author), config, f"{shell} #(nop)  {shown}")
+        # What is shown does not tell all: ENV A="1 B=2" and ENV A=1 B=2 look alike.
+        key = self._cache.key(self._draft, shown, self._author, json.dumps(config, sort_keys=True))
+        self._step_to(key, config, f"{shell} #(nop)  {shown}")
 
     def _step_to(self, key: str, config: "dict[str, Any]", created_by: str) -> None:
         if not self._is_known(key, config, created_by):

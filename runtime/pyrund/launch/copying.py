@@ -111,12 +111,15 @@ class Copy:
             )
         *self._words, self._target = words
         self.shown = ""
+        self._given: dict[str, str] = {}  # --chown and --chmod, with the values of their variables
         self._owner, self._mode = self._flags()
 
     def _flags(self) -> "tuple[tuple[int, int] | None, int | None]":
         flags = dict(self._instruction.flags)
-        owner = expand(flags.pop("chown", ""), self._variables, self._instruction.escape)
-        mode = expand(flags.pop("chmod", ""), self._variables, self._instruction.escape)
+        for name in ("chown", "chmod"):
+            if value := expand(flags.pop(name, ""), self._variables, self._instruction.escape):
+                self._given[name] = value
+        owner, mode = (self._given.get(name, "") for name in ("chown", "chmod"))
         comes_from = flags.pop("from", "")
         if comes_from and self._instruction.name == "ADD":
             raise self._instruction.error("Unknown flag: from")
@@ -156,9 +159,7 @@ class Copy:
         self.shown = f"{self._instruction.name} {self._options()}{self._described()} in {self._target}"
 
     def _options(self) -> str:
-        flags = self._instruction.flags
-        chown = f"--chown={flags['chown']} " if "chown" in flags else ""
-        return chown + (f"--chmod={flags['chmod']} " if "chmod" in flags else "")
+        return "".join(f"--{name}={value} " for name, value in self._given.items())
 
     def _described(self) -> str:
         fingerprint = Fingerprint(self._owner is None or self._instruction.name == "ADD")
@@ -244,7 +245,7 @@ class Copy:
             self._extract(root, above, _archive(plain, name))
         for pieces in packed:
             if pieces is not None:
-                chown = self._owner if "chown" in self._instruction.flags else None
+                chown = self._owner if "chown" in self._given else None
                 Extraction(root, path, chown, mode=self._mode).extract(pieces)
 
     def _extract(self, root: int, top: bytes, pieces: "Iterator[bytes]") -> None:
