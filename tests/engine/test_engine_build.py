@@ -542,3 +542,42 @@ def test_docker_ignore_is_what_the_client_sends(engine, context):
     assert run(engine, "ignored", "ls", "/all").split() == ["Dockerfile", "b", "keep.log"]
     assert os.listdir(engine.data / "builds") == []
     engine.ok("rmi", "ignored")
+
+
+@pytest.mark.parametrize(
+    "patterns, left",
+    [
+        ("Dockerfile", [".dockerignore", "f"]),
+        ("/Dockerfile\n\n  .dockerignore", ["f"]),
+        ("*\n!f\n!Docker*", ["Dockerfile", "f"]),
+        ("**/Dockerfil?\n.[c-e]ockerignore", ["f"]),
+        ("# Dockerfile\nDockerfile/x\n*/Dockerfile", [".dockerignore", "Dockerfile", "f"]),
+        ("Docker**\n!Dockerfile\nDockerfile/../Dockerfile", [".dockerignore", "f"]),
+    ],
+)
+def test_a_dockerfile_that_is_ignored_is_read_and_not_copied(engine, context, patterns, left):
+    folder = context("FROM busybox\nCOPY . /all\n", {".dockerignore": patterns, "f": ""})
+    build(engine, folder, "-t", "ignored")
+
+    assert run(engine, "ignored", "ls", "-A", "/all").split() == left
+    engine.ok("rmi", "ignored")
+
+
+def test_a_dockerfile_from_standard_input_is_no_file_of_the_context(engine, context):
+    folder, text = context("FROM nosuch\n", {"f": ""}), "FROM busybox\nCOPY . /all\n"
+    build(engine, folder, "-t", "piped", "-f", "-", input=text)
+
+    assert run(engine, "piped", "ls", "-A", "/all").split() == ["Dockerfile", "f"]
+    assert "Using cache" in build(engine, folder, "-t", "piped", "-f", "-", input=text)
+    engine.ok("rmi", "piped")
+
+
+def test_a_dockerfile_in_a_folder_that_is_ignored_is_not_copied(engine, context):
+    files = {".dockerignore": "build\n", "build/Dockerfile": "FROM busybox\nCOPY . /all\n"}
+    folder = context("FROM nosuch\n", files)
+    build(engine, folder, "-t", "below", "-f", str(folder / "build/Dockerfile"))
+
+    assert run(engine, "below", "ls", "-A", "/all", "/all/build").split()[1:] == [
+        ".dockerignore", "Dockerfile", "build", "/all/build:",
+    ]  # fmt: skip
+    engine.ok("rmi", "below")

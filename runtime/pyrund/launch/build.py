@@ -13,9 +13,10 @@ from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import Store
 from pyfetch.unpack.compression import decompressed
 from pyfetch.unpack.tar import BLOCK
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.tree import remove, remove_path
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import END
+from pyrund.build import ignored
 from pyrund.build.dockerfile import MOST, parse, parse_one
 from pyrund.build.errors import BuildError
 from pyrund.build.image import Draft
@@ -60,6 +61,7 @@ def _build(places: "Places", store: Store, message: "Message", answers: "Port", 
         pieces = decompressed(iter(Body(output.client, message["body"])), of_docker=True)
         Extraction(context, b"").extract(_finished(pieces))
         instructions = parse(_dockerfile(context, message["dockerfile"]))
+        _remove_ignored(context, message["dockerfile"])
         before, stages = stages_of(instructions, message["target"])
         if message["labels"]:
             stages[-1].instructions.append(_labels(message["labels"]))
@@ -124,6 +126,24 @@ def _dockerfile(context: int, name: str) -> bytes:
             raise BuildError(f"the Dockerfile ({name}) cannot be empty")
         return data
     raise BuildError(f"Cannot locate specified Dockerfile: {name[:200]}")
+
+
+def _remove_ignored(context: int, dockerfile: str) -> None:
+    """Remove what the client has sent although it is ignored, because it is needed for the build itself."""
+    try:
+        with opened(openat2(context, os.fsencode(ignored.NAME), _FILE, _INSIDE)) as file:
+            text = os.fsdecode(read_all(file, ignored.NAME, MOST))
+    except OSError:
+        return  # there is none
+    for path in (ignored.NAME, os.path.normpath(dockerfile).lstrip("/")):
+        if not ignored.is_ignored(path, text):
+            continue
+        folder, name = os.path.split(path)
+        try:
+            with opened(openat2(context, os.fsencode(folder) or b".", _DIRECTORY, _INSIDE)) as above:
+                remove(name, above)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # the Dockerfile was found by its other name
 
 
 def _labels(labels: "dict[str, str | None]") -> "Instruction":
