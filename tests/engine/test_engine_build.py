@@ -155,6 +155,32 @@ RUN stat -c '%n %U %G %a' /owned/new /owned/new/one.txt /w/one.txt /owned/dir/a.
 """
 
 
+@pytest.mark.parametrize(
+    "text, template, value",
+    [
+        ('ENV V="/a /b"\nVOLUME $V', ".Config.Volumes", {"/a /b": {}}),
+        ("ENV A b\tc  d", "(index .Config.Env 2)", "A=b\tc  d"),
+        ("ENV A=b\\\\\nENV B=c", "(index .Config.Env 2)", "A=b\\"),
+        ('MAINTAINER "me" $PATH', ".Author", '"me" $PATH'),
+        (f"CMD {'[' * 20_000}", "(len (index .Config.Cmd 2))", 20_000),
+    ],
+    ids=["volume", "tab", "two escapes", "maintainer", "brackets"],
+)
+def test_words_are_dockers(engine, context, text, template, value):
+    build(engine, context(f"FROM busybox\n{text}\n"), "-t", "words")
+
+    assert engine.inspect("words", template) == value
+    engine.ok("rmi", "words")
+
+
+def test_a_name_in_a_variable_may_have_a_blank(engine, context):
+    text = 'FROM busybox\nARG NAME="a b"\nCOPY --chown=3\t$NAME /c\nADD ["$NAME", "/d"]\n'
+    build(engine, context(text, {"a b": "it"}), "-t", "blank")
+
+    assert run(engine, "blank", "sh", "-c", "stat -c %u /c; cat /c /d") == "3\nitit"
+    engine.ok("rmi", "blank")
+
+
 def test_copy_takes_files_directories_patterns_and_owners(engine, context):
     folder = context(COPIES, {"one.txt": "1", "two.txt": "2", "dir/a.c": "a", "dir/b.c": "b", "dir/sub/c.h": "c"})
     (folder / "link.txt").symlink_to("one.txt")
@@ -318,6 +344,7 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nRUN --mount=type=cache,target=/x true\n", "the --mount option requires BuildKit"),
         ("FROM busybox\nENV A\n", "ENV must have two arguments"),
         ("FROM busybox\nEXPOSE x\n", "invalid containerPort: x"),
+        ('FROM busybox\nCMD ["a", 1]\n', "arrays must be comprised of strings only"),
         ("FROM busybox\nUSER nosuch\nRUN true\n", "unable to find user nosuch: no matching entries in passwd file"),
         ("FROM busybox\nCOPY --chown=nosuch Dockerfile /\n", "unable to convert uid/gid chown string"),
         ('FROM busybox\nRUN ["/nosuch"]\n', "/nosuch"),

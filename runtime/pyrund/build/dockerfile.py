@@ -6,11 +6,11 @@ Source: https://docs.docker.com/reference/dockerfile/. Lines are joined first, t
 import json
 
 from pyrund.build.errors import BuildError
-from pyrund.build.words import split
+from pyrund.build.words import expand, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 NAMES = frozenset(
     "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER "
@@ -55,15 +55,24 @@ class Instruction:
         """Return the words as they were written: variables, quotes and escapes are still there."""
         return split(self.rest, self.escape)
 
+    def expanded(self, variables: "Mapping[str, str]") -> "list[str]":
+        """Return the strings of the exec form, or the words, with the values of variables: each remains one."""
+        strings = self.strings()
+        words = self.words() if strings is None else strings
+        return [expand(word, variables, self.escape) for word in words]
+
     def strings(self) -> "list[str] | None":
         """Return the exec form, a JSON list of strings; None if the instruction has another form."""
         if not self.rest.startswith("["):
             return None
         try:
             value = json.loads(self.rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-        return value if isinstance(value, list) and all(isinstance(one, str) for one in value) else None
+        if not all(isinstance(one, str) for one in value):
+            raise self.error("when using JSON array syntax, arrays must be comprised of strings only")
+        found: list[str] = value
+        return found
 
     def error(self, text: str) -> BuildError:
         return BuildError(f"dockerfile parse error line {self.line}: {text}")
@@ -115,7 +124,7 @@ def _instructions(lines: "list[str]", escape: str) -> "Iterator[Instruction]":
             if line.lstrip().startswith("#") or (joined and not line.strip()):
                 continue  # also between the lines of one instruction
             content = line.rstrip() if joined else line.strip()
-            if content.endswith(escape):
+            if content.endswith(escape) and not content.endswith(2 * escape):  # two are one letter
                 joined += content[:-1]
                 continue
             joined += line if joined else line.strip()
@@ -143,13 +152,13 @@ def _flags(rest: str, line: int) -> "tuple[dict[str, str], str]":
     """Take the flags from the beginning of `rest`."""
     flags: dict[str, str] = {}
     while rest.startswith("--"):
-        word, _, after = rest.partition(" ")
+        word, after = (rest.split(None, 1) + [""])[:2]
         name, equals, value = word[2:].partition("=")
         if not name:
-            return flags, after.lstrip()
+            return flags, after
         if name in flags:
             raise BuildError(f"dockerfile parse error line {line}: Duplicate flag specified: {name[:80]}")
-        flags[name], rest = value.strip("\"'") if equals else "true", after.lstrip()
+        flags[name], rest = value.strip("\"'") if equals else "true", after
     return flags, rest
 
 

@@ -68,10 +68,11 @@ def pairs(instruction: Instruction, variables: "Variables") -> "list[tuple[str, 
     """Return the names and values of ENV and LABEL, also in the old form without an equals sign."""
     words = instruction.words()
     if "=" not in words[0]:
-        name, _, value = instruction.rest.replace("\t", " ", 1).partition(" ")
-        if not value.strip():
+        parts = instruction.rest.split(None, 1)
+        if len(parts) < 2:
             raise instruction.error(f"{instruction.name} must have two arguments")
-        return [(expand(name, variables, instruction.escape), expand(value.strip(), variables, instruction.escape))]
+        name, value = (expand(part, variables, instruction.escape) for part in parts)
+        return [(name, value)]
     found = []
     for word in words:
         if "=" not in word:
@@ -142,11 +143,7 @@ def _is_port(text: str) -> bool:
 
 
 def _volume(config: "Json", instruction: Instruction, variables: "Variables") -> str:
-    given = instruction.strings()
-    if given is None:
-        strings = expand_words(instruction.rest, variables, instruction.escape)
-    else:
-        strings = [expand(one, variables, instruction.escape) for one in given]
+    strings = instruction.expanded(variables)
     if not all(one.strip() for one in strings):
         raise BuildError("VOLUME specified can not be an empty string")
     config["Volumes"] = {**(config.get("Volumes") or {}), **{one: {} for one in strings}}

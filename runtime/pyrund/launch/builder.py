@@ -148,7 +148,7 @@ class Builder:
         if instruction.name == "ARG":
             shown = self._arguments.declare(instruction, variables)
         elif instruction.name == "MAINTAINER":
-            self._author = expand(instruction.rest, variables, instruction.escape)
+            self._author = instruction.rest
             shown = f"MAINTAINER {self._author}"
         elif settings.is_setting(instruction):
             shown = settings.apply(config, instruction, variables, self._seen)

@@ -15,7 +15,7 @@ from pyrund.archive.writer import END, Archive
 from pyrund.build import settings
 from pyrund.build.dockerfile import Instruction
 from pyrund.build.errors import BuildError, needs_buildkit
-from pyrund.build.words import expand, expand_text, expand_words
+from pyrund.build.words import expand, expand_text
 from pyrund.errors import ApiError
 from pyrund.launch import users
 
@@ -99,11 +99,7 @@ class Copy:
         self._variables = variables
         self._folder = os.open(folder, _DIRECTORY)
         self._sources: list[_Source] = []
-        words = instruction.strings()
-        if words is None:
-            words = expand_words(instruction.rest, variables, instruction.escape)
-        else:
-            words = [expand(word, variables, instruction.escape) for word in words]
+        words = instruction.expanded(variables)
         if len(words) < 2:
             raise instruction.error(
                 f"{instruction.name} requires at least two arguments, but only one was provided. Destination could not "
