@@ -413,6 +413,18 @@ def test_every_format_of_tar_is_read(pyfetch, format):
     assert os.readlink(f"{root}/l") == target
 
 
+@pytest.mark.parametrize("format", ["gnu", "posix"])
+def test_a_long_name_whose_first_100_bytes_end_with_a_slash_is_that_of_a_file(pyfetch, tmp_path, format):
+    above = f"{'d' * 49}/{'e' * 49}"
+    (tmp_path / above).mkdir(parents=True)
+    for name, text in (("file", "text"), ("empty", "")):
+        (tmp_path / above / name).write_text(text)
+    command = ["tar", f"--format={format}", "-cC", tmp_path, "d" * 49]
+    root = applied(pyfetch, subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert open(f"{root}/{above}/file").read() == "text" and os.path.isfile(f"{root}/{above}/empty")
+
+
 @pytest.mark.parametrize("version", ["oldgnu", "0.0", "0.1", "1.0"])
 def test_sparse_files_of_gnu_tar_are_whole(pyfetch, version):
     source = pyfetch.folder / "source"

@@ -59,10 +59,11 @@ class Entry:
             self.name = _text(block[345 : 476 if block[508:] == b"tar\0" else 500]) + b"/" + self.name
         if self.kind in (b"\0", b"7"):  # the oldest tar, and "contiguous file"
             self.kind = REGULAR
-        if self.kind == REGULAR and self.name.endswith(b"/"):
-            self.kind = DIRECTORY
         if pax:
             self._override(pax)
+        # Only the whole name tells a directory of the oldest tar: the first 100 bytes of a long one may end so, too.
+        if self.kind == REGULAR and self.name.endswith(b"/"):
+            self.kind = DIRECTORY
 
     def _override(self, pax: "dict[bytes, bytes]") -> None:
         self.name = pax.get(b"path", self.name)
