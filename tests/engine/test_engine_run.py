@@ -152,6 +152,11 @@ def test_signals_of_the_client_reach_the_program(engine):
         (["--hostname", "box"], "hostname; cat /etc/hostname", "box\nbox"),
         (["--add-host", "name:1.2.3.4"], "grep name /etc/hosts", "1.2.3.4\tname"),
         (["--read-only"], "touch /x 2>/dev/null || echo refused", "refused"),
+        (
+            ["--read-only"],
+            "for f in hosts hostname resolv.conf; do (echo x >> /etc/$f) 2>/dev/null || echo $f; done",
+            "hosts\nhostname\nresolv.conf",
+        ),
         (["--tmpfs", "/scratch:size=1m"], "mount | grep -c /scratch", "1"),
         (["--ulimit", "nofile=100:200"], "ulimit -n; ulimit -Hn", "100\n200"),
         (["--sysctl", "net.ipv4.ip_forward=1"], "cat /proc/sys/net/ipv4/ip_forward", "1"),

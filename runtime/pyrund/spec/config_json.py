@@ -69,7 +69,8 @@ def config_json(
         process["consoleSize"] = {"height": height, "width": width}
     if config["Domainname"]:
         made["domainname"] = config["Domainname"]
-    made["root"]["readonly"] = bool(host.get("ReadonlyRootfs"))
+    if host.get("ReadonlyRootfs"):
+        _make_read_only(made)
     made["annotations"] = host.get("Annotations") or {}
     made["mounts"] += [mount.entry() for mount in of_container(container)]
     for mount in made["mounts"]:
@@ -131,6 +132,14 @@ def _as_image(config: "Json") -> ImageConfig:
     """Return the container's Config as an image's: both have the same fields. Labels would become annotations."""
     inner = {name: config[name] for name in ("User", "Env", "Entrypoint", "Cmd", "WorkingDir")}
     return ImageConfig(Document.root({"config": inner, "os": "linux"}, "Config"))
+
+
+def _make_read_only(made: "Json") -> None:
+    """Let the program change neither the root file system nor the files that are bound over it."""
+    made["root"]["readonly"] = True
+    for mount in made["mounts"]:
+        if mount["destination"].startswith("/etc/"):
+            mount["options"] = [*mount["options"], "ro"]
 
 
 def _join_namespaces(made: "Json", host: "Json", pid_of: "int | None") -> None:
