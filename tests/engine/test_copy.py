@@ -199,6 +199,15 @@ def test_a_directory_is_not_replaced_by_a_file_nor_a_file_by_a_directory(engine,
     assert b" 200 OK" in put(engine, "/", tar_of(("bin", b"x", None)))
 
 
+def test_directories_that_are_missing_are_made_however_many(engine, web):
+    path = "a/" * 1500
+
+    assert b" 200 OK" in put(engine, "/", tar_of((f"{path}file", b"x", None)))
+
+    (name,) = (one for one in members(copied_out(engine, "/a")) if one.endswith("/file"))
+    assert name == f"{path}file"
+
+
 def test_a_owner_is_the_archive_s_or_the_container_s_user(engine, removed):
     engine.ok("create", "--name", "web", "-u", "web", "--network=none", "busybox")
     buffer = io.BytesIO()

@@ -86,20 +86,30 @@ class Extraction:
 
     def _directory(self, path: bytes) -> int:
         """Return a descriptor of the directory `path` below `top`, which is made if it is missing."""
-        try:
-            return self._open(path)
-        except FileNotFoundError:
-            if not path:
-                raise
-        above, _, name = path.rpartition(b"/")
-        with opened(self._directory(above)) as directory:
+        missing: list[bytes] = []
+        while True:
             try:
-                os.mkdir(name, 0o755, dir_fd=directory)
-                if self._owner:
-                    os.chown(name, *self._owner, dir_fd=directory, follow_symlinks=False)
-            except FileExistsError:
-                pass  # made by the container, or a dangling link, which the next call says
-        return self._open(path)
+                found = self._open(path)
+                break
+            except FileNotFoundError:
+                if not path:
+                    raise
+            path, _, name = path.rpartition(b"/")
+            missing.append(name)
+        for name in reversed(missing):
+            with opened(found):
+                self._make_parent(found, name)
+            path = join(path, name)
+            found = self._open(path)
+        return found
+
+    def _make_parent(self, above: int, name: bytes) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=above)
+            if self._owner:
+                os.chown(name, *self._owner, dir_fd=above, follow_symlinks=False)
+        except FileExistsError:
+            pass  # made by the container, or a dangling link, which the next call says
 
     def _make(self, entry: tar.Entry, archive: tar.Archive, above: int, name: bytes, path: bytes) -> None:
         uid, gid = self._owner or (entry.uid, entry.gid)
