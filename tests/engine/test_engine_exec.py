@@ -31,6 +31,8 @@ def test_standard_input_is_read_to_its_end(engine):
         (["-e", "A=b"], "echo $A $OWN", "b 1"),
         (["-w", "/tmp"], "pwd", "/tmp"),
         (["-u", "web"], "id -un; id -G", "web\n34 8 99"),
+        (["-t"], "echo $TERM", "xterm"),
+        (["-t", "-e", "TERM=vt100"], "echo $TERM", "vt100"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

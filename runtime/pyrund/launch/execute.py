@@ -67,7 +67,8 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
     own["terminal"] = wanted["Tty"]
     own["args"] = wanted["Cmd"]
     own["cwd"] = wanted["WorkingDir"] or own["cwd"]
-    own["env"] = [*own.get("env", []), *wanted["Env"], *(["TERM=xterm"] if wanted["Tty"] else [])]
+    # Of two values of a variable the last one counts: the container, or the client, may name another terminal.
+    own["env"] = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]
     own.pop("consoleSize", None)
     if wanted["ConsoleSize"]:
         height, width = wanted["ConsoleSize"]
