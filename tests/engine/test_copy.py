@@ -199,6 +199,40 @@ def test_a_directory_is_not_replaced_by_a_file_nor_a_file_by_a_directory(engine,
     assert b" 200 OK" in put(engine, "/", tar_of(("bin", b"x", None)))
 
 
+def test_a_directory_that_is_moved_while_it_is_replaced_takes_nothing_outside_of_the_volume_along(engine, removed):
+    """Whoever goes up by ".." from a directory that another container has moved up arrives above the volume."""
+    pairs = [(f"e{number}", f"k{number}") for number in range(20)]
+    program = "".join(f"mkdir /{empty} /{kept}; echo kept > /{kept}/file; " for empty, kept in pairs)
+    engine.ok("run", "--name", "web", "--network=none", "-v", "shared:/vol", "busybox", "sh", "-c", program)
+    engine.ok("run", "-d", "--name", "other", "--network=none", "-v", "shared:/vol", "busybox", "sleep", "1000")
+    volume = engine.data / "volumes/shared/_data"
+
+    for empty, kept in pairs:
+        for folder in (volume / "x" / kept, volume / "x" / empty / "deep"):
+            folder.mkdir(parents=True)
+        if os.listdir(volume / "x")[-1] == empty:  # that is what is removed first
+            break
+        subprocess.run(["rm", "-r", volume / "x"], check=True)
+    deep = volume / "x" / empty / "deep"
+    for number in range(30_000):
+        (deep / f"{number}").touch()
+    first = os.listdir(deep)[0]
+    path = f"/vol/x/{empty}/deep"
+    mover = engine.begin(
+        "exec", "other", "sh", "-c", f"while [ -e {path}/{first} ]; do :; done; mv {path} /vol; echo moved",
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1)
+
+    answer = put(engine, "/vol", tar_of(("x", b"a file", None)))
+
+    assert mover.communicate(timeout=30)[0] == "moved\n"
+    assert f"{kept}/file" in members(copied_out(engine, f"/{kept}"))
+    assert b" 500 " in answer and b"moved" in answer
+    engine.remove_all()
+    engine.ok("volume", "rm", "shared")
+
+
 def test_directories_that_are_missing_are_made_however_many(engine, web):
     path = "a/" * 1500
 

@@ -198,23 +198,28 @@ def remove(name: "bytes | str", above: int) -> bool:
 
 
 def remove_directory(name: bytes, above: int) -> None:
-    """Remove the directory `name` with all that is in it, however deep: one descriptor at a time, no recursion."""
+    """Remove the directory `name` with all that is in it, however deep: one descriptor at a time, no recursion.
+
+    A container that has the same volume may move a directory meanwhile: ".." of that is not where we came from, and
+    would lead up and out of the volume.
+    """
     here = _open_to_remove(name, above)
-    names = [name]
+    names, ways_back = [name], [os.fstat(above)]
     try:
         pending = [_unlink_files(here)]
         while pending:
             if pending[-1]:
                 below = pending[-1].pop()
+                ways_back.append(os.fstat(here))
                 here = _replace(here, _open_to_remove(below, here))
                 names.append(below)
                 pending.append(_unlink_files(here))
                 continue
             pending.pop()
-            done = names.pop()
-            # Nobody moves directories here meanwhile: ".." is where we came from.
             here = _replace(here, os.open("..", _OPEN_DIRECTORY, dir_fd=here))
-            os.rmdir(done, dir_fd=here)
+            if not os.path.samestat(os.fstat(here), ways_back.pop()):
+                raise OSError(errno.ESTALE, "was moved while it was removed")
+            os.rmdir(names.pop(), dir_fd=here)
     except OSError as error:
         path = b"/".join([*names, *([os.fsencode(error.filename)] if isinstance(error.filename, (str, bytes)) else [])])
         raise OSError(error.errno, error.strerror, path) from error
