@@ -92,6 +92,16 @@ def test_subnets_are_given_one_after_the_other(engine):
     assert engine.inspect("n1", ".IPAM.Config")[0]["Gateway"] == "172.18.0.1"
 
 
+def test_there_may_be_sixty_networks(engine):
+    for number in range(60):
+        subnet = {"Driver": "default", "Config": [{"Subnet": f"10.77.{number}.0/24"}]}
+        status, answer = engine.call("POST", "/networks/create", {"Name": f"many{number}", "IPAM": subnet})
+        assert status == 201, (number, answer)
+
+    engine.ok("run", "--rm", "--network", "many59", "-p", "80", "busybox", "true")
+    assert "many59" in engine.ok("network", "prune", "-f")
+
+
 def test_a_container_gets_its_address_its_route_and_its_hardware_address(engine):
     engine.ok("network", "create", "--subnet", "10.31.0.0/24", "--gateway", "10.31.0.254", "n1")
     options = ["--network", "n1", "--ip", "10.31.0.77", "--mac-address", "02:42:00:00:00:99", "--name", "web"]

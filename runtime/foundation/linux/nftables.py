@@ -115,8 +115,12 @@ class Transaction:
 
     def commit(self) -> None:
         """Raises OSError; nothing has changed then."""
+        if not self._messages:
+            return
         edge = bytes(2) + _NFNL_SUBSYS_NFTABLES.to_bytes(2, "big")
-        messages = [(_BATCH_BEGIN, _REQUEST, edge), *self._messages, (_BATCH_END, _REQUEST, edge)]
+        *others, (kind, flags, content) = self._messages
+        last = kind, flags | _ACK, content
+        messages = [(_BATCH_BEGIN, _REQUEST, edge), *others, last, (_BATCH_END, _REQUEST, edge)]
         data = b"".join(_packed(number, *message) for number, message in enumerate(messages))
         socket = _netlink()
         try:
@@ -127,22 +131,21 @@ class Transaction:
             socket.close()
 
     def _hear(self, socket: "_socket.socket") -> None:
-        answers = len(self._messages)
-        while answers:
+        """Raise the first error. The kernel tells all errors without being asked, in the order of the changes; that one
+        is done, only if asked. Only the last is: answers to all would not fit into the socket's buffer (ENOBUFS)."""
+        while True:
             packet = socket.recv(1 << 16)
             while packet:
                 if int.from_bytes(packet[4:6], sys.byteorder) == _NLMSG_ERROR:
                     errno = -int.from_bytes(packet[_HEADER : _HEADER + 4], sys.byteorder, signed=True)
                     if errno:
                         raise OSError(errno, os.strerror(errno), "nftables")
-                    answers -= 1
+                    return
                 packet = packet[(int.from_bytes(packet[:4], sys.byteorder) + 3) & ~3 :]
 
     def _add(self, kind: int, flags: int, content: bytes) -> None:
         head = bytes([_INET, 0, 0, 0])
-        self._messages.append(
-            (_NFNL_SUBSYS_NFTABLES << 8 | kind, flags | _REQUEST | _ACK, head + self._table + content)
-        )
+        self._messages.append((_NFNL_SUBSYS_NFTABLES << 8 | kind, flags | _REQUEST, head + self._table + content))
 
 
 def comment_of(table: str) -> str:
