@@ -201,6 +201,13 @@ def test_copy_takes_files_directories_patterns_and_owners(engine, context):
     engine.ok("rmi", "copied")
 
 
+def test_labels_of_the_client_are_taken_as_they_are(engine, context):
+    build(engine, context("FROM busybox\nENV X=1\n"), "-t", "labelled", "--label", "a$X'\"=c'\"\\$X", "--label", "b")
+
+    assert engine.inspect("labelled", ".Config.Labels") == {"a$X'\"": "c'\"\\$X", "b": ""}
+    engine.ok("rmi", "labelled")
+
+
 def test_add_unpacks_archives_and_copies_what_is_none(engine, context):
     dockerfile = "FROM busybox\nADD files.tar.gz /unpacked/\nADD plain.txt fake.tar.gz /\nCOPY files.tar.gz /packed/\n"
     folder = context(dockerfile, {"plain.txt": "p", "fake.tar.gz": "no archive"})

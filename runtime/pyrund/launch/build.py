@@ -147,7 +147,7 @@ def _remove_ignored(context: int, dockerfile: str) -> None:
 
 
 def _labels(labels: "dict[str, str | None]") -> "Instruction":
-    quoted = [f"{name}={_quoted(value or '')}" for name, value in sorted(labels.items())]
+    quoted = [f"{_quoted(name)}={_quoted(value or '')}" for name, value in sorted(labels.items())]
     made = parse_one("LABEL " + " ".join(quoted))
     made.original = "LABEL " + " ".join(f"{name}={value or ''}" for name, value in sorted(labels.items()))
     return made
