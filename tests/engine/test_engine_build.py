@@ -201,6 +201,21 @@ def test_copy_takes_files_directories_patterns_and_owners(engine, context):
     engine.ok("rmi", "copied")
 
 
+def test_a_link_at_the_end_of_a_target_is_followed(engine, context):
+    links = {"file": "/etc/file", "relative": "../etc/relative", "missing": "/made/file", "folder": "/made/folder"}
+    script = "; ".join(
+        ["mkdir /l", *(f"ln -s {target} /l/{name}" for name, target in links.items()), "echo old > /etc/file"]
+    )
+    copies = "".join(f"COPY f /l/{name}{'/' if name == 'folder' else ''}\n" for name in links)
+    text = f"FROM busybox\nRUN {script}\nRUN ln -s loop /loop\n{copies}"
+    build(engine, context(text, {"f": "new"}), "-t", "linked")
+
+    command = "ls -l /l | grep -c ^l; cat /etc/file /etc/relative /made/file /made/folder/f"
+    assert run(engine, "linked", "sh", "-c", command) == "4\nnewnewnewnew"
+    assert "too many levels of symbolic links" in build(engine, context(f"{text}COPY f /loop\n", {"f": ""}), status=1)
+    engine.ok("rmi", "linked")
+
+
 def test_labels_of_the_client_are_taken_as_they_are(engine, context):
     build(engine, context("FROM busybox\nENV X=1\n"), "-t", "labelled", "--label", "a$X'\"=c'\"\\$X", "--label", "b")
 

@@ -33,6 +33,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _MAGIC = frozenset("*?[")
 _USTAR = slice(257, 262)  # of the header of a tar archive
 _CHUNK = 1 << 18
+_MOST_LINKS = 40  # path_resolution(7)
 
 
 class _Source:
@@ -227,6 +228,7 @@ class Copy:
         """Make the files in the directory open as `root`, that of the new layer."""
         path = os.fsencode(settings.absolute(self._draft.config, self._target)).strip(b"/")
         is_directory = self._target.endswith(("/", "/.")) or self._target in (".", "..") or _is_directory(root, path)
+        path = _followed(root, path)
         if self._instruction.name == "ADD":
             packed = [source.unpacked() for source in self._sources]
         else:
@@ -260,6 +262,22 @@ def has_directory(store: "Store", draft: "Draft", path: bytes) -> bool:
     """Return whether the image has the directory `path`."""
     folders = draft.folders(store)
     return bool(folders) and overlay.with_view(store, folders, lambda root: _is_directory(root, path))
+
+
+def _followed(root: int, path: bytes) -> bytes:
+    """Return where the links at the end of `path` lead, even if there is nothing: docker writes there, and keeps them.
+
+    Nobody changes the tree meanwhile, and each part of a link is resolved below the root.
+    """
+    for _ in range(_MOST_LINKS):
+        above, _, name = path.rpartition(b"/")
+        try:
+            with opened(openat2(root, above or b".", _PATH | os.O_DIRECTORY, _INSIDE)) as directory:
+                target = os.readlink(name or b".", dir_fd=directory).rstrip(b"/")
+        except OSError:
+            return path  # it is no link
+        path = target.lstrip(b"/") if target[:1] in (b"", b"/") or not above else above + b"/" + target
+    raise BuildError(f"too many levels of symbolic links: {os.fsdecode(path)[:200]}")
 
 
 def _is_directory(root: int, path: bytes) -> bool:
