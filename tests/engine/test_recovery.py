@@ -246,6 +246,7 @@ def test_what_cannot_be_read_or_removed_hinders_nothing_else(own_engine):
             assert words in log
     finally:
         engine.hub.run("umount", folder / "bundle")
+        engine.hub.run("ip", "link", "delete", f"br-{network[:12]}")  # of the network that no engine knows any more
     engine.stop()
     engine.start()
     assert not folder.exists()
