@@ -12,10 +12,12 @@ class Dockerd:
     """Debian's dockerd in the hub's namespaces, without networks."""
 
     def __init__(self, hub, folder):
+        self.directory = folder
+        self.log = folder / "log"
         self.socket = f"{folder}/s"
         places = ["--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "pid"]
         network = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
-        self._log = open(folder / "log", "w")
+        self._log = open(self.log, "w")
         command = [*hub.inside, "dockerd", "--host", f"unix://{self.socket}", *places, *network]
         self._process = subprocess.Popen(list(map(str, command)), stdout=self._log, stderr=self._log)
         wait_until(lambda: self.docker("version").returncode == 0, "dockerd")

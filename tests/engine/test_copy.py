@@ -338,3 +338,43 @@ def test_diff_of_a_container_that_removes_files_meanwhile_is_answered(engine, re
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", restless)
 
     assert {engine.call("GET", "/containers/web/changes")[0] for _ in range(100)} == {200}
+
+
+@pytest.fixture
+def both(engine, dockerd, removed):
+    """A container of both engines that runs; functions that call docker, and give (status, output, errors)."""
+    called = []
+    for daemon in (engine, dockerd):
+        called.append(lambda *words, daemon=daemon, **more: as_text(daemon.docker(*map(str, words), **more)))
+    for docker in called:
+        assert docker("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")[0] == 0
+    yield called
+    assert called[1]("rm", "-f", "web")[0] == 0
+
+
+def as_text(done):
+    texts = (text.decode() if isinstance(text, bytes) else text for text in (done.stdout, done.stderr))
+    return (done.returncode, *(text.strip() for text in texts))
+
+
+def test_the_directory_that_files_are_copied_to_keeps_its_owner_and_mode(both, tmp_path):
+    (tmp_path / "src").mkdir(mode=0o700)
+    (tmp_path / "src/file").write_text("x")
+    owned = tmp_path / "owned.tar"
+    with tarfile.open(owned, "w") as archive:
+        for name, kind in ((".", tarfile.DIRTYPE), ("./below", tarfile.DIRTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.uid, info.gid, info.mode = kind, 33, 34, 0o711
+            archive.addfile(info)
+
+    for docker in both:
+        assert docker("cp", f"{tmp_path}/src/.", "web:/tmp")[0] == 0
+        assert docker("exec", "web", "sh", "-c", "mkdir -m 750 /kept")[0] == 0
+        assert docker("cp", "-", "web:/kept", input=owned.read_bytes(), **binary(docker, both))[0] == 0
+        seen = docker("exec", "web", "stat", "-c", "%a %u %g", "/tmp", "/kept", "/kept/below")[1]
+        assert seen.splitlines() == ["1777 0 0", "750 0 0", "711 33 34"]
+
+
+def binary(docker, both):
+    """Return what the engine under test needs for standard input that is no text."""
+    return {"text": False} if docker is both[0] else {}

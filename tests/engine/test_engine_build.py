@@ -630,3 +630,18 @@ def test_a_dockerfile_in_a_folder_that_is_ignored_is_not_copied(engine, context)
         ".dockerignore", "Dockerfile", "build", "/all/build:",
     ]  # fmt: skip
     engine.ok("rmi", "below")
+
+
+def test_the_directory_that_an_archive_is_added_to_keeps_its_owner_and_mode(engine, dockerd, context):
+    dockerfile = "FROM busybox\nADD t.tar /tmp\nADD t.tar /new\nRUN stat -c '%a %u %g %n' /tmp /new /tmp/d\n"
+    folder = context(dockerfile)
+    with tarfile.open(folder / "t.tar", "w") as archive:
+        for name in (".", "./d"):
+            info = tarfile.TarInfo(name)
+            info.type, info.uid, info.gid, info.mode = tarfile.DIRTYPE, 33, 34, 0o711
+            archive.addfile(info)
+
+    for daemon in (engine, dockerd):
+        shown = build(daemon, folder, "--network=none", "-t", "added").splitlines()
+        assert {"1777 0 0 /tmp", "755 0 0 /new", "711 33 34 /tmp/d"} <= set(shown)
+        assert daemon.docker("rmi", "added").returncode == 0

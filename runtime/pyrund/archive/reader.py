@@ -34,6 +34,7 @@ class Extraction:
     mode              its permissions, likewise
     keeps_directories whether a directory may not be replaced by something else, nor something else by a directory
     rename            (old, new): the first name of all paths; an old one that is empty stands for the archive's root
+    takes_root        whether `top` gets the attributes of the archive's root; if not, it keeps its own, as with docker
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Extraction:
         keeps_directories: bool = False,
         rename: "tuple[bytes, bytes]" = (b"", b""),
         mode: "int | None" = None,
+        takes_root: bool = False,
     ) -> None:
         self._root = root
         self._top = top
@@ -51,6 +53,7 @@ class Extraction:
         self._mode = mode
         self._keeps_directories = keeps_directories
         self._rename = rename
+        self._takes_root = takes_root
         self._times: dict[bytes, int] = {}  # of directories: filling them would change these
 
     def extract(self, chunks: "Iterator[bytes]") -> None:
@@ -114,6 +117,8 @@ class Extraction:
     def _make(self, entry: tar.Entry, archive: tar.Archive, above: int, name: bytes, path: bytes) -> None:
         uid, gid = self._owner or (entry.uid, entry.gid)
         if entry.kind == tar.DIRECTORY:
+            if not (name or self._takes_root):
+                return
             with opened(self._make_directory(above, name, path)) as file:
                 self._attributes(file, entry, uid, gid)
             self._times[path] = entry.mtime

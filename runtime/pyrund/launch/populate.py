@@ -58,5 +58,5 @@ def _fill(directory: int, source: int, mark: str) -> None:
     elif os.listdir(directory):
         return
     whole_file.replace(mark, b"", f"{mark}.new")
-    Extraction(directory, b"").extract(Archive().members(source, b".", b"."))
+    Extraction(directory, b"", takes_root=True).extract(Archive().members(source, b".", b"."))
     os.unlink(mark)
