@@ -378,3 +378,26 @@ def test_the_directory_that_files_are_copied_to_keeps_its_owner_and_mode(both, t
 def binary(docker, both):
     """Return what the engine under test needs for standard input that is no text."""
     return {"text": False} if docker is both[0] else {}
+
+
+def test_all_files_of_a_container_that_runs_are_copied(both, tmp_path):
+    for docker, place in zip(both, (tmp_path / "ours", tmp_path / "theirs")):
+        place.mkdir()
+        assert docker("exec", "web", "sh", "-c", "echo x > /file; ls /etc > /dev/shm/file")[0] == 0
+        assert docker("cp", "web:/", place / "out")[0] == 0
+        found = {str(path.relative_to(place / "out")) for path in (place / "out").rglob("*")}
+        assert {"file", "etc/passwd", "bin/busybox", "proc", "sys", "dev"} <= found
+        assert not [one for one in found if one.startswith(("proc/", "sys/"))]
+        assert not [one for one in (place / "out").rglob("*") if one.is_char_device()]
+
+
+def test_files_of_the_kernel_that_cannot_be_read_are_passed_over(engine, both, tmp_path):
+    engine.ok("exec", "web", "sh", "-c", "echo x > /dev/shm/file")
+    engine.ok("cp", "web:/proc/1", tmp_path / "process")
+    engine.ok("cp", "web:/sys/kernel/mm", tmp_path / "mm")
+    engine.ok("cp", "web:/dev/shm", tmp_path / "shm")
+
+    assert {"status", "root", "fd"} <= set(os.listdir(tmp_path / "process"))
+    assert os.listdir(tmp_path / "mm") and os.listdir(tmp_path / "shm") == ["file"]
+    status, answer = engine.call("GET", "/containers/web/archive?path=/proc/self")
+    assert (status, answer["message"][:44]) == (404, "Could not read the file /proc/self in contai")

@@ -5,6 +5,9 @@ from foundation.linux.libc import addressof, buffer, c_int, c_void_p, declare
 # <linux/magic.h>
 NSFS_MAGIC = 0x6E736673
 PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+CGROUP_SUPER_MAGIC = 0x27E0EB
+CGROUP2_SUPER_MAGIC = 0x63677270
 
 _SIZE = 120  # bytes of struct statfs on 64-bit machines; the type is its first word
 _fstatfs = declare("fstatfs", c_int, c_void_p)

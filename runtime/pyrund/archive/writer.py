@@ -56,7 +56,7 @@ class Archive:
                 except FileNotFoundError:
                     continue
                 yield from self.member(file, path + b"/" + below)
-                if _is_directory(file):
+                if self.enters(file, directory):
                     pending.append(self._directory(file, path + b"/" + below, open_))
                 else:
                     open_.remove(file)
@@ -65,7 +65,14 @@ class Archive:
         """Return (descriptor, names in it, name in the archive) of a directory that was looked at as `file`."""
         directory = open_.add(os.open(_path(file), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         open_.remove(file)
-        return directory, sorted(map(os.fsencode, os.listdir(directory)), reverse=True), shown
+        return directory, sorted(self.names(directory), reverse=True), shown
+
+    def enters(self, file: int, above: int) -> bool:
+        """Return whether the open `file`, which is in the directory `above`, is a directory whose files are wanted."""
+        return _is_directory(file)
+
+    def names(self, directory: int) -> "list[bytes]":
+        return list(map(os.fsencode, os.listdir(directory)))
 
     def member(self, file: int, shown: bytes) -> "Iterator[bytes]":
         """Yield the member for the open `file` alone."""
@@ -84,8 +91,11 @@ class Archive:
             yield header(shown, kind, status, 0, target, xattrs)
             return
         with opened(os.open(_path(file), os.O_RDONLY | os.O_CLOEXEC)) as content:
+            body = _body(content, status.st_size)
+            start = next(body)  # who passes over what cannot be read has to know it before the header
             yield header(shown, kind, status, status.st_size, b"", kept_xattrs(content))
-            yield from _body(content, status.st_size)
+            yield start
+            yield from body
 
 
 def _is_directory(file: int) -> bool:
