@@ -280,3 +280,27 @@ def test_two_containers_cannot_have_one_name(engine):
     status, errors = engine.fails("create", "--name", "web", "--network=none", "busybox")
 
     assert f'Conflict. The container name "/web" is already in use by container "{id_}"' in errors
+
+
+FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+WRITE = f"for file in {' '.join(FILES)}; do true 2>/dev/null >> $file && echo $file; done; true"
+
+
+@pytest.mark.parametrize("network", ["none", "host", "container:other"])
+def test_the_files_of_names_are_as_read_only_as_the_root(engine, dockerd, network):
+    for daemon in (engine, dockerd):
+        daemon.docker("run", "-d", "--name", "other", "--network=none", "busybox", "sleep", "1000")
+        words = ("run", "--rm", "--name", "web", f"--network={network}", "--read-only", "busybox", "sh", "-c", WRITE)
+        done = daemon.docker(*words)
+        assert (done.returncode, len(done.stdout)) == (0, 0)
+        assert daemon.docker("rm", "-f", "other").returncode == 0
+
+
+def test_a_file_of_the_client_s_in_the_place_of_one_of_names_is_as_it_wants_it(engine, dockerd, tmp_path):
+    (tmp_path / "hosts").write_text("mine")
+    for daemon in (engine, dockerd):
+        daemon.docker("run", "-d", "--name", "other", "--network=none", "busybox", "sleep", "1000")
+        options = ("--read-only", "--network=container:other", "-v", f"{tmp_path}/hosts:/etc/hosts")
+        done = daemon.docker("run", "--rm", *options, "busybox", "sh", "-c", f"cat /etc/hosts; {WRITE}")
+        assert done.stdout.strip() in ("mine/etc/hosts", b"mine/etc/hosts"), done.stderr
+        assert daemon.docker("rm", "-f", "other").returncode == 0

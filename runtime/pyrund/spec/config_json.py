@@ -69,9 +69,12 @@ def config_json(
         process["consoleSize"] = {"height": height, "width": width}
     if config["Domainname"]:
         made["domainname"] = config["Domainname"]
+    if shared_with:
+        _share_network(made, *shared_with)
     if host.get("ReadonlyRootfs"):
         _make_read_only(made)
     made["annotations"] = host.get("Annotations") or {}
+    # Files of the client's own in the places of ours are as it wants them.
     made["mounts"] += [mount.entry() for mount in of_container(container)]
     for mount in made["mounts"]:
         if mount["destination"] == "/dev/shm" and mount["source"] == "shm":
@@ -83,8 +86,6 @@ def config_json(
         linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
     _join_namespaces(made, host, pid_of)
     _share_memory(made, host)
-    if shared_with:
-        _share_network(made, *shared_with)
     linux["sysctl"] = {
         **({} if settings.network == "host" or shared_with else _ports_for_all()),
         **(host.get("Sysctls") or {}),
