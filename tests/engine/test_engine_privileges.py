@@ -244,12 +244,27 @@ def test_ipc_of_the_host_or_none(engine):
     assert os.readlink(f"/proc/{pid}/ns/ipc") == os.readlink("/proc/self/ns/ipc")
 
 
-def test_a_domain_is_a_part_of_the_name(engine):
-    program = "hostname; cat /proc/sys/kernel/domainname /etc/hostname"
-    words = ("run", "--rm", "--hostname", "web", "--domainname", "x.y", "busybox", "sh", "-c")
+def test_a_domain_is_no_part_of_the_host_s_name(engine, dockerd):
+    program = "hostname; cat /proc/sys/kernel/domainname /etc/hostname; echo $HOSTNAME"
+    for daemon in (engine, dockerd):
+        words = ("--network=none", "--hostname", "web", "--domainname", "x.y", "busybox", "sh", "-c", program)
+        done = daemon.docker("run", "--rm", *words)
+        assert (done.stdout if daemon is engine else done.stdout.decode()).split() == ["web", "x.y", "web", "web"]
 
-    assert engine.ok(*words, program).split() == ["web.x.y", "x.y", "web.x.y"]
-    assert engine.ok(*words, "tail -n 1 /etc/hosts").split()[1:] == ["web.x.y", "web"]
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("--hostname web", "web"),
+        ("--hostname web --domainname x.y", "web.x.y web"),
+        ("--hostname web.x.y", "web.x.y web"),
+        ("--hostname web.x --domainname y", "web.x.y web"),
+    ],
+)
+def test_the_hosts_file_has_the_name_with_its_domain_and_without(engine, options, names):
+    """As dockerd's libnetwork: the dockerd of the tests has no networks."""
+    shown = engine.ok("run", "--rm", *options.split(), "busybox", "cat", "/etc/hosts").splitlines()[-1]
+    assert shown.partition("\t")[2] == names
 
 
 # Limits

@@ -304,3 +304,16 @@ def test_a_file_of_the_client_s_in_the_place_of_one_of_names_is_as_it_wants_it(e
         done = daemon.docker("run", "--rm", *options, "busybox", "sh", "-c", f"cat /etc/hosts; {WRITE}")
         assert done.stdout.strip() in ("mine/etc/hosts", b"mine/etc/hosts"), done.stderr
         assert daemon.docker("rm", "-f", "other").returncode == 0
+
+
+@pytest.mark.parametrize("given", ["/etc/../tmp", "//tmp//", "/new/./a/../b", "/../tmp/."])
+def test_the_working_directory_is_cleaned_of_dots_and_slashes(engine, dockerd, given):
+    seen = []
+    for daemon in (engine, dockerd):
+        daemon.docker("create", "--name", "web", "--network=none", "-w", given, "busybox", "pwd")
+        shown = daemon.docker("inspect", "--format", "{{.Config.WorkingDir}}", "web")
+        printed = daemon.docker("start", "-a", "web")
+        seen.append([one if isinstance(one, str) else one.decode() for one in (shown.stdout, printed.stdout)])
+        assert daemon.docker("rm", "-f", "web").returncode == 0
+    assert seen[0] == seen[1]
+    assert seen[0][0] == seen[0][1]

@@ -1,5 +1,6 @@
 """Config: what a container runs. The client's wishes are merged with the image's when it is created."""
 
+from foundation.linux import os
 from pyrund.errors import ApiError, missing
 from pyrund.model import health
 from pyrund.spec import signals
@@ -63,6 +64,8 @@ def merged(wanted: "Json", image: "Json", container_id: str) -> "Json":
     config["Healthcheck"], config["Shell"] = health.merged(wanted, image), words(wanted, "Shell") or image.get("Shell")
     config["OnBuild"] = None
     _check(config)
+    if config["WorkingDir"]:
+        config["WorkingDir"] = os.path.normpath("/" + config["WorkingDir"].lstrip("/"))
     found = {name: value for name, value in config.items() if name not in _LEFT_OUT or value}
     if wanted.get("StopTimeout") is not None:
         found["StopTimeout"] = wanted["StopTimeout"]  # 0 is a time, too
@@ -71,11 +74,6 @@ def merged(wanted: "Json", image: "Json", container_id: str) -> "Json":
 
 # What inspect shows only if it is set.
 _LEFT_OUT = ("Healthcheck", "Shell", "StopSignal", "MacAddress", "NetworkDisabled")
-
-
-def full_name(config: "Json") -> str:
-    """Return the host's name with its domain, if it has one: docker makes both the hostname."""
-    return ".".join(filter(None, (config["Hostname"], config["Domainname"])))
 
 
 def _check(config: "Json") -> None:

@@ -9,7 +9,6 @@ from pyfetch.bundle.users import User
 from pyfetch.image.document import Document
 from pyfetch.image.manifest import ImageConfig
 from pyrund.errors import ApiError
-from pyrund.spec.config import full_name
 from pyrund.spec.confinement import confine
 from pyrund.spec.links import environment
 from pyrund.spec.mounts import of_container, prepare_sources
@@ -123,7 +122,7 @@ def _spare_privileges(made: "Json") -> None:
 
 def _settings(container: "Container") -> Settings:
     settings = Settings()
-    settings.hostname = full_name(container.config)
+    settings.hostname = container.config["Hostname"]
     settings.network = "host" if container.network == "host" else "none"  # pyfetch knows no others
     settings.tty = container.config["Tty"]
     return settings

@@ -5,7 +5,6 @@ from pyfetch.bundle.runtime_config import Settings, extra_files
 from pyrund.model import network
 from pyrund.model.network import PREDEFINED
 from pyrund.net.resolver import ADDRESS
-from pyrund.spec.config import full_name
 from pyrund.spec.links import host_lines
 
 TYPE_CHECKING = False
@@ -69,9 +68,9 @@ def _words(text: str, name: str) -> "list[str]":
 
 
 def own_line(container: "Container", address: str) -> str:
-    """Return the line of /etc/hosts for the container's own address."""
-    names = dict.fromkeys((full_name(container.config), container.config["Hostname"]))
-    return f"{address}\t{' '.join(names)}\n"
+    """Return the line of /etc/hosts for the container's own address: the name with its domain, and its first part."""
+    name = ".".join(filter(None, (container.config["Hostname"], container.config["Domainname"])))
+    return f"{address}\t{' '.join(dict.fromkeys((name, name.partition('.')[0])))}\n"
 
 
 def _gateway(container: "Container") -> str:
