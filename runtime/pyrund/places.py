@@ -53,7 +53,7 @@ class Places:
     """The folders of one engine.
 
     data   what outlives a reboot: images/ (a store of pyfetch), sizes/, containers/ID/, volumes/NAME/,
-           networks/ID.json, builds/ID/, events
+           networks/ID.json, builds/ID/, events, init/ (model/init_layer.py)
     run    what does not: pyrun/ID/ (the state directories of pyrun), execs/ID/, published/ID, lock, network, forwarding
 
     table  the name of its table of nftables
@@ -81,6 +81,7 @@ class Places:
         self.networks = f"{data}/networks"
         self.builds = f"{data}/builds"
         self.events = f"{data}/events"
+        self.init = f"{data}/init"
 
     @property
     def has_cgroups(self) -> bool:

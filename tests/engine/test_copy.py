@@ -9,6 +9,7 @@ import tarfile
 import time
 
 import pytest
+from builds import build
 from daemon import read_all
 
 pytestmark = pytest.mark.usefixtures("removed")
@@ -401,3 +402,41 @@ def test_files_of_the_kernel_that_cannot_be_read_are_passed_over(engine, both, t
     assert os.listdir(tmp_path / "mm") and os.listdir(tmp_path / "shm") == ["file"]
     status, answer = engine.call("GET", "/containers/web/archive?path=/proc/self")
     assert (status, answer["message"][:44]) == (404, "Could not read the file /proc/self in contai")
+
+
+def test_all_containers_have_what_programs_know_docker_by_and_images_their_own(both, engine, dockerd, tmp_path):
+    look = "stat -c '%n %F %a %s' /.dockerenv; ls -l /etc/mtab | grep -o 'mtab.*'"
+    seen = [docker("exec", "web", "sh", "-c", look)[1] for docker in both]
+    assert seen[0] == seen[1] == "/.dockerenv regular empty file 755 0\nmtab -> /proc/mounts"
+    for docker in both:
+        assert docker("exec", "web", "sh", "-c", "rm /etc/mtab; echo x > /.dockerenv; echo x > /etc/x")[0] == 0
+    assert both[0]("diff", "web")[1] == "C /.dockerenv\nC /etc\nD /etc/mtab\nA /etc/x"
+    assert sorted(both[1]("diff", "web")[1].splitlines()) == sorted(both[0]("diff", "web")[1].splitlines())
+
+    for daemon in (engine, dockerd):
+        (tmp_path / "Dockerfile").write_text(
+            "FROM busybox\nRUN rm /etc/mtab /.dockerenv\nRUN rm /etc/mtab; echo mine > /etc/mtab\n"
+        )
+        build(daemon, tmp_path, "--network=none", "-t", "init")
+    words = ("run", "--rm", "--network=none", "init", "sh", "-c", "cat /etc/mtab; ls /.dockerenv")
+    assert both[0](*words)[1] == "mine\n/.dockerenv"  # dockerd would have its own /etc/mtab here
+    assert both[1](*words)[1].endswith("/.dockerenv")
+    for docker in both:
+        assert docker("rmi", "init")[0] == 0
+
+
+def test_what_all_containers_have_is_in_exports_and_in_no_image(both, tmp_path):
+    (tmp_path / "file").write_text("x")
+    seen = []
+    for docker in both:
+        docker("create", "--name", "new", "--network=none", "busybox", "true")
+        assert docker("diff", "new")[1] == ""
+        docker("export", "-o", tmp_path / "new.tar", "new")
+        with tarfile.open(tmp_path / "new.tar") as archive:
+            seen.append({one.name: (one.type, one.mode & 0o7777, one.linkname) for one in archive})
+        assert docker("cp", tmp_path / "file", "new:/dev/pts/file")[0] == 0
+        assert docker("commit", "new", "same")[0] == 0
+        assert docker("rm", "new")[0] == 0
+        assert docker("rmi", "same")[0] == 0
+    assert seen[0] == seen[1]
+    assert {".dockerenv", "etc/mtab", "dev/console", "proc", "sys"} <= set(seen[0])

@@ -102,6 +102,6 @@ _SPECIAL = frozenset(" \t\n'\"\\|&;<>()$`*?[]#~%")
 
 def _layers(container: Container) -> "Json":
     places = container.places
-    layers = [f"{places.images}/layers/{name}" for name in reversed(container.document["Layers"])]
+    layers = [f"{places.images}/layers/{name}" for name in reversed(container.layers)]
     layer = places.layer(container.id)
     return {"LowerDir": ":".join(layers), "UpperDir": f"{layer}/upper", "WorkDir": f"{layer}/work"}

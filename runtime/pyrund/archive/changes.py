@@ -20,6 +20,9 @@ OF_THE_RUNTIME = frozenset(
     b"/dev /dev/console /dev/pts /dev/shm /dev/mqueue /etc/hosts /etc/hostname /etc/resolv.conf /proc /sys".split()
 )
 
+# What a container has below its image (model/init_layer.py), and may change.
+OF_INIT_LAYER = frozenset((b"/.dockerenv", b"/etc", b"/etc/mtab"))
+
 
 class Comparison:
     """`image` is a descriptor of the root of the image, -1 for one without layers."""
@@ -65,13 +68,13 @@ class Comparison:
 
     def _kind(self, path: bytes, file: int, status: "os.stat_result") -> "int | None":
         """Return what has happened to `path`, or None: a directory is there too if only something in it was changed."""
-        if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+        if is_gone(status):
             return DELETED
         try:
             with opened(openat2(self._image, path, LOOK, BELOW)) as old:
                 before = os.fstat(old)
         except OSError:  # FileNotFoundError, NotADirectoryError
-            return None if path in OF_THE_RUNTIME else ADDED
+            return None if path in OF_THE_RUNTIME else MODIFIED if path in OF_INIT_LAYER else ADDED
         if stat.S_ISDIR(status.st_mode) and stat.S_ISDIR(before.st_mode) and _attributes(status) == _attributes(before):
             is_same = status.st_mtime_ns == before.st_mtime_ns or self._is_of_the_runtime(path, file)
             return None if is_same else MODIFIED
@@ -90,6 +93,11 @@ class Comparison:
         """Whether all that was made in the directory `path` are places of the runtime's mounts."""
         names = map(os.fsencode, os.listdir(b"/proc/self/fd/%d" % file))
         return all(path + b"/" + name in OF_THE_RUNTIME for name in names)
+
+
+def is_gone(status: "os.stat_result") -> bool:
+    """Return whether a file of an upper layer stands for one that was deleted."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _attributes(status: "os.stat_result") -> "tuple[int, int, int]":

@@ -12,7 +12,7 @@ from pyfetch.bundle import overlay
 from pyfetch.image.image import chain_ids
 from pyfetch.image.store import publish
 from pyfetch.unpack import tar
-from pyrund.archive.changes import BELOW, DELETED, LOOK, OF_THE_RUNTIME, Comparison
+from pyrund.archive.changes import BELOW, DELETED, LOOK, OF_INIT_LAYER, OF_THE_RUNTIME, Comparison, is_gone
 from pyrund.archive.writer import END, Archive, header
 from pyrund.build.image import Draft, layer_json
 
@@ -130,13 +130,19 @@ def _give_root(store: "Store", draft: Draft, upper: str) -> None:
 
 
 def _remove_places(image: int, upper: str) -> None:
-    """Remove what the runtime has made as places of its mounts: a layer has what its archive has, and no more."""
+    """Remove what the runtime has made as places of its mounts: a layer has what its archive has, and no more.
+
+    A file that all containers have, and the image has not, is there again in the next one, as with dockerd.
+    """
     above: set[bytes] = set()
     with opened(os.open(upper, LOOK | os.O_DIRECTORY)) as top:
         for path in sorted(OF_THE_RUNTIME, reverse=True):
             if not _has(image, path):
                 _remove_empty(top, path)
                 above.add(path.rpartition(b"/")[0])
+        for path in OF_INIT_LAYER:
+            if not _has(image, path) and _is_gone(top, path):
+                os.unlink(path[1:], dir_fd=top)
         for path in above - {b""}:
             if _has(image, path) and _is_same_directory(image, top, path):
                 _remove_empty(top, path)
@@ -146,6 +152,14 @@ def _has(root: int, path: bytes) -> bool:
     try:
         os.close(openat2(root, path, LOOK, BELOW))
         return True
+    except OSError:
+        return False
+
+
+def _is_gone(top: int, path: bytes) -> bool:
+    try:
+        with opened(openat2(top, path, LOOK, BELOW)) as file:
+            return is_gone(os.fstat(file))
     except OSError:
         return False
 

@@ -18,6 +18,7 @@ from pyrund.http.router import for_readers
 from pyrund.launch.launcher import Launcher
 from pyrund.listening import Listener, inherited, listeners
 from pyrund.loop import Loop
+from pyrund.model import init_layer
 from pyrund.net import table
 from pyrund.places import Places
 from pyrund.process import raise_limit_of_files
@@ -193,6 +194,7 @@ def _check_logs(told: Settings) -> None:
 def _make_folders(places: Places) -> None:
     for path in (places.data, places.run, places.containers, places.images):
         os.makedirs(path, 0o700, exist_ok=True)
+    init_layer.make(places.init)
 
 
 def _clean_environment(places: Places) -> None:

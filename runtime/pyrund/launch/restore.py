@@ -57,4 +57,4 @@ def _mount_layers(container: "Container", target: str) -> None:
         overlay.copy_root(names[-1], upper)
         overlay.mount_over(names[::-1], upper, work, target)
 
-    overlay.with_short_names(Store(places.images), list(container.document["Layers"]), mount_over)
+    overlay.with_short_names(Store(places.images), container.layers, mount_over)

@@ -81,7 +81,7 @@ def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -
             state, terminal = restored(container, request, checkpoint, undo)
         else:
             request.overlay = places.layer(container.id)
-            request.layers = [f"{places.images}/layers/{name}" for name in container.document["Layers"]]
+            request.layers = [f"{places.images}/layers/{name}" for name in container.layers]
             request.sources = subpath.sources(container)
             state, terminal = create(request, undo)
             for fd in request.sources.values():

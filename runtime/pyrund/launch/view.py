@@ -90,8 +90,7 @@ def _with_layers(container: "Container", is_written: bool, look: "Callable[[int]
         with opened(os.open(f"{scratch}/root", _PATH)) as root:
             return look(root)
 
-    layers = list(container.document["Layers"])
-    return overlay.in_private_mounts(lambda: overlay.with_short_names(store, layers, mount_and_look))
+    return overlay.in_private_mounts(lambda: overlay.with_short_names(store, container.layers, mount_and_look))
 
 
 def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look: "Callable[[int], T]") -> "T":

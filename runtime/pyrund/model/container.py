@@ -10,7 +10,7 @@ import time
 from foundation.errors import Error
 from foundation.linux import os, whole_file
 from pyrund.loop import Future, Turns
-from pyrund.model import restart
+from pyrund.model import init_layer, restart
 from pyrund.model.endpoint import Endpoint
 from pyrund.model.times import ZERO, duration, now, seconds
 
@@ -75,6 +75,11 @@ class Container:
     @property
     def name(self) -> str:
         return str(self.document["Name"])
+
+    @property
+    def layers(self) -> "list[str]":
+        """What its root consists of, the lowest first: paths from the folder of the store's layers."""
+        return [init_layer.NAME, *self.document["Layers"]]
 
     @property
     def config(self) -> "Json":
