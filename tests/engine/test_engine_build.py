@@ -645,3 +645,36 @@ def test_the_directory_that_an_archive_is_added_to_keeps_its_owner_and_mode(engi
         shown = build(daemon, folder, "--network=none", "-t", "added").splitlines()
         assert {"1777 0 0 /tmp", "755 0 0 /new", "711 33 34 /tmp/d"} <= set(shown)
         assert daemon.docker("rmi", "added").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("ignored", "left"),
+    [
+        ("Dockerfile\n.dockerignore\n", "a sub"),
+        ("*\n!a\n", "a"),
+        ("Docker*\n", ".dockerignore a sub"),
+        ("#Dockerfile\n  \n/.dockerignore \n", "Dockerfile a sub"),
+        ("**\n!a\n! Dockerfile\n", "Dockerfile a"),
+        ("**/*file\n", ".dockerignore a sub"),
+        ("*.ignore\n[Dd]ocker?ile\n", ".dockerignore a sub"),
+        ("", ".dockerignore Dockerfile a sub"),
+    ],
+)
+def test_the_dockerfile_is_in_no_image_if_it_is_excluded(engine, dockerd, context, ignored, left):
+    folder = context("FROM busybox\nCOPY . /all\nRUN ls -A /all\n", {".dockerignore": ignored, "a": "", "sub/b": ""})
+    for daemon in (engine, dockerd):
+        shown = build(daemon, folder, "--no-cache", "--network=none").partition("Running in")[2].splitlines()
+        assert " ".join(shown[1 : 1 + len(left.split())]) == left
+        assert shown[1 + len(left.split())].startswith(("Removing", " --->"))
+
+
+def test_a_dockerfile_from_elsewhere_is_in_no_image_either(engine, dockerd, context):
+    folder = context("FROM nosuch\n", {"a": "", "sub/Dockerfile": "FROM busybox\nCOPY . /all\nRUN find /all\n"})
+    (folder / ".dockerignore").write_text("sub\nDockerfile\n.dockerignore\n")
+    text = "FROM busybox\nCOPY . /all\nRUN ls -A /all\n"
+    for daemon in (engine, dockerd):
+        outside = build(daemon, folder, "--no-cache", "--network=none", "-f", "-", input=text)
+        assert outside.partition("Running in")[2].splitlines()[1:2] == ["a"]
+        inside = build(daemon, folder, "--network=none", "-f", str(folder / "sub/Dockerfile"))
+        assert "sub/Dockerfile" not in inside
+    assert "Using cache" in build(engine, folder, "-f", "-", input=text)
