@@ -239,6 +239,32 @@ def test_top_lists_the_processes(engine):
     assert [line.split()[1] for line in lines[1:]] == ["sleep"]
 
 
+@pytest.mark.parametrize("options", ["-o pid,user,args", "-eo pid,cmd", "o pid,args", "-ef", "", "aux", "m", "-m"])
+def test_top_lists_the_processes_in_a_terminal_s_session_too(engine, dockerd, options):
+    """ps alone chooses those of its own terminal: of a daemon without one, all without one."""
+    seen = []
+    for daemon in (engine, dockerd):
+        assert (
+            daemon.docker("run", "-dt", "--name", "web", "--network=none", "busybox", "sleep", "1000").returncode == 0
+        )
+        done = daemon.docker("top", "web", *options.split())
+        lines = (done.stdout if daemon is engine else done.stdout.decode()).splitlines()
+        seen.append((done.returncode, lines[0].split(), [len(line.split()) for line in lines], "sleep" in lines[1]))
+        assert daemon.docker("rm", "-f", "web").returncode == 0
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("options", ["-o nosuch,pid", "-x y", "f", "-o cmd=PID", "-o cmd= PID,pid", "-o cmd"])
+def test_top_says_why_ps_refuses_its_options(engine, dockerd, options):
+    errors = []
+    for daemon in (engine, dockerd):
+        daemon.docker("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+        done = daemon.docker("top", "web", *options.split(" "))
+        errors.append((done.stderr if daemon is engine else done.stderr.decode()).strip().lower())
+        assert daemon.docker("rm", "-f", "web").returncode == 0
+    assert errors[0].startswith(errors[1])
+
+
 def test_top_lists_any_number_of_processes(engine):
     many = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done; echo all; sleep 1000"
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", many)

@@ -338,6 +338,11 @@ def test_ps_without_a_pid_column_is_refused(running):
     assert "PID" in running.fails("ps", running.id, "-o", "comm")
 
 
+@pytest.mark.differs("crun", "1.8 lists pids alone")
+def test_ps_says_what_ps_says(running):
+    assert "unknown user-defined format specifier" in running.fails("ps", running.id, "-o", "nosuch")
+
+
 def test_exec_can_have_no_new_privileges(container, bundle):
     bundle.process["noNewPrivileges"] = False
     container.sleeping()

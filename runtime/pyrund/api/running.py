@@ -131,10 +131,10 @@ class RunningApi:
         container = await self._settled(request)
         if not container.is_running:
             raise ApiError(409, f"container {container.id} is not running")
-        options = request.query.get("ps_args", "-ef")
+        options = request.query.get("ps_args") or "-ef"
         if "\0" in options:
             raise ApiError(400, "bad parameter: ps_args: a text cannot hold a zero byte")
-        await let_answer(self._engine, request, {"do": "processes", "id": container.id, "options": options.split()})
+        await let_answer(self._engine, request, {"do": "processes", "id": container.id, "options": options})
 
     async def stats(self, request: "Exchange") -> "Response | None":
         engine, container = self._engine, await self._settled(request)
