@@ -97,6 +97,15 @@ def test_a_folder_of_devices_is_all_of_them(engine, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/loop0"), reason="the kernel has no loop devices")
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_is_no_device_is_refused(engine, dockerd, tmp_path, is_folder):
+    path = tmp_path if is_folder else "/etc/passwd"
+    for daemon in (engine, dockerd):
+        done = daemon.docker("run", "--rm", "--network=none", "--device", str(path), "busybox", "true")
+        text = f'error gathering device information while adding custom device "{path}": not a device node'
+        assert (done.returncode, text in str(done.stderr)) == (125, True)
+
+
 def test_a_rule_allows_devices_that_the_container_makes(engine):
     assert output(engine, OPENS_DISK) == "denied"
     assert output(engine, "--device-cgroup-rule", "b 7:* rm", OPENS_DISK) == "open"
@@ -118,6 +127,8 @@ def test_a_device_that_is_missing_is_named(engine):
         (["--blkio-weight", "5"], "ange of blkio weight is from 10 to 1000"),
         (["--memory-swappiness", "101"], "alid memory swappiness range is 0-100"),
         (["--group-add", "nosuch"], "unable to find group nosuch: no matching entries in group file"),
+        (["--group-add", ""], "unable to find group : no matching entries in group file"),
+        (["--group-add", "2147483648"], "uids and gids must be in range 0-2147483647"),
         (["--pid", "container:nosuch"], "No such container: nosuch"),
         (["--log-driver", "syslog"], "log driver syslog: not part of this engine yet"),
         (["--log-driver", "local", "--log-opt", "nosuch=1"], "unknown log opt 'nosuch' for local log driver"),

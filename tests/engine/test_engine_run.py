@@ -42,6 +42,7 @@ def test_a_signal_is_an_exit_code(engine):
     ("command", "status", "words"),
     [
         ("nosuch", 127, 'exec: "nosuch": executable file not found in $PATH'),
+        ("", 127, 'exec: "": executable file not found in $PATH'),
         ("/nosuch", 127, "no such file or directory"),
         ("/etc", 126, "permission denied"),
     ],
@@ -317,3 +318,26 @@ def test_the_working_directory_is_cleaned_of_dots_and_slashes(engine, dockerd, g
         assert daemon.docker("rm", "-f", "web").returncode == 0
     assert seen[0] == seen[1]
     assert seen[0][0] == seen[0][1]
+
+
+@pytest.mark.parametrize("user", [":", ":web", "web:", "2147483647", "2147483648", "0:2147483648", "4294967295", "-1"])
+def test_a_user_is_who_dockerd_takes_for_him(engine, dockerd, user):
+    seen = []
+    for daemon in (engine, dockerd):
+        words = ("run", "--name", "web", "--network=none", "-u", user, "busybox", "id")
+        done = daemon.docker(*words)
+        texts = [one if isinstance(one, str) else one.decode() for one in (done.stdout, done.stderr)]
+        seen.append((done.returncode, texts[0], texts[1].partition("response from daemon: ")[2].partition("\n")[0]))
+        assert daemon.docker("rm", "-f", "web").returncode == 0
+    assert seen[0] == seen[1]
+
+
+def test_an_exec_of_no_name_and_of_no_user_ends_as_with_dockerd(engine, dockerd):
+    for daemon in (engine, dockerd):
+        daemon.docker("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+        done = daemon.docker("exec", "web", "")
+        text = 'exec: "": executable file not found in $PATH'
+        assert done.returncode in (126, 127)
+        assert text in (done.stdout + done.stderr if daemon is engine else (done.stdout + done.stderr).decode())
+        assert "uid=0(root) gid=0(root)" in str(daemon.docker("exec", "-u", ":", "web", "id").stdout)
+        assert daemon.docker("rm", "-f", "web").returncode == 0

@@ -11,7 +11,7 @@ from pyfetch.errors import UsageError, VerificationError
 from pyfetch.unpack.tree import Tree
 
 _MAXIMUM_FILE = 4 << 20
-_MAXIMUM_ID = (1 << 32) - 2
+MAXIMUM_ID = (1 << 31) - 1  # as with docker; the kernel has twice as many
 
 
 class User:
@@ -62,7 +62,7 @@ def _number(text: str) -> "int | None":
     sign, digits = (text[:1], text[1:]) if text[:1] in ("-", "+") else ("", text)
     if not digits.isascii() or not digits.isdigit():
         return None
-    if sign or len(digits) > 10 or int(digits) > _MAXIMUM_ID:
+    if sign or len(digits) > 10 or int(digits) > MAXIMUM_ID:
         raise UsageError(f"user or group id {text[:40]!r} is out of range")
     return int(digits)
 

@@ -21,7 +21,7 @@ def summary(container: Container, networks: "Networks", aliases: "list[str]") ->
         "Names": [f"/{container.name}", *aliases],
         "Image": container.config["Image"],
         "ImageID": container.document["Image"],
-        "Command": _command_line(command(container)),
+        "Command": _command_line(container.command),
         "Created": int(seconds(container.document["Created"])),
         "Ports": shown_networks.ports_listed(container),
         "Labels": container.config["Labels"],
@@ -37,7 +37,7 @@ def details(container: Container, networks: "Networks", execs: "list[str]", link
     """Return the container as inspect shows it; `execs` are the ids of its running execs, `links` those that it has on
     the default bridge."""
     document, places = container.document, container.places
-    path, *arguments = command(container)
+    path, *arguments = container.command
     bundle = places.bundle(container.id)
     return {
         "Id": container.id,
@@ -83,11 +83,6 @@ def state(container: Container) -> "Json":
         "FinishedAt": document["FinishedAt"],
         **health,
     }
-
-
-def command(container: Container) -> "list[str]":
-    """Return what the container executes."""
-    return [*(container.config["Entrypoint"] or []), *(container.config["Cmd"] or [])]
 
 
 def _command_line(words: "list[str]") -> str:

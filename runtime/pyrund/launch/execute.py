@@ -18,6 +18,7 @@ from pyrun.stub.monitor import keep_watch
 from pyrund.errors import ApiError
 from pyrund.launch import users
 from pyrund.launch.ends import Ends
+from pyrund.launch.start import NO_NAME
 from pyrund.model.exec import load
 from pyrund.spec.config_json import user_json
 from pyrund.spec.confinement import every_capability
@@ -66,6 +67,8 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
     own: dict[str, Any] = dict(config.process.json.properties) if config.process else {"cwd": "/"}
     own["terminal"] = wanted["Tty"]
     own["args"] = wanted["Cmd"]
+    if not wanted["Cmd"][0]:
+        raise Error(NO_NAME)
     own["cwd"] = wanted["WorkingDir"] or own["cwd"]
     # Of two values of a variable the last one counts: the container, or the client, may name another terminal.
     own["env"] = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]

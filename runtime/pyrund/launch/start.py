@@ -56,6 +56,8 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     container = load(places, message["id"])
     assert container is not None
     remove.run(places, message, answers, [])  # what is left of the last run, if it could not be removed then
+    if not container.command[0]:
+        raise failure(NO_NAME)  # a name that no program has
     write_bundle(container, _user(container), _shared_with(container), _pid_of(container))
     config = container.config
     ends = Ends(config["Tty"], config["OpenStdin"], keeps_stdin=not config["StdinOnce"])
@@ -120,6 +122,9 @@ def _pid_of(container: Container) -> "int | None":
         raise ApiError(409, f"cannot join PID namespace of a non running container: {id_}") from None
 
 
+NO_NAME = 'exec: "": executable file not found in $PATH'
+
+
 def failure(text: str) -> ApiError:
     """Return the error for a program that cannot run. Clients search for words of runc's in it."""
     is_program = text.startswith("exec")
@@ -148,4 +153,6 @@ def _user(container: Container) -> User:
 
 def _group(text: str, look: "Callable[[Callable[[int], User]], User]") -> int:
     """Return the number of a group by name or number, as the container's own files define it. Raises ApiError."""
+    if not text:
+        raise ApiError(400, "unable to find group : no matching entries in group file")
     return users.find(f"0:{text}", look).gid

@@ -1,7 +1,7 @@
 """Users by name or number, as the container's own files define them."""
 
 from foundation.errors import Error
-from pyfetch.bundle.users import User, find_user, needs_files
+from pyfetch.bundle.users import MAXIMUM_ID, User, find_user, needs_files
 from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ def find(text: str, look: "Callable[[Callable[[int], User]], User]") -> User:
 
     `look` calls its argument with a descriptor of the container's root directory; that may be costly.
     """
+    text = "" if text == ":" else text  # neither a user nor a group is root for docker; pyfetch refuses that
     try:
         if not needs_files(text):
             return find_user(text, -1)
@@ -25,4 +26,6 @@ def find(text: str, look: "Callable[[Callable[[int], User]], User]") -> User:
         if str(error).startswith("unable to find group"):
             name = text.partition(":")[2]
             raise ApiError(400, f"unable to find group {name[:80]}: no matching entries in group file") from None
+        if str(error).endswith("is out of range"):
+            raise ApiError(400, f"uids and gids must be in range 0-{MAXIMUM_ID}") from None
         raise ApiError(400, str(error)) from None

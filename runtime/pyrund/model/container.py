@@ -86,6 +86,11 @@ class Container:
         return self.document["Config"]  # type: ignore[no-any-return]
 
     @property
+    def command(self) -> "list[str]":
+        """What it executes."""
+        return [*(self.config["Entrypoint"] or []), *(self.config["Cmd"] or [])]
+
+    @property
     def host_config(self) -> "Json":
         return self.document["HostConfig"]  # type: ignore[no-any-return]
 

@@ -56,10 +56,8 @@ def nodes_and_rules(host: "Json") -> "tuple[list[Json], list[Json]]":
         path = device["PathOnHost"]
         found = _found(path, device.get("PathInContainer") or path)
         if not found:
-            raise ApiError(
-                400,
-                f'error gathering device information while adding custom device "{path}": no such file or directory',
-            )
+            why = "not a device node" if os.path.exists(path) else "no such file or directory"
+            raise ApiError(400, f'error gathering device information while adding custom device "{path}": {why}')
         nodes += found
         access = device.get("CgroupPermissions") or "rwm"
         rules += [_allowed(node["type"], node["major"], node["minor"], access) for node in found]
