@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import os
+import select
+import socket
 import subprocess
 import tarfile
 import time
@@ -268,6 +270,33 @@ def test_read_only_is_said(engine, removed, tmp_path, runs):
     engine.remove_all()
     engine.ok(*(("run", "-d") if runs else ("create",)), "--name", "web", *words[1:])
     assert "mounted volume is marked read-only" in engine.fails("cp", tmp_path / "file", "web:/ro/new")[1]
+
+
+def test_what_is_read_only_is_told_by_where_the_files_go(engine, dockerd, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "ro").mkdir()
+    for daemon in (engine, dockerd):
+        words = ("--read-only", "-v", f"{tmp_path}/ro:/ro:ro", "--network=none", "busybox", "sleep", "1000")
+        daemon.docker("run", "-d", "--name", "web", *words)
+        for place, text in (("/ro", "mounted volume"), ("/tmp", "container rootfs")):
+            done = daemon.docker("cp", str(tmp_path / "file"), f"web:{place}")
+            assert done.returncode == 1
+            assert f"{text} is marked read-only" in str(done.stderr)
+        assert daemon.docker("rm", "-f", "web").returncode == 0
+
+
+@pytest.mark.parametrize("place", ["/tmp/nosuch", "/etc/passwd"])
+def test_a_client_is_answered_when_it_has_sent_a_small_archive(both, engine, dockerd, place):
+    """Docker's client complains of a closed pipe, too, if it is answered before."""
+    archive = tar_of(("new", b"x" * 100_000, None))
+    head = f"PUT /containers/web/archive?path={place} HTTP/1.1\r\nHost: d\r\nContent-Length: {len(archive)}\r\n\r\n"
+    for daemon in (engine, dockerd):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(daemon.socket))
+            connection.sendall(head.encode() + archive[:50_000])
+            assert select.select([connection], [], [], 0.3)[0] == []
+            connection.sendall(archive[50_000:])
+            assert connection.recv(100)[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 400", b"HTTP/1.1 500")
 
 
 def test_a_slow_client_delays_no_start(engine, removed):

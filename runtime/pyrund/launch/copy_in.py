@@ -7,6 +7,8 @@ worker                              daemon
 extract, and answer
 """
 
+from errno import EROFS
+
 from foundation.linux import os
 from foundation.linux.openat2 import openat2
 from foundation.linux.opened import opened
@@ -21,6 +23,7 @@ from pyrund.http.body import Body
 from pyrund.launch import users
 from pyrund.launch.view import INSIDE, clean, with_root
 from pyrund.model.container import load
+from pyrund.spec.mounts import of_container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,16 +53,32 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         runs = go["runs"]
     try:
         with_root(container, runs, True, lambda root: _extract(root, container, message, chunks))
-    except VerificationError as error:
-        raise ApiError(400, f"archive: {str(error).partition('layer: ')[2] or error}") from error
-    except OSError as error:
-        if error.strerror != os.strerror(_READ_ONLY):
-            raise
-        what = "container rootfs" if container.host_config.get("ReadonlyRootfs") else "mounted volume"
-        raise ApiError(403, f"{what} is marked read-only") from error
+    except (ApiError, VerificationError, OSError) as error:
+        _drain(chunks)
+        raise _in_words(error, container, message["path"]) from error
 
 
-_READ_ONLY = 30  # EROFS
+_MOST_DRAINED = 256 << 10
+
+
+def _drain(chunks: "Iterator[bytes]") -> None:
+    """Read what is left of a small archive. A client that is answered before it has sent it complains of that, too."""
+    left = _MOST_DRAINED
+    try:
+        while left > 0 and (chunk := next(chunks, b"")):
+            left -= len(chunk)
+    except (ApiError, OSError):
+        pass  # the client has gone
+
+
+def _in_words(error: "ApiError | VerificationError | OSError", container: "Container", path: str) -> Exception:
+    if isinstance(error, VerificationError):
+        return ApiError(400, f"archive: {str(error).partition('layer: ')[2] or error}")
+    if isinstance(error, OSError) and error.errno == EROFS:
+        inside = any(f"{clean(path)}/".startswith(f"{mount.target}/") for mount in of_container(container))
+        is_root = container.host_config.get("ReadonlyRootfs") and not inside
+        return ApiError(403, f"{'container rootfs' if is_root else 'mounted volume'} is marked read-only")
+    return error
 
 
 def _spooled(places: "Places", chunks: "Iterator[bytes]") -> "Iterator[bytes]":
