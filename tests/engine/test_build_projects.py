@@ -315,12 +315,12 @@ def test_each_layer_is_what_its_archive_unpacks_to(own_engine, tmp_path):
         "COPY f /var/link/through",
         "WORKDIR /deep/er",
     ]
-    lines = ["FROM busybox", *steps, "FROM scratch", "COPY f /f", "COPY f /g"]
+    lines = ["FROM busybox AS steps", *steps, "FROM scratch", "COPY f /f", "COPY f /g"]
     folder.mkdir()
     (folder / "f").write_text("")
     (folder / "Dockerfile").write_text("\n".join(lines))
     build(engine, folder, "-q", "-t", "scratch")
-    build(engine, folder, "-q", "-t", "steps", "--target", "0")
+    build(engine, folder, "-q", "-t", "steps", "--target", "steps")
 
     store = ["--store", str(engine.data / "images")]
     done = subprocess.run([PYFETCH, "prune", *store, "--check"], capture_output=True, text=True)

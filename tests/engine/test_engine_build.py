@@ -259,6 +259,7 @@ def test_stages_give_files_to_each_other(engine, context):
     assert run(engine, "staged") == "built\nbuilt"
     assert run(engine, "staged", "/bin/busybox", "stat", "-c", "%u:%g", "/x") == "33:34"
     assert run(engine, "target", "cat", "/out/x") == "built"
+    assert "failed to reach build target 0" in build(engine, context(STAGES), "--target", "0", status=1)
     assert "Step 2/2" in target and "nosuch" in build(engine, context(STAGES), "--target", "nosuch", status=1)
     engine.ok("rmi", "staged", "target")
 
@@ -373,6 +374,17 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nRUN <<EOF\nx\n", "unterminated heredoc"),
         ("FROM busybox AS\n", "FROM requires either one or three arguments"),
         ("FROM busybox\nSTOPSIGNAL NONE\n", "NONE"),
+        *((f"FROM busybox\n{name}\n", f"{name} requires exactly one argument\n") for name in ("USER", "MAINTAINER")),
+        *(
+            (f"FROM busybox\n{name}\n", f"{name} requires at least one argument\n")
+            for name in ("ENV", "LABEL", "SHELL")
+        ),
+        ("FROM busybox\nADD\n", "ADD requires at least two arguments, but only one was provided."),
+        ("FROM\n", "FROM requires either one or three arguments"),
+        ("FROM busybox\nHEALTHCHECK NONE x\n", "HEALTHCHECK NONE takes no arguments"),
+        ("FROM busybox\nHEALTHCHECK CMD\n", "Missing command after HEALTHCHECK CMD"),
+        ("FROM scratch\n", "No image was generated. Is your Dockerfile empty?"),
+        ("FROM busybox\nFROM scratch AS x\n", "No image was generated. Is your Dockerfile empty?"),
         ("FROM busybox\nHEALTHCHECK x\n", "Unknown type 'x' in HEALTHCHECK (try CMD)"),
         ("FROM Bad/Name!\n", "invalid reference format"),
         ("FROM busybox\nCOPY --from=\u00b2 a /\n", "invalid reference format"),
@@ -405,6 +417,27 @@ def test_what_is_missing_is_named(engine, query, what):
     status, answer = engine.call("POST", f"/build?{query}")
 
     assert status == 501 and what in answer["message"], answer
+
+
+def test_the_isolation_of_other_systems_is_refused(engine, dockerd, context):
+    for daemon in (engine, dockerd):
+        for isolation in ("hyperv", "process", "nosuch"):
+            shown = build(daemon, context("FROM busybox\n"), "--isolation", isolation, status=1)
+            assert f'Unsupported isolation: "{isolation}"' in shown
+        build(daemon, context("FROM busybox\n"), "--isolation", "Default")
+
+
+def test_the_history_quotes_commands_as_dockerd_does(engine, dockerd, context):
+    words = ["sh", "-c", "echo \"q\" 's' \\ \t\n", "\u00e9\u0001\u200b\U0001f600\U000e0001"]
+    dockerfile = f'FROM busybox\nENTRYPOINT {json.dumps(words)}\nCMD {json.dumps(words)}\nCMD echo "x"\n'
+    seen = []
+    for daemon in (engine, dockerd):
+        build(daemon, context(dockerfile), "-t", "quotes")
+        shown = daemon.docker("history", "--no-trunc", "--format", "{{json .CreatedBy}}", "quotes").stdout
+        seen.append([json.loads(line).split("(nop)")[1].strip() for line in shown.splitlines()[:3]])
+        assert daemon.docker("rmi", "quotes").returncode == 0
+    assert seen[0] == seen[1]
+    assert seen[0][0] == 'CMD ["/bin/sh" "-c" "echo \\"x\\""]'
 
 
 @pytest.mark.parametrize("query", ["labels=" + "[" * 30_000, "buildargs={%22A%22:5}", "ulimits=[5]", "ulimits=[[]]"])

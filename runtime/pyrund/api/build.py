@@ -189,6 +189,8 @@ def _refuse(request: "Request") -> None:
     query = request.query
     if query.get("version", "1") not in ("", "1") or query.get("session"):
         raise missing("BuildKit (set DOCKER_BUILDKIT=0)")
+    if query.get("isolation", "").lower() not in ("", "default"):
+        raise ApiError(400, f'Unsupported isolation: "{query["isolation"][:80]}"')
     if request.flag("squash"):
         raise missing("--squash of a build")
     if query.get("remote"):

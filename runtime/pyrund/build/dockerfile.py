@@ -142,10 +142,16 @@ def _check(instruction: Instruction) -> None:
     if instruction.name not in NAMES:
         raise instruction.error(f"unknown instruction: {instruction.name[:80]}")
     if not instruction.rest:
-        what = (
-            "exactly one argument" if instruction.name in ("USER", "WORKDIR", "STOPSIGNAL") else "at least one argument"
-        )
-        raise instruction.error(f"{instruction.name} requires {what} argument")
+        what = _NEEDED.get(instruction.name, "at least one argument")
+        raise instruction.error(f"{instruction.name} requires {what}")
+
+
+TWO_PLACES = "at least two arguments, but only one was provided. Destination could not be determined"
+_NEEDED = {
+    **dict.fromkeys(("USER", "WORKDIR", "STOPSIGNAL", "MAINTAINER"), "exactly one argument"),
+    **dict.fromkeys(("ADD", "COPY"), TWO_PLACES),
+    "FROM": "either one or three arguments",
+}
 
 
 def _flags(rest: str, line: int) -> "tuple[dict[str, str], str]":

@@ -91,8 +91,21 @@ def command(config: "Json", instruction: Instruction) -> "list[str]":
     return strings if strings is not None else [*shell_of(config), instruction.rest]
 
 
-def _quoted(words: "list[str]", quote: str = '"') -> str:
-    return "[" + " ".join(f"{quote}{word}{quote}" for word in words) + "]"
+def _quoted(words: "list[str]") -> str:
+    """Return the words as Go's %q writes them."""
+    return "[" + " ".join('"' + "".join(map(_escaped, word)) + '"' for word in words) + "]"
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", **dict(zip("\a\b\f\n\r\t\v", (f"\\{letter}" for letter in "abfnrtv")))}
+
+
+def _escaped(letter: str) -> str:
+    if letter in _ESCAPES or letter.isprintable():
+        return _ESCAPES.get(letter, letter)
+    number = ord(letter)
+    if number < 0x80 or 0xDC80 <= number < 0xDD00:  # also a byte that is no text (PEP 383)
+        return f"\\x{number & 0xFF:02x}"
+    return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 
 
 def _command(config: "Json", instruction: Instruction, _: "Variables") -> str:
@@ -195,11 +208,15 @@ def _health_check(config: "Json", instruction: Instruction, _: "Variables") -> s
     kind, *rest = instruction.rest.split(None, 1)
     check: Json = {}
     if kind.upper() == "NONE":
+        if rest:
+            raise instruction.error("HEALTHCHECK NONE takes no arguments")
         check["Test"] = ["NONE"]
     elif kind.upper() == "CMD" and rest:
         inner = Instruction(instruction.line, f"CMD {rest[0]}", instruction.escape)
         strings = inner.strings()
         check["Test"] = ["CMD-SHELL", inner.rest] if strings is None else ["CMD", *strings]
+    elif kind.upper() == "CMD":
+        raise instruction.error("Missing command after HEALTHCHECK CMD")
     else:
         raise instruction.error(f"Unknown type {kind[:40]!r} in HEALTHCHECK (try CMD)")
     for flag, value in instruction.flags.items():

@@ -2,7 +2,7 @@
 
 from pyrund.build.dockerfile import Instruction
 from pyrund.build.errors import BuildError
-from pyrund.build.words import expand, number, split
+from pyrund.build.words import expand, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def stages_of(instructions: "list[Instruction]", target: str) -> "tuple[list[Ins
         raise BuildError("no build stage in current context")
     if not target:
         return before, stages
-    place = next((n for n, one in enumerate(stages) if one.name == target.lower()), number(target))
-    if place is None or place >= len(stages):
+    place = next((n for n, one in enumerate(stages) if one.name == target.lower()), None)
+    if place is None:
         raise BuildError(f"failed to reach build target {target[:80]} in Dockerfile")
     return before, stages[: place + 1]
 

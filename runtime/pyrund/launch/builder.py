@@ -80,6 +80,8 @@ class Builder:
             self._bases.add_stage(stage.name, self._draft)
         if unused := self._arguments.unused():
             self.output.line(f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed\n")
+        if not (self._draft.known or self._draft.history):
+            raise BuildError("No image was generated. Is your Dockerfile empty?")
         return self._draft
 
     def _announce(self, instruction: Instruction) -> None:

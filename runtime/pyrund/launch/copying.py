@@ -13,7 +13,7 @@ from pyrund.archive.fingerprint import Fingerprint
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import END, Archive
 from pyrund.build import settings
-from pyrund.build.dockerfile import Instruction
+from pyrund.build.dockerfile import TWO_PLACES, Instruction
 from pyrund.build.errors import BuildError, needs_buildkit
 from pyrund.build.words import expand, expand_text
 from pyrund.errors import ApiError
@@ -102,10 +102,7 @@ class Copy:
         self._sources: list[_Source] = []
         words = instruction.expanded(variables)
         if len(words) < 2:
-            raise instruction.error(
-                f"{instruction.name} requires at least two arguments, but only one was provided. Destination could not "
-                "be determined."
-            )
+            raise instruction.error(f"{instruction.name} requires {TWO_PLACES}")
         *self._words, self._target = words
         self.shown = ""
         self._given: dict[str, str] = {}  # --chown and --chmod, with the values of their variables
