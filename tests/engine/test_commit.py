@@ -244,6 +244,43 @@ def test_an_export_is_imported_by_standard_input_and_compressed(engine):
     engine.ok("rmi", "flat")
 
 
+def test_the_message_of_a_commit_and_of_an_import_is_the_image_s_comment(engine, dockerd, tmp_path):
+    (tmp_path / "root.tar").write_bytes(busybox_layer())
+    for daemon in (engine, dockerd):
+        daemon.docker("create", "--name", "told", "--network=none", "busybox", "true")
+        daemon.docker("commit", "-m", "of a commit", "told", "one")
+        daemon.docker("import", "-m", "of an import", str(tmp_path / "root.tar"), "two")
+        shown = daemon.docker("image", "inspect", "--format", "{{.Comment}}", "one", "two", "busybox").stdout
+        lines = (shown if daemon is engine else shown.decode()).split("\n")
+        assert lines[:2] == ["of a commit", "of an import"]
+        assert daemon.docker("rm", "told").returncode == daemon.docker("rmi", "one", "two").returncode == 0
+
+
+@pytest.mark.parametrize("platform", ["foo/bar", "windows/amd64"])
+def test_an_import_for_another_system_is_refused(engine, dockerd, tmp_path, platform):
+    (tmp_path / "root.tar").write_bytes(busybox_layer())
+    for daemon in (engine, dockerd):
+        done = daemon.docker("import", "--platform", platform, str(tmp_path / "root.tar"), "other")
+        assert "operating system is not supported" in str(done.stderr)
+        assert daemon.docker("image", "inspect", "other").returncode != 0
+
+
+@pytest.mark.parametrize(
+    "change", ["HEALTHCHECK --interval=1s CMD x", "HEALTHCHECK --retries=9 CMD x", "HEALTHCHECK NONE", "USER 7"]
+)
+def test_a_change_of_the_health_check_keeps_the_rest_of_it(engine, dockerd, change):
+    checks = []
+    for daemon in (engine, dockerd):
+        options = ("--health-cmd", "true", "--health-timeout", "7s", "--health-retries", "5")
+        daemon.docker("create", "--name", "checked", "--network=none", *options, "busybox", "true")
+        daemon.docker("commit", "-c", change, "checked", "checked")
+        shown = daemon.docker("image", "inspect", "--format", "{{json .Config.Healthcheck}}", "checked").stdout
+        checks.append(json.loads(shown))
+        assert daemon.docker("rm", "checked").returncode == daemon.docker("rmi", "checked").returncode == 0
+    assert checks[0] == checks[1]
+    assert (checks[0]["Timeout"], checks[0]["Retries"] in (5, 9)) == (7_000_000_000, True)
+
+
 def test_what_is_no_archive_is_refused_and_leaves_nothing(engine):
     before = layers(engine)
 

@@ -44,6 +44,8 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         platform = parse_platform(message["platform"]) if message["platform"] else None
     except (BuildError, UsageError) as error:
         raise ApiError(400, str(error)) from None
+    if platform and platform.os != "linux":
+        raise ApiError(400, "operating system is not supported")
     stream, made = Stream(descriptors[0]), ""
     try:
         made = _make(places, message, _archive(message, descriptors[0], stream), config, platform)

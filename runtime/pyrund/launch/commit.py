@@ -11,6 +11,7 @@ from pyrund.build.image import Draft
 from pyrund.build.layer import write_layer
 from pyrund.errors import ApiError
 from pyrund.launch import new_image
+from pyrund.model import health
 from pyrund.model.container import load
 
 TYPE_CHECKING = False
@@ -33,6 +34,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     config = {name: next((one[name] for one in known if one.get(name)), None) for name in settings.FIELDS}
     try:
         settings.change(config, message["changes"])
+        config["Healthcheck"] = health.merged(config, container.config)  # a change has a part of one, perhaps
     except BuildError as error:
         raise ApiError(400, str(error)) from None
     base, upper = Draft.of(image), f"{places.layer(container.id)}/upper"

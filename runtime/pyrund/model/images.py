@@ -211,12 +211,13 @@ class Images:
         """Return the image as inspect shows it; `is_old`: to a client of before API 1.44."""
         document, platform = image.stored.config.document, image.stored.platform
         layers = [f"{self.store.layers}/{name}" for name in image.layers(self.store)]
+        steps = document.objects("history")
         return {
             "Id": image.id,
             "RepoTags": image.tags,
             "RepoDigests": image.digests,
             "Parent": "",
-            "Comment": document.string("comment"),
+            "Comment": document.string("comment") or (steps[-1].string("comment") if steps else ""),
             "Created": document.string("created") or ZERO,
             "DockerVersion": document.string("docker_version"),
             "Author": document.string("author"),
