@@ -384,6 +384,8 @@ def test_what_no_network_can_be_is_refused_in_docker_s_words(engine):
     for options, words in {
         ("bridge",): "operation is not permitted on predefined bridge network",
         ("-d", "host", "x"): 'only one instance of "host" network is allowed',
+        ("--scope", "swarm", "x"): "cannot create a swarm scoped network when swarm is not active",
+        ("--scope", "nosuch", "x"): "This node is not a swarm manager.",
         ("-d", "nosuch", "x"): 'plugin "nosuch" not found',
         ("--subnet", "172.17.5.0/24", "x"): "Pool overlaps with other one on this address space",
         ("-o", f"{driver}.enable_icc=maybe", "x"): f"failed to parse {driver}.enable_icc value: maybe",

@@ -46,7 +46,7 @@ def confine(made: "Json", host: "Json") -> None:
 
 def capabilities(default: "list[str]", host: "Json") -> "list[str]":
     """Return the capabilities; of "all", those that this machine has to give."""
-    added, dropped = ({capability(text) for text in host.get(name) or []} for name in ("CapAdd", "CapDrop"))
+    added, dropped = ({capability(text, name) for text in host.get(name) or []} for name in ("CapAdd", "CapDrop"))
     if host.get("Privileged"):
         return every_capability()
     names = set() if "CAP_ALL" in dropped else set(default)

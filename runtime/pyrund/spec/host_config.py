@@ -81,7 +81,7 @@ _KNOWN: "dict[str, tuple[object, ...] | None]" = {
             "OomKillDisable GroupAdd MaskedPaths ReadonlyPaths VolumesFrom RestartPolicy PortBindings PublishAllPorts "
             "Privileged Devices DeviceCgroupRules DeviceRequests BlkioWeightDevice BlkioDeviceReadBps "
             "BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps CpuRealtimePeriod CpuRealtimeRuntime "
-            "MemorySwappiness KernelMemoryTCP PidMode Dns DnsSearch DnsOptions Links"
+            "MemorySwappiness KernelMemoryTCP PidMode Dns DnsSearch DnsOptions Links Isolation"
         ).split()
         + LIMITS
     ),
@@ -89,7 +89,6 @@ _KNOWN: "dict[str, tuple[object, ...] | None]" = {
     "UTSMode": ("host",),
     "UsernsMode": ("host",),
     "CgroupnsMode": ("host", "private"),
-    "Isolation": ("default",),
     "Runtime": ("pyrun",),
     "VolumeDriver": ("local",),
 }
@@ -104,8 +103,9 @@ def checked(given: "Json", settings: "Settings") -> "Json":
     policy = restart.checked(given.get("RestartPolicy") or {}, bool(given.get("AutoRemove")))
     check_resources(given)
     ulimits = [_ulimit(limit) for limit in given.get("Ulimits") or []]
-    for text in [*(given.get("CapAdd") or []), *(given.get("CapDrop") or [])]:
-        capability(text)
+    for name in ("CapAdd", "CapDrop"):
+        for text in given.get(name) or []:
+            capability(text, name)
     Security(given.get("SecurityOpt") or [], False)
     devices.check(given)
     _check_pid_mode(given.get("PidMode") or "")
@@ -131,6 +131,8 @@ def _check_values(given: "Json") -> None:
         raise ApiError(400, "invalid JSON: HostConfig.ConsoleSize: expected [height, width]")
     if (given.get("ShmSize") or 0) < 0:
         raise ApiError(400, "SHM size can not be less than 0")
+    if (given.get("Isolation") or "default").lower() != "default":
+        raise ApiError(400, f"Invalid isolation: \"{given['Isolation'][:80]}\" - linux only supports 'default'")
     adjustment = given.get("OomScoreAdj") or 0
     if not -1000 <= adjustment <= 1000:
         raise ApiError(400, f"Invalid value {adjustment}, range for oom score adj is [-1000, 1000]")
@@ -154,11 +156,11 @@ def refuse_unknown(given: "Json") -> None:
             raise missing(f"HostConfig.{name}={str(value)[:80]}")
 
 
-def capability(text: str) -> str:
-    """Return CAP_NET_RAW of "net_raw". Raises ApiError."""
+def capability(text: str, field: str) -> str:
+    """Return CAP_NET_RAW of "net_raw", which stands in the `field`. Raises ApiError."""
     name = text.upper() if text.upper().startswith("CAP_") else f"CAP_{text.upper()}"
     if name not in (*CAPABILITIES, "CAP_ALL"):
-        raise ApiError(400, f'invalid CapAdd: unknown capability: "{text[:80]}"')
+        raise ApiError(400, f'invalid {field}: unknown capability: "{name[:80]}"')
     return name
 
 

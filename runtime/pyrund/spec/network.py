@@ -27,6 +27,7 @@ _LARGEST_MTU = 65535
 _SHAPE: "Shape" = {
     "Name": TEXT,
     "Driver": TEXT,
+    "Scope": TEXT,
     **dict.fromkeys("Internal Attachable Ingress ConfigOnly EnableIPv4 EnableIPv6 CheckDuplicate".split(), FLAG),
     "ConfigFrom": {"Network": TEXT},
     "Options": {str: TEXT},
@@ -53,6 +54,7 @@ def requested(given: "Json", id_: str) -> Network:
     if name in PREDEFINED or name == "default":
         raise ApiError(403, f"operation is not permitted on predefined {name} network ")
     _check_driver(driver)
+    _check_scope(given.get("Scope") or "local")
     for key in ("ConfigOnly", "Ingress"):
         if given.get(key):
             raise missing(f"{key} of a network")
@@ -67,6 +69,13 @@ def requested(given: "Json", id_: str) -> Network:
     _check_options(made.document["Options"])
     _take_addresses(made, given.get("IPAM") or {})
     return made
+
+
+def _check_scope(scope: str) -> None:
+    if scope == "swarm":
+        raise ApiError(403, "cannot create a swarm scoped network when swarm is not active")
+    if scope != "local":
+        raise ApiError(503, f"{_SWARM}and try again.")
 
 
 def _check_driver(driver: str) -> None:
