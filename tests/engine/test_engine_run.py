@@ -341,3 +341,31 @@ def test_an_exec_of_no_name_and_of_no_user_ends_as_with_dockerd(engine, dockerd)
         assert text in (done.stdout + done.stderr if daemon is engine else (done.stdout + done.stderr).decode())
         assert "uid=0(root) gid=0(root)" in str(daemon.docker("exec", "-u", ":", "web", "id").stdout)
         assert daemon.docker("rm", "-f", "web").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--tmpfs /dev/shm:size=1m",
+        "-v DIR:/dev/shm",
+        "--ipc none --tmpfs /dev/shm",
+        "--ipc host -v DIR:/dev/shm",
+        "-v DIR:/dev/mqueue",
+        "-v /dev:/dev",
+        "-t -v /dev:/dev",
+        "-v /dev:/dev -v DIR:/dev/shm",
+        "-v DIR/file:/etc/hosts",
+        "-v DIR:/sys",
+    ],
+)
+def test_a_mount_in_the_place_of_a_usual_one_replaces_it(engine, dockerd, tmp_path, options):
+    (tmp_path / "file").touch()
+    seen = []
+    for daemon in (engine, dockerd):
+        words = options.replace("DIR", str(tmp_path)).split()
+        look = "grep -E ' /(dev|etc)' /proc/mounts; grep ' /sys ' /proc/mounts"
+        done = daemon.docker("run", "--rm", "--network=none", *words, "busybox", "sh", "-c", look)
+        lines = [line.split() for line in (done.stdout if daemon is engine else done.stdout.decode()).splitlines()]
+        seen.append((done.returncode, sorted((line[1], line[2]) for line in lines)))
+    assert seen[0] == seen[1]
+    assert seen[0][1]

@@ -73,11 +73,7 @@ def config_json(
     if host.get("ReadonlyRootfs"):
         _make_read_only(made)
     made["annotations"] = host.get("Annotations") or {}
-    # Files of the client's own in the places of ours are as it wants them.
-    made["mounts"] += [mount.entry() for mount in of_container(container)]
-    for mount in made["mounts"]:
-        if mount["destination"] == "/dev/shm" and mount["source"] == "shm":
-            mount["options"] = [*mount["options"][:-1], f"size={host['ShmSize']}"]
+    made["mounts"] = _mounts(made["mounts"], container)
     linux["resources"] = resources(host)
     if container.places.systemd:
         linux["cgroupsPath"] = f"{host.get('CgroupParent') or ''}:docker:{container.id}"
@@ -91,6 +87,18 @@ def config_json(
     }
     confine(made, host)
     return made
+
+
+def _mounts(usual: "list[Json]", container: "Container") -> "list[Json]":
+    """Return the usual mounts and the client's, which replace those in their places; another /dev, all those in it."""
+    wanted = [mount.entry() for mount in of_container(container)]
+    targets = {mount["destination"] for mount in wanted}
+    kept = [one for one in usual if one["destination"] not in targets]
+    kept = [one for one in kept if not ("/dev" in targets and one["destination"].startswith("/dev/"))]
+    for mount in kept:
+        if mount["source"] == "shm":
+            mount["options"] = [*mount["options"][:-1], f"size={container.host_config['ShmSize']}"]
+    return [*kept, *wanted]
 
 
 def user_json(user: User) -> "Json":
