@@ -45,3 +45,11 @@ def asked(daemon, method, path, body=b"", headers=None):
     head, _, text = answer.partition(b"\r\n\r\n")
     values = [json.loads(line) for line in text.decode().split("\n") if line.lstrip().startswith(("{", "["))]
     return int(head.split(b" ")[1]), values
+
+
+def said_by_both(engine, dockerd, *words):
+    """Run a command on both, which must have the same exit code and output; return our (exit code, output, error)."""
+    theirs, own = dockerd.docker(*words), engine.docker(*words)
+    seen, expected = (own.returncode, own.stdout), (theirs.returncode, theirs.stdout.decode())
+    assert seen == expected, (seen, expected, own.stderr, theirs.stderr)
+    return own.returncode, own.stdout, own.stderr

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from daemon import read_all, wait_until
+from dockerd import said_by_both
 from hello import hello
 from images import Image, busybox_layer, directory, entry, tar
 
@@ -223,3 +224,116 @@ def test_prune_keeps_an_image_of_which_a_container_is_made_meanwhile(engine, hub
 
     assert b"hello-world:latest" in answered and b"busybox:latest" not in answered
     assert engine.inspect("busybox", ".RepoTags") == ["busybox:latest"]
+
+
+# As dockerd.
+
+
+@pytest.fixture
+def names(engine, dockerd):
+    """More names for busybox, and an image that is younger."""
+    more = ("t1", "t1:2", "one/two:x")
+    for daemon in (engine, dockerd):
+        for name in more:
+            daemon.docker("tag", "busybox", name)
+        daemon.docker("import", "--message", "of a tar", "-", "early:1", input=b"\0" * 1024, **as_bytes(daemon))
+    yield
+    for daemon in (engine, dockerd):
+        daemon.docker("rmi", *more, "early:1")
+
+
+def as_bytes(daemon):
+    return {"text": False} if hasattr(daemon, "hub") else {}
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["t1"], 2),
+        (["t1:2"], 1),
+        (["o*"], 0),
+        (["o*/t?o"], 1),
+        (["*/*"], 1),
+        (["[s-u]1:[^1]"], 1),
+        (["t\\1:lat*"], 1),
+        (["--filter", "reference=t1:2", "--filter", "reference=one/two"], 2),
+        (["--filter", "before=early:1"], 4),
+        (["--filter", "since=busybox"], 1),
+        (["--filter", "dangling=true"], 0),
+    ],
+    ids=str,
+)
+def test_a_list_has_the_names_that_were_asked_for(engine, dockerd, names, words, lines):
+    command = ("images", "--format", "{{.Repository}}:{{.Tag}}", *words)
+    ours, theirs = (daemon.docker(*command, **as_bytes(daemon)).stdout.split() for daemon in (engine, dockerd))
+
+    assert sorted(ours) == sorted(theirs)  # the client shows repositories in any order
+    assert len(ours) == lines
+
+
+@pytest.mark.parametrize("words", [["t1:["], ["t1:\\"], ["t1:[]"], ["--filter", "before=nosuch"]], ids=str)
+def test_a_filter_that_cannot_be_is_an_error(engine, dockerd, names, words):
+    status, _, error = said_by_both(engine, dockerd, "images", *words)
+
+    assert status == 1
+    assert "syntax error in pattern" in error or "No such image: nosuch" in error
+
+
+def test_a_list_knows_until_when_images_were_made(engine, names):
+    shown = engine.ok("images", "--format", "{{.Repository}}", "--filter", "until=1h").split()
+
+    assert set(shown) == {"busybox", "t1", "one/two"}  # that of the tar was made just now
+
+
+def test_an_id_is_found_by_one_digit_if_it_is_the_only_one(engine, dockerd):
+    id_ = engine.inspect("busybox", ".Id")[7:]
+
+    for text in (id_[:1], id_[:2], id_[:63], f"sha256:{id_[:1]}"):
+        assert said_by_both(engine, dockerd, "image", "inspect", "-f", "{{.RepoTags}}", text)[1]
+    other = next(digit for digit in "0123456789abcdef" if digit != id_[0])
+    assert said_by_both(engine, dockerd, "image", "inspect", other)[0] == 1
+
+
+def test_the_beginning_of_two_ids_is_none(engine, dockerd):
+    names = []
+    for daemon in (engine, dockerd):
+        first = ""
+        for number in range(17):  # of so many, two begin with the same digit
+            more = as_bytes(daemon)
+            made = daemon.docker("import", "-c", f"LABEL n={number}", "-", input=b"\0" * 1024, **more).stdout.decode()
+            names.append((daemon, made.strip()))
+        ids = [id_ for one, id_ in names if one is daemon]
+        first = next(id_[7] for id_ in ids if sum(other[7] == id_[7] for other in ids) > 1)
+        done = daemon.docker("image", "inspect", first)
+        assert done.returncode == 1
+        assert "No such image" in str(done.stderr)
+        daemon.docker("rmi", *ids)
+
+
+def test_a_digest_does_not_take_its_tag_along(engine, dockerd, hub):
+    name = "127.0.0.1:5000/library/busybox"
+    for daemon in (engine, dockerd):
+        daemon.docker("pull", name)
+        daemon.docker("tag", "busybox", "other/name:1")
+    digest = next(one for one in engine.inspect(name, ".RepoDigests") if one.startswith(name))
+
+    said = said_by_both(engine, dockerd, "rmi", digest)
+
+    assert said[1] == f"Untagged: {digest}\n"
+    for daemon in (engine, dockerd):
+        assert daemon.docker("image", "inspect", f"{name}:latest").returncode == 0
+        assert daemon.docker("rmi", f"{name}:latest", "other/name:1").returncode == 0
+
+
+def test_the_last_tag_of_a_repository_takes_its_digests_along(engine, dockerd, hub):
+    name = "127.0.0.1:5000/library/hello-world"
+    digest = json.loads(hub.run("skopeo", "inspect", "--tls-verify=false", f"docker://{name}").stdout)["Digest"]
+    for daemon in (engine, dockerd):
+        for reference in (f"{name}@{digest}", name):
+            assert daemon.docker("pull", reference).returncode == 0
+    id_ = engine.inspect(name, ".Id")
+
+    said = [daemon.docker("rmi", name, **as_bytes(daemon)).stdout.decode() for daemon in (engine, dockerd)]
+
+    expected = [f"Untagged: {name}:latest", f"Untagged: {name}@{digest}", f"Deleted: {id_}"]
+    assert [one.splitlines()[:3] for one in said] == [expected, expected]  # dockerd goes on with layers

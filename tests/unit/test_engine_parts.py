@@ -19,6 +19,7 @@ from pyrund.http.request import BadRequest, Request, parse_query, unquote
 from pyrund.launch.measure import size_of
 from pyrund.loop import Future, Loop, Turns, first
 from pyrund.model import names, times
+from pyrund.model.glob import Glob
 from pyrund.net import subnet
 from pyrund.net.ports import Binding, Reservations
 from pyrund.spec import log_config, signals
@@ -446,6 +447,43 @@ def test_sizes_have_units(text, bytes_):
 def test_names_that_docker_refuses_are_refused(name):
     with pytest.raises(ApiError, match="only .a-zA-Z0-9.* are allowed"):
         names.check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*", "abc", True),
+        ("*c", "abc", True),
+        ("a*", "ab/c", False),
+        ("a*/b", "a/c/b", False),
+        ("a*b*c*d*e*/f", "axbxcxdxe/f", True),
+        ("a*b?c*x", "abxbbxdbxebxczzx", True),
+        ("a*b?c*x", "abxbbxdbxebxczzy", False),
+        ("a?b", "a/b", False),
+        ("ab[c-e]", "abd", True),
+        ("ab[^e-g]", "abf", False),
+        ("ab[^b-d\\]]", "abz", True),
+        ("a[!b", "a!", None),
+        ("[", "a", None),
+        ("[]a]", "]", None),
+        ("[a-]", "a", None),
+        ("[-x]", "x", None),
+        ("a\\*b", "a*b", True),
+        ("a\\", "a", None),
+        ("", "", True),
+    ],
+)
+def test_patterns_of_names_are_go_s(pattern, name, expected):
+    """Most of these are of path/match_test.go."""
+    if expected is None:
+        with pytest.raises(ValueError, match="syntax error in pattern"):
+            Glob(pattern)
+    else:
+        assert Glob(pattern).matches(name) is expected
+
+
+def test_a_pattern_with_many_stars_takes_no_long_time():
+    assert not Glob("*a" * 200 + "b").matches("a" * 2000)
 
 
 # Addresses.

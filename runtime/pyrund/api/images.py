@@ -5,14 +5,17 @@ from pyfetch.image.reference import parse_reference
 from pyrund.api import platforms
 from pyrund.api.answer import let_answer
 from pyrund.api.commit import bring
-from pyrund.api.filters import flag, has_labels
-from pyrund.errors import ApiError, missing
+from pyrund.api.filters import before, flag, has_labels
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.containers import short
-from pyrund.model.images import new_name, reference_of
+from pyrund.model.glob import Glob
+from pyrund.model.images import named, names_listed, new_name, reference_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyfetch.image.platforms import Platform
     from pyfetch.image.reference import Reference
     from pyrund.engine import Engine
@@ -64,14 +67,31 @@ class ImagesApi:
             engine.events.tell("image", "pull", reference.familiar(), {"name": reference.familiar_repository()})
 
     async def list_all(self, request: "Request") -> Response:
-        filters = request.filters(_FILTERS)
-        for name in filters:
-            if name not in ("dangling", "reference", "label"):
-                raise missing(f"the filter {name}")
-        images = [image for image in self._engine.images.all() if _is_wanted(image, filters)]
-        return Response(
-            200, [self._engine.images.summary(image, request.version < WITHOUT_VIRTUAL_SIZE) for image in images]
-        )
+        known, filters = self._engine.images, request.filters(_FILTERS)
+        is_wanted, patterns = self._chooser(filters), _patterns(filters)
+        found = []
+        for image in filter(is_wanted, known.all()):
+            listed = known.summary(image, request.version < WITHOUT_VIRTUAL_SIZE)
+            if patterns is not None:
+                tags, digests = (_matching(names, patterns) for names in (image.tags, image.digests))
+                if not (tags or digests):
+                    continue
+                listed.update(names_listed(tags, digests))
+            found.append(listed)
+        return Response(200, found)
+
+    def _chooser(self, filters: "dict[str, list[str]]") -> "Callable[[Image], bool]":
+        """Return what says whether an image passes all filters but those by name. Raises ApiError."""
+        images, end, is_dangling = self._engine.images, before(filters), flag(filters, "dangling")
+        newest, oldest = ([images.find(one).created for one in filters.get(name, [])] for name in ("before", "since"))
+
+        def is_wanted(image: "Image") -> bool:
+            named = image.tags if is_dangling else image.names
+            is_in_time = all(image.created < one for one in newest) and all(image.created > one for one in oldest)
+            is_old = end is None or image.created < end
+            return is_dangling is not bool(named) and is_in_time and is_old and has_labels(image.labels, filters)
+
+        return is_wanted
 
     async def inspect(self, request: "Request") -> Response:
         platform = platforms.wanted(request, since=(1, 49))
@@ -97,7 +117,10 @@ class ImagesApi:
     async def remove(self, request: "Request") -> Response:
         engine, text, force = self._engine, request.values[0], request.flag("force")
         image = engine.images.find_for(text, platforms.wanted(request, since=(1, 50), name="platforms"))
-        names = self._names_to_remove(image, text, force)
+        names = _names_to_remove(image, text, force)
+        if not names and image.names:  # a digest, which stays as long as a tag leads to it
+            engine.events.tell("image", "untag", image.id, {"name": image.id})
+            return Response(200, [{"Untagged": reference_of(text).familiar()}])
         if len(names) == len(image.names):
             self._refuse_used(image, text, force)
         return Response(200, await forget(engine, image, names))
@@ -145,22 +168,6 @@ class ImagesApi:
             shown = name if name == image.id else parse_reference(name).familiar()
             self._engine.events.tell("image", "load", image.id, {"name": shown})
 
-    def _names_to_remove(self, image: "Image", text: str, force: bool) -> "list[str]":
-        """Return the names of the image that `text` means: one, or all if it is an id."""
-        try:
-            name = str(parse_reference(text))
-        except Error:
-            name = ""
-        if name in image.names:
-            return [name]
-        if len(image.names) > 1 and not force:
-            raise ApiError(
-                409,
-                f"conflict: unable to delete {short(image.id[7:])} (must be forced) - "
-                "image is referenced in multiple repositories",
-            )
-        return list(image.names)
-
     def _refuse_used(self, image: "Image", text: str, force: bool) -> None:
         for container in self._engine.containers:
             if container.document["Image"] != image.id:
@@ -180,16 +187,39 @@ class ImagesApi:
                 )
 
 
+def _names_to_remove(image: "Image", text: str, force: bool) -> "list[str]":
+    """Return the names of the image that `text` means: all if it is an id. With the last tag of a repository go its
+    digests, but a digest alone takes no tag along, as with dockerd. Raises ApiError."""
+    reference = named(text)
+    if reference and (name := str(reference)) in image.names:
+        rest = [one for one in image.names if one != name and _repository(one) == reference.familiar_repository()]
+        goes_along = not reference.digest and all(parse_reference(one).digest for one in rest)
+        return [name, *(rest if goes_along else [])]
+    if reference and reference.digest:
+        return []
+    if not force and (len(image.tags) > 1 or len({_repository(name) for name in image.names}) > 1):
+        raise ApiError(
+            409,
+            f"conflict: unable to delete {short(image.id[7:])} (must be forced) - "
+            "image is referenced in multiple repositories",
+        )
+    return list(image.names)
+
+
+def _repository(name: str) -> str:
+    return parse_reference(name).familiar_repository()
+
+
 async def forget(engine: "Engine", image: "Image", names: "list[str]") -> "list[dict[str, str]]":
     """Remove `names` of the image, and with the last one the image itself; return what docker's API says of that."""
     is_last = len(names) == len(image.names)
     await engine.launcher.do(engine.loop, {"do": "untag", "names": image.entries if is_last else names})
-    answers = []
-    for name in names:
-        answers.append({"Untagged": parse_reference(name).familiar()})
+    untagged = [parse_reference(name).familiar() for name in names]
+    for _ in names:
         engine.events.tell("image", "untag", image.id, {"name": image.id})
+    untagged += [digest for digest in image.digests if is_last and digest not in untagged]
+    answers = [{"Untagged": name} for name in untagged]
     if is_last:
-        answers += [{"Untagged": digest} for digest in image.digests]
         answers.append({"Deleted": image.id})
         engine.events.tell("image", "delete", image.id, {"name": image.id})
     return answers
@@ -200,15 +230,15 @@ def _is_in(name: str, reference: "Reference") -> bool:
     return not other.digest and other.familiar_repository() == reference.familiar_repository()
 
 
-def _is_wanted(image: "Image", filters: "dict[str, list[str]]") -> bool:
-    if flag(filters, "dangling") == bool(image.names):
-        return False
-    if not has_labels(image.labels, filters):
-        return False
-    references = filters.get("reference")
-    if references is None:
-        return True
-    from fnmatch import fnmatchcase  # few lists are filtered
+def _patterns(filters: "dict[str, list[str]]") -> "list[Glob] | None":
+    """Return the filter "reference"; None if it is not given. Raises ApiError."""
+    try:
+        return [Glob(text) for text in filters["reference"]] if "reference" in filters else None
+    except ValueError as error:
+        raise ApiError(400, str(error)) from None
 
-    known = [*image.tags, *(tag.rpartition(":")[0] for tag in image.tags)]
-    return any(fnmatchcase(name, pattern) for name in known for pattern in references)
+
+def _matching(names: "list[str]", patterns: "list[Glob]") -> "list[str]":
+    """Return those of the tags or digests that a pattern means, be it without what follows the repository."""
+    shown = [(name, parse_reference(name).familiar_repository()) for name in names]
+    return [name for name, bare in shown if any(one.matches(name) or one.matches(bare) for one in patterns)]

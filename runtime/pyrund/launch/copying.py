@@ -1,7 +1,6 @@
 """COPY and ADD: from the context, a stage, another image, a text in the Dockerfile, or an address."""
 
 import stat
-from fnmatch import fnmatchcase
 
 from foundation.linux import os, whole_file
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -18,6 +17,7 @@ from pyrund.build.errors import BuildError, needs_buildkit
 from pyrund.build.words import expand, expand_text
 from pyrund.errors import ApiError
 from pyrund.launch import users
+from pyrund.model.glob import Glob
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -302,7 +302,10 @@ def _names(root: int, path: bytes) -> "list[bytes]":
 
 
 def _fits(name: bytes, pattern: str) -> bool:
-    return fnmatchcase(os.fsdecode(name), pattern.replace("[^", "[!"))
+    try:
+        return Glob(pattern).matches(os.fsdecode(name))
+    except ValueError:
+        return False  # as with dockerd, no file has such a name
 
 
 def _below(path: bytes, name: bytes) -> bytes:

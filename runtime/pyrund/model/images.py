@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _DIGEST_PREFIX = "sha256:"
-_LEAST_DIGITS = 4  # of an abbreviated id
+_DIGITS = frozenset("0123456789abcdef")
 _NAMELESS = "@"  # begins what stands for a name in the store, for an image that has none
 
 _NOTHING_CONFIGURED = {
@@ -92,13 +92,25 @@ class Image:
 
     @property
     def tags(self) -> "list[str]":
-        references = map(parse_reference, self.names)
-        return [reference.familiar() for reference in references if not reference.digest]
+        return [reference.familiar() for reference in map(parse_reference, sorted(self.names)) if not reference.digest]
 
     @property
     def digests(self) -> "list[str]":
-        found = [f"{parse_reference(name).familiar_repository()}@{digest}" for name, digest in self.names.items()]
+        listed = sorted(self.names.items())
+        found = [f"{parse_reference(name).familiar_repository()}@{digest}" for name, digest in listed]
         return list(dict.fromkeys(found))
+
+    def begins_with(self, other: "Image") -> bool:
+        """Return whether the image was made of the other one, or is that."""
+        layers, steps = other.stored.config.diff_ids, other._steps
+        if self.id == other.id or not (layers or steps):
+            return self.id == other.id
+        return self.stored.config.diff_ids[: len(layers)] == layers and self._steps[: len(steps)] == steps
+
+    @property
+    def _steps(self) -> "list[Any]":
+        found = self.stored.config.document.properties.get("history")
+        return found if isinstance(found, list) else []
 
     def is_for(self, platform: "Platform") -> bool:
         """Return whether the image can run on the platform, by its index or its config.
@@ -157,20 +169,22 @@ class Images:
     def find(self, text: str) -> Image:
         """Return the image with the name, the id or the part of an id `text`. Raises ApiError, with docker's words."""
         images = self.all()
-        reference = _parsed(text)
+        reference = named(text)
         for image in images:
             if text == image.id or (reference and self._is_called(image, reference)):
                 return image
         digits = text[len(_DIGEST_PREFIX) :] if text.startswith(_DIGEST_PREFIX) else text
-        matching = [
-            one for one in images if len(digits) >= _LEAST_DIGITS and one.id[len(_DIGEST_PREFIX) :].startswith(digits)
-        ]
-        if len(matching) > 1:
-            raise ApiError(400, f"multiple IDs found with provided prefix: {text}")
-        if not matching:
-            shown = reference.familiar() if reference else text
-            raise ApiError(404, f"No such image: {shown}")
+        is_id = bool(digits) and _DIGITS.issuperset(digits)
+        matching = [one for one in images if is_id and one.id.startswith(digits, len(_DIGEST_PREFIX))]
+        if len(matching) != 1:  # the beginning of several ids may be a name, which a client then pulls
+            raise ApiError(404, f"No such image: {reference.familiar() if reference else text}")
         return matching[0]
+
+    def find_or_none(self, text: str) -> "Image | None":
+        try:
+            return self.find(text)
+        except ApiError:
+            return None
 
     def find_for(self, text: str, platform: "Platform | None") -> Image:
         """Return the same, if it is for the platform; None stands for any. Raises ApiError, with docker's words."""
@@ -201,8 +215,7 @@ class Images:
             "Id": image.id,
             "Labels": image.labels or None,
             "ParentId": "",
-            "RepoDigests": image.digests or ["<none>@<none>"],
-            "RepoTags": image.tags or ["<none>:<none>"],
+            **names_listed(image.tags, image.digests),
             "SharedSize": -1,
             "Size": self.size(image),
         }
@@ -258,6 +271,11 @@ class Images:
             return 0  # it was unpacked by `pyfetch --store`
 
 
+def names_listed(tags: "list[str]", digests: "list[str]") -> "Json":
+    """Return the names of an image as a list shows them."""
+    return {"RepoDigests": digests or ["<none>@<none>"], "RepoTags": tags or ["<none>:<none>"]}
+
+
 def reference_of(text: str) -> "Reference":
     """Return the reference that the client has given. Raises ApiError."""
     try:
@@ -284,7 +302,8 @@ def _graph(layers: "list[str]") -> "Json":
     return {**lower, "UpperDir": layers[-1]} if layers else {}
 
 
-def _parsed(text: str) -> "Reference | None":
+def named(text: str) -> "Reference | None":
+    """Return the reference that the text is, None if it is none."""
     try:
         return parse_reference(text)
     except Error:
