@@ -6,6 +6,7 @@ import time
 
 import pytest
 from daemon import wait_until
+from dockerd import said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -41,6 +42,60 @@ def test_filters_choose_containers(engine, wanted, found):
     engine.ok("create", "--name", "made", "--network=none", "busybox")
 
     assert engine.ok("ps", "-a", "--filter", wanted, "--format", "{{.Names}}").split() == found.split()
+
+
+@pytest.fixture
+def family(engine, dockerd):
+    """Containers of busybox and of an image that was made of it, at both."""
+    dockerfile = "FROM busybox\nENV A=b\nEXPOSE 53/udp\n"
+    for daemon in (engine, dockerd):
+        more = {"text": False} if daemon is engine else {}
+        assert daemon.docker("build", "-t", "child", "-", input=dockerfile.encode(), **more).returncode == 0
+        for name, image in (("plain", "busybox"), ("made", "child")):
+            options = ["-v", "/tmp:/host", "-v", "named:/data", "--expose", "80"]
+            done = daemon.docker("create", "--name", name, "--network=none", *options, image, "true")
+            assert done.returncode == 0, done.stderr
+    yield
+    dockerd.docker("rm", "plain", "made")
+    engine.remove_all()
+    for daemon in (engine, dockerd):
+        daemon.docker("rmi", "child")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("ancestor=child:latest", "made"),
+        ("ancestor=busybox", "made plain"),
+        ("ancestor=ID", "made plain"),
+        ("ancestor=nosuch", ""),
+        ("volume=/tmp", "made plain"),
+        ("volume=/host", "made plain"),
+        ("volume=named", "made plain"),
+        ("volume=/nosuch", ""),
+        ("publish=80", ""),
+        ("expose=80", ""),
+        ("is-task=true", ""),
+        ("is-task=false", "made plain"),
+        ("isolation=hyperv", "made plain"),
+        ("exited=0", ""),
+        ("health=none", "made plain"),
+        ("network=none", "made plain"),
+    ],
+)
+def test_filters_choose_what_dockerd_s_choose(engine, dockerd, family, wanted, found):
+    wanted = wanted.replace("ID", engine.inspect("busybox", ".Id")[7:15])
+
+    shown = said_by_both(engine, dockerd, "ps", "-a", "--filter", wanted, "--format", "{{.Names}}")[1]
+
+    assert shown.split() == found.split()
+
+
+@pytest.mark.parametrize(
+    "wanted", ["health=foo", "exited=x", "exited=", "publish=1:2", "expose=x", "status=foo", "is-task=foo"]
+)
+def test_a_value_that_no_container_can_have_is_refused(engine, dockerd, wanted):
+    assert said_by_both(engine, dockerd, "ps", "-a", "--filter", wanted)[0] == 1
 
 
 def test_an_unknown_filter_is_refused(engine):

@@ -363,3 +363,32 @@ def test_ports_of_ipv6_are_free_again_and_outlive_the_daemon(engine, outside, ne
     assert "refused" in asked(outside, "fd99::1", 8080)
     serve(engine, "next", "--network", "six", "-p", "8080:80")
     assert who(outside, "fd99::1", 8080) == "fd99::2"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("publish=8090", "web"),
+        ("publish=8000-8099/tcp", "web"),
+        ("publish=8090/udp", ""),
+        ("publish=80", ""),
+        ("expose=80", "web"),
+        ("expose=53/udp", "other"),
+        ("network=bridge", "other web"),
+        ("network=ID", "other web"),
+    ],
+)
+def test_containers_are_found_by_their_ports_and_networks(engine, wanted, found):
+    engine.ok(*RUN, "web", "-p", "8090:80", "busybox", "sleep", "1000")
+    engine.ok(*RUN, "other", "--expose", "53/udp", "busybox", "sleep", "1000")
+    wanted = wanted.replace("ID", engine.ok("network", "ls", "-q", "--filter", "name=bridge"))
+
+    assert engine.ok("ps", "--filter", wanted, "--format", "{{.Names}}").split() == found.split()
+
+
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_a_container_without_a_network_of_ours_shows_no_exposed_ports(engine, network):
+    engine.ok(*RUN, "web", "--network", network, "--expose", "80", "busybox", "sleep", "1000")
+
+    assert engine.ok("ps", "--format", "{{.Ports}}") == ""
+    assert engine.inspect("web", ".NetworkSettings.Ports") == {}

@@ -1,17 +1,18 @@
 """Containers: create, list, inspect, rename, remove."""
 
 from pyrund import creating, lifecycle, linking, naming
-from pyrund.api import disk, platforms, shown
-from pyrund.api.filters import has_labels, named_by
+from pyrund.api import disk, platforms, shown, shown_networks
+from pyrund.api.filters import flag, has_labels, named_by
 from pyrund.creating import Wanted
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model import names
 from pyrund.model.container import Container
+from pyrund.spec.port_bindings import port_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
     from pyrund.engine import Engine
     from pyrund.http.request import Request
@@ -22,7 +23,7 @@ _FILTERS = frozenset(
 )
 _STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 _WITH_PLATFORM = (1, 41)
-_UNUSED_FILTERS = ("expose", "is-task", "isolation", "publish")
+_HEALTH = ("starting", "healthy", "unhealthy", "none")
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
@@ -68,44 +69,37 @@ class ContainersApi:
                 described.update(size)
         return Response(200, summaries)
 
-    def _matcher(self, filters: "dict[str, list[str]]") -> "Any":
-        for name in _UNUSED_FILTERS:
-            if name in filters:
-                raise missing(f"the filter {name}")
-        for status in filters.get("status", []):
-            if status not in _STATUSES:
-                raise ApiError(400, f"invalid filter 'status={status[:80]}'")
-        containers, is_named = self._engine.containers, named_by(filters)
-        edges = {
-            name: [containers.find(one).document["Created"] for one in filters.get(name, [])]
-            for name in ("before", "since")
-        }
+    def _matcher(self, filters: "dict[str, list[str]]") -> "Callable[[Container], bool]":
+        """Return what says whether a container passes all filters. Raises ApiError."""
+        _check_values(filters)
+        containers, tests = self._engine.containers, {**_TESTS, "ancestor": self._is_made_of(filters)}
+        newest, oldest = (
+            [containers.find(one).document["Created"] for one in filters.get(name, [])] for name in ("before", "since")
+        )
+        is_named, is_task = named_by(filters), flag(filters, "is-task")  # there are none: those belong to a swarm
+        ports = {name: _ports(texts, name) for name, texts in filters.items() if name in ("publish", "expose")}
 
         def matches(one: Container) -> bool:
-            if not filters:
-                return True
             created = one.document["Created"]
             return (
-                _any(filters, "id", one.id.startswith)
-                and (is_named(one.name) or is_named(f"/{one.name}"))
-                and _any(filters, "status", lambda text: text == one.status)
-                and _any(filters, "health", lambda text: text == (one.health.status if one.health else "none"))
-                and _any(
-                    filters, "exited", lambda text: one.status == "exited" and text == str(one.document["ExitCode"])
-                )
-                and _any(filters, "network", lambda text: text in _networks(one))
-                and _any(filters, "ancestor", lambda text: text in (one.config["Image"], one.document["Image"]))
-                and all(created < edge for edge in edges["before"])
-                and all(created > edge for edge in edges["since"])
-                and _any(
-                    filters,
-                    "volume",
-                    lambda text: any(text in (it["name"], it["target"]) for it in one.document["Mounts"]),
-                )
+                (is_named(one.name) or is_named(f"/{one.name}"))
+                and all(any(tests[name](one, text) for text in filters[name]) for name in tests if name in filters)
+                and all(created < edge for edge in newest)
+                and all(created > edge for edge in oldest)
+                and (not ports or _has_port(one, ports))
                 and has_labels(one.config["Labels"], filters)
             )
 
-        return matches
+        return (lambda one: not is_task and matches(one)) if filters else (lambda one: True)
+
+    def _is_made_of(self, filters: "dict[str, list[str]]") -> "Callable[[Container, str], bool]":
+        """Return the test of the filter "ancestor": by images and those that were made of them. As with dockerd, what
+        names no image matches nothing, but the id of one that is gone."""
+        images, made = self._engine.images, {}
+        for text in filters.get("ancestor", []):
+            named = images.find_or_none(text)
+            made[text] = {one.id for one in images.all() if named and one.begins_with(named)} | {text}
+        return lambda one, text: one.document["Image"] in made[text]
 
     async def inspect(self, request: "Request") -> Response:
         container = self._engine.containers.find(request.values[0])
@@ -144,10 +138,54 @@ class ContainersApi:
         return Response(204)
 
 
-def _networks(container: Container) -> "list[str]":
-    """Return what a filter may call the container's networks."""
-    return [*container.endpoints, *(one.settings["NetworkID"] for one in container.endpoints.values())]
+def _check_values(filters: "dict[str, list[str]]") -> None:
+    for status in filters.get("status", []):
+        if status not in _STATUSES:
+            raise ApiError(400, f"invalid filter 'status={status[:80]}'")
+    for text in filters.get("health", []):
+        if text not in _HEALTH:
+            raise ApiError(400, f"Unrecognised filter value for health: {text[:80]}")
+    for text in filters.get("exited", []):
+        if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 12):
+            raise ApiError(400, f'strconv.Atoi: parsing "{text[:80]}": invalid syntax')
 
 
-def _any(filters: "dict[str, list[str]]", name: str, matches: "Any") -> bool:
-    return name not in filters or any(map(matches, filters[name]))
+def _is_in_network(one: Container, text: str) -> bool:
+    ids = (endpoint.settings["NetworkID"] for endpoint in one.endpoints.values())
+    return text in one.endpoints or any(text and id_.startswith(text) for id_ in ids)
+
+
+# What a container must be for one value of a filter.
+_TESTS: "dict[str, Callable[[Container, str], bool]]" = {
+    "id": lambda one, text: one.id.startswith(text),
+    "status": lambda one, text: text == one.status,
+    "health": lambda one, text: text == (one.health.status if one.health else "none"),
+    "exited": lambda one, text: one.status == "exited" and int(text) == one.document["ExitCode"],
+    "network": _is_in_network,
+    "volume": lambda one, text: any(
+        text in (it["name"] or it["source"], it["target"]) for it in one.document["Mounts"]
+    ),
+}
+
+
+def _ports(texts: "list[str]", name: str) -> "list[tuple[str, int, int]]":
+    """Return (protocol, first port, last port) for each value of the filter. Raises ApiError."""
+    found = []
+    for text in texts:
+        if ":" in text:
+            raise ApiError(400, f"filter for '{name}' should not contain ':': {text[:80]}")
+        numbers, _, protocol = text.partition("/")
+        first, last = port_range(numbers)
+        found.append((protocol.lower() or "tcp", first, last))
+    return found
+
+
+def _has_port(one: Container, wanted: "dict[str, list[tuple[str, int, int]]]") -> bool:
+    """Return whether one of the container's ports is among those published or exposed that are wanted."""
+    kinds = {"publish": "PublicPort", "expose": "PrivatePort"}
+    return any(
+        port["Type"] == protocol and first <= port.get(kinds[name], 0) <= last
+        for port in shown_networks.ports_listed(one)
+        for name, ranges in wanted.items()
+        for protocol, first, last in ranges
+    )

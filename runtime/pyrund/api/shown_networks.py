@@ -80,5 +80,8 @@ def ports_listed(container: "Container") -> "list[Json]":
 
 
 def _exposed(container: "Container") -> "set[tuple[str, int]]":
+    """Return the ports that a bridge has for others; the host's network and none have no ports of a container."""
+    if not any(one.address for one in container.endpoints.values()):
+        return set()
     wanted = container.host_config.get("PortBindings") or {}
     return {parsed(name) for name in (*container.config["ExposedPorts"], *wanted)}

@@ -40,8 +40,11 @@ def parsed(name: str) -> "tuple[str, int]":
 
 def _host_ports(text: str) -> "tuple[int, int]":
     """Return (8000, 8010) of "8000-8010"; (0, 0) of ""."""
-    if text in ("", "0"):
-        return 0, 0
+    return port_range(text) if text not in ("", "0") else (0, 0)
+
+
+def port_range(text: str) -> "tuple[int, int]":
+    """Return (8000, 8010) of "8000-8010", and (80, 80) of "80". Raises ApiError."""
     first, _, last = text.partition("-")
     low, high = _number(first, text), _number(last or first, text)
     if low > high:
