@@ -117,7 +117,7 @@ def test_a_bridge_that_is_there_is_used_with_its_address_and_left_there(hub, sta
 
     assert serving(engine, "web") == "10.44.0.1"
     assert engine.inspect("web", ".NetworkSettings.Gateway") == "10.44.0.5"
-    assert engine.inspect("bridge", ".Options") == {"com.docker.network.bridge.name": "mine0"}
+    assert engine.inspect("bridge", ".Options")["com.docker.network.bridge.name"] == "mine0"
     engine.ok("rm", "-f", "web")
     start("engine")  # with the usual bridge again
     assert addresses(hub, "mine0") == ["10.44.0.5/24"]

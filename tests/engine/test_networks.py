@@ -6,6 +6,7 @@ from subprocess import DEVNULL
 
 import pytest
 from daemon import DOCKERS, wait_until
+from dockerd import said_by_both
 from outside import asked, network_beyond
 
 pytestmark = pytest.mark.usefixtures("removed", "no_networks")
@@ -357,6 +358,81 @@ def prune(engine):
     status, answer = engine.call("POST", "/networks/prune")
     assert status == 200, answer
     return answer["NetworksDeleted"] or []
+
+
+def test_prune_spares_what_was_made_since(engine):
+    engine.ok("network", "create", "young")
+
+    assert engine.ok("network", "prune", "-f", "--filter", "until=24h") == ""
+    assert "24h" not in engine.ok("system", "prune", "-f", "--filter", "until=24h")
+    assert engine.ok("network", "prune", "-f", "--filter", "until=0s").splitlines() == ["Deleted Networks:", "young"]
+    assert "failed to parse value" in engine.fails("network", "prune", "-f", "--filter", "until=x")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "families"),
+    [
+        (["--ipv6", "--subnet", "fd00:1::/64"], ["v4 chosen", "v6"]),
+        (["--ipv6", "--subnet", "fd00:1::/64", "--subnet", "10.31.0.0/24"], ["v4", "v6"]),
+        (["--subnet", "10.31.0.0/24"], ["v4"]),
+        ([], ["v4 chosen"]),
+    ],
+    ids=str,
+)
+def test_inspect_shows_the_subnets_that_were_wanted_and_those_that_were_chosen(engine, dockerd, options, families):
+    shown = []
+    for daemon in (engine, dockerd):
+        made = daemon.docker("network", "create", *options, "n1")
+        try:
+            assert made.returncode == 0, made.stderr
+            said = daemon.docker("network", "inspect", "--format", "{{json .IPAM.Config}}", "n1").stdout
+            pools = sorted(json.loads(said), key=lambda pool: ":" in pool["Subnet"])
+            shown.append([f"v{6 if ':' in one['Subnet'] else 4}{' chosen' * ('Gateway' in one)}" for one in pools])
+        finally:
+            daemon.docker("network", "rm", "n1")
+
+    assert shown == [families, families]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--ingress"], "Ingress network can only be global scope network"),
+        (["--scope", "swarm"], "cannot create a swarm scoped network when swarm is not active"),
+        (["--scope", "nosuch"], "This node is not a swarm manager."),
+        (["-d", "overlay"], "This node is not a swarm manager."),
+        (["-d", "overlay", "--ingress"], "This node is not a swarm manager."),
+        (["-d", "overlay", "--scope", "local"], "cannot downgrade network scope for overlay networks"),
+        (["-d", "nosuch"], 'plugin "nosuch" not found'),
+        (["--ipam-driver", "nosuch"], 'plugin "nosuch" not found'),
+    ],
+    ids=str,
+)
+def test_what_only_a_swarm_or_a_plugin_has_is_refused_as_by_dockerd(engine, dockerd, options, words):
+    status, _, error = said_by_both(engine, dockerd, "network", "create", *options, "n1")
+
+    assert status == 1
+    assert words in error
+    assert error == dockerd.docker("network", "create", *options, "n1").stderr.decode()
+
+
+@pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
+def test_a_driver_that_there_is_not_is_like_one_of_a_plugin(engine, driver):
+    assert f'plugin "{driver}" not found' in engine.fails("network", "create", "-d", driver, "n1")[1]
+
+
+def test_the_default_bridge_shows_all_its_options(engine):
+    bridge = "com.docker.network.bridge"
+
+    assert engine.inspect("bridge", ".Options") == {
+        f"{bridge}.default_bridge": "true",
+        f"{bridge}.enable_icc": "true",
+        f"{bridge}.enable_ip_masquerade": "true",
+        f"{bridge}.host_binding_ipv4": "0.0.0.0",
+        f"{bridge}.name": "pyrund0",
+        "com.docker.network.driver.mtu": "1500",
+    }
+    assert engine.inspect("host", ".Options") == {}
 
 
 def test_events_tell_of_networks(engine):

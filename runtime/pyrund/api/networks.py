@@ -1,11 +1,12 @@
 """Networks; also plugins and what belongs to a swarm, of which there are none: empty lists, or docker's error."""
 
 from pyrund import networking, networks
-from pyrund.api.filters import flag, has_labels, named_by
-from pyrund.errors import ApiError, missing
+from pyrund.api.filters import before, flag, has_labels, named_by
+from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model import names
 from pyrund.model.network import PREDEFINED
+from pyrund.model.times import seconds
 from pyrund.spec import network as spec
 from pyrund.spec.shape import TEXT, check
 
@@ -84,13 +85,12 @@ class NetworksApi:
 
     async def prune(self, request: "Request") -> Response:
         filters = request.filters(_PRUNE_FILTERS)
-        if "until" in filters:
-            raise missing("the filter until")
-        removed = []
+        end, removed = before(filters), []
         for one in list(self._engine.networks):
             is_there = self._engine.networks.named(one.name) is one  # another client may have removed it meanwhile
             is_unused = is_there and not one.is_predefined and not networks.members(self._engine, one)
-            if is_unused and has_labels(one.document["Labels"], filters):
+            is_old = end is None or seconds(one.document["Created"]) < end
+            if is_unused and is_old and has_labels(one.document["Labels"], filters):
                 await networks.remove(self._engine, one)
                 removed.append(one.name)
         self._engine.events.tell("network", "prune", "", {"reclaimed": "0"})
@@ -119,12 +119,12 @@ class NetworksApi:
             **{name: document[name] for name in _SHOWN},
             "Scope": "local",
             "EnableIPv4": True,
-            "IPAM": {**document["IPAM"], "Config": document["IPAM"]["Config"] or _chosen(network)},
+            "IPAM": {**document["IPAM"], "Config": _pools(network)},
             "Ingress": False,
             "ConfigFrom": {"Network": ""},
             "ConfigOnly": False,
             "Containers": {one.id: _member(network, one) for one in networks.members(self._engine, network)},
-            "Options": document["Options"],
+            "Options": network.options_shown,
             "Labels": document["Labels"],
         }
 
@@ -149,13 +149,16 @@ def _member(network: "Network", container: "Container") -> "Json":
     }
 
 
-def _chosen(network: "Network") -> "list[Json]":
-    if not network.document["Subnet"]:
-        return []
-    found = [{"Subnet": network.document["Subnet"], "Gateway": network.gateway}]
-    if network.subnet6:
-        found.append({"Subnet": network.document["Subnet6"], "Gateway": network.gateway6})
-    return found
+def _pools(network: "Network") -> "list[Json]":
+    """Return the client's pools, those of IPv4 first, and then what was chosen for a family that has none of these."""
+    document, wanted = network.document, network.document["IPAM"]["Config"] or []
+    families = [[one for one in wanted if (":" in (one.get("Subnet") or "")) == of_ipv6] for of_ipv6 in (False, True)]
+    chosen = [(document["Subnet"], network.gateway), (document["Subnet6"], network.gateway6)]
+    return [one for given in families for one in given] + [
+        {"Subnet": subnet, "Gateway": gateway}
+        for given, (subnet, gateway) in zip(families, chosen)
+        if subnet and not given
+    ]
 
 
 def _is_of_type(one: "Network", wanted: "list[str]") -> bool:

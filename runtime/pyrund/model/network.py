@@ -25,6 +25,8 @@ MTU = "com.docker.network.driver.mtu"
 BRIDGE_NAME = "com.docker.network.bridge.name"
 HOST_ADDRESS = "com.docker.network.bridge.host_binding_ipv4"
 _JOINS, _MASQUERADES = "com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade"
+_IS_DEFAULT = "com.docker.network.bridge.default_bridge"
+_USUAL_MTU = 1500
 BOOLEANS = (_JOINS, _MASQUERADES)
 _REMOVED = ".removed"
 _FIELDS = frozenset(
@@ -103,6 +105,15 @@ class Network:
     def bridge_name(self) -> str:
         default = DEFAULT if self.is_predefined else f"br-{self.id[:12]}"
         return str(self.document["Options"].get(BRIDGE_NAME) or default)
+
+    @property
+    def options_shown(self) -> "dict[str, str]":
+        """The driver's options; of the default bridge, as dockerd shows them, all of them."""
+        given: dict[str, str] = self.document["Options"]
+        if not self.is_bridge or not self.is_predefined:
+            return given
+        defaults = {_IS_DEFAULT: "true", _JOINS: "true", _MASQUERADES: "true", HOST_ADDRESS: "0.0.0.0"}
+        return {**defaults, BRIDGE_NAME: self.bridge_name, MTU: str(_USUAL_MTU), **given}
 
     @property
     def has_addresses(self) -> bool:

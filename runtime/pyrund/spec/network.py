@@ -53,11 +53,11 @@ def requested(given: "Json", id_: str) -> Network:
         raise ApiError(400, "invalid name: name is empty")
     if name in PREDEFINED or name == "default":
         raise ApiError(403, f"operation is not permitted on predefined {name} network ")
-    _check_driver(driver)
-    _check_scope(given.get("Scope") or "local")
-    for key in ("ConfigOnly", "Ingress"):
-        if given.get(key):
-            raise missing(f"{key} of a network")
+    _check_driver(driver, given.get("Scope") or "")
+    if given.get("Ingress"):
+        raise ApiError(403, "Ingress network can only be global scope network")
+    if given.get("ConfigOnly"):
+        raise missing("ConfigOnly of a network")
     if given.get("EnableIPv4") is False:
         raise missing("a network without IPv4")
     if (given.get("ConfigFrom") or {}).get("Network"):
@@ -71,22 +71,23 @@ def requested(given: "Json", id_: str) -> Network:
     return made
 
 
-def _check_scope(scope: str) -> None:
+def _check_driver(driver: str, scope: str) -> None:
+    """Raise ApiError, as dockerd does without a swarm, for what is no local network of a bridge. Whatever is another
+    scope, it asks the swarm for."""
+    if driver == "overlay" and scope == "local":
+        raise ApiError(403, "cannot downgrade network scope for overlay networks")
     if scope == "swarm":
         raise ApiError(403, "cannot create a swarm scoped network when swarm is not active")
-    if scope != "local":
-        raise ApiError(503, f"{_SWARM}and try again.")
-
-
-def _check_driver(driver: str) -> None:
     if driver in ("host", "null"):
         raise ApiError(403, f'only one instance of "{driver}" network is allowed')
-    if driver == "overlay":
+    if driver == "overlay" or scope not in ("", "local"):
         raise ApiError(503, f"{_SWARM}and try again.")
-    if driver in ("macvlan", "ipvlan"):
-        raise missing(f"the network driver {driver}")
     if driver != "bridge":
-        raise ApiError(404, f'plugin "{driver[:80]}" not found')
+        raise _without_plugin(driver)
+
+
+def _without_plugin(name: str) -> ApiError:
+    return ApiError(404, f'plugin "{name[:80]}" not found')
 
 
 def _check_options(options: "Json") -> None:
@@ -106,7 +107,7 @@ def _check_options(options: "Json") -> None:
 
 def _take_addresses(made: Network, ipam: "Json") -> None:
     if (ipam.get("Driver") or "default") != "default":
-        raise missing(f"the IPAM driver {ipam['Driver'][:80]}")
+        raise _without_plugin(ipam["Driver"])
     pools = [pool for pool in ipam.get("Config") or [] if pool]
     made.document["IPAM"] = {"Driver": "default", "Options": ipam.get("Options"), "Config": pools or None}
     for of_ipv6 in (False, True):
