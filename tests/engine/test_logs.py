@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from daemon import REPOSITORY, read_all, read_until, wait_until
+from dockerd import said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -267,3 +268,31 @@ def test_options_of_the_log_that_make_no_sense_are_refused(engine, options, word
 
     assert done.returncode == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["max-size="], 125),
+        (["max-size=0"], 125),
+        (["max-size=x"], 125),
+        (["max-file="], 125),
+        (["max-file=0"], 125),
+        (["compress="], 125),
+        (["compress=x"], 125),
+        (["compress=true", "max-file=1"], 125),
+        (["compress=1", "max-file=1"], 125),
+        (["compress=t", "max-file=2", "max-size=1m"], 0),
+        (["compress=F", "max-file=1"], 0),
+        (["max-size=1.5m"], 0),
+    ],
+    ids=str,
+)
+def test_limits_that_cannot_be_are_refused_as_by_dockerd(engine, dockerd, options, status):
+    words = [word for option in options for word in ("--log-opt", option)]
+
+    assert said_by_both(engine, dockerd, "run", "--network=none", *words, "busybox", "true")[0] == status
+
+
+def test_a_limit_of_minus_one_is_none(engine):
+    engine.ok("run", "--rm", "--network=none", "--log-opt", "max-size=-1", "busybox", "true")

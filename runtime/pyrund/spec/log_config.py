@@ -1,6 +1,7 @@
 """LogConfig: which log a container has, and how large that may become."""
 
 from pyrund.errors import ApiError, missing
+from pyrund.model.network import flag
 from pyrund.spec import log_attributes
 
 TYPE_CHECKING = False
@@ -26,12 +27,27 @@ def checked(given: "Json") -> "Json":
     for name, value in own.items() if kind != "none" else ():
         if name not in _OPTIONS[kind]:
             raise ApiError(400, f"unknown log opt '{name[:80]}' for {kind} log driver")
-        if name == "compress" and value not in ("true", "false"):
-            raise ApiError(400, f"invalid value for compress: {str(value)[:80]}")
         if name == "tag":
             log_attributes.check_tag(value)
-    limits({"LogConfig": {"Type": kind, "Config": options}})
+    if kind != "none":
+        _check_limits(kind, options)
     return {"Type": kind, "Config": options}
+
+
+def _check_limits(kind: str, options: "Json") -> None:
+    """Raise ApiError for what dockerd does not take when it starts a container. But -1 means that there is no limit,
+    because there is one by default."""
+    most, files = limits({"LogConfig": {"Type": kind, "Config": options}})
+    for name in ("max-size", "max-file"):
+        if options.get(name) == "":
+            raise ApiError(400, f"invalid value for {name}: it is empty")
+    if kind == "json-file" and not most and options["max-size"] != "-1":
+        raise ApiError(400, "max-size must be a positive number")
+    compresses = flag(options.get("compress", "false"))
+    if compresses is None:
+        raise ApiError(400, f"invalid value for compress: {options['compress'][:80]}")
+    if compresses and files < 2:
+        raise ApiError(400, "compress cannot be true when max-file is less than 2")
 
 
 def _check_mode(options: "Json") -> None:
