@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NETWORKING = {"NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
 _SINCE_SUBPATHS = (1, 45)
+_SINCE_PRIVATE_IPC = (1, 40)  # older clients may let another container join it
 
 
 class Wanted:
@@ -46,7 +47,10 @@ class Wanted:
         endpoints = (given.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
         self.given = given
         self.endpoints = {name: endpoint_settings(endpoint or {}) for name, endpoint in endpoints.items()}
-        self.host = host_config.checked(given.get("HostConfig") or {}, settings)
+        host = given.get("HostConfig") or {}
+        self.host = host_config.checked(host, settings)
+        if version < _SINCE_PRIVATE_IPC and not host.get("IpcMode"):
+            self.host["IpcMode"] = "shareable"
         check_names(self.host)
         self.mounts = mounts_of(self.host)
         if version < _SINCE_SUBPATHS and any(mount.subpath for mount in self.mounts):
@@ -67,8 +71,8 @@ async def create(
     engine.containers.refuse_name(name)
     warnings = _check_ports(wanted.host, merged)
     warnings += [] if engine.places.has_cgroups else discarded(wanted.host)
-    _check_sharing(wanted)
-    _name_sharer_of_pids(engine, wanted.host)
+    _check_conflicts(wanted)
+    _name_others(engine, wanted.host)
     mounts = with_volumes(wanted.mounts, _inherited(engine, wanted.host), list(merged["Volumes"]))
     made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
     try:
@@ -115,19 +119,24 @@ def _check_ports(host: "Json", merged: "Json") -> "list[str]":
     return []
 
 
-def _check_sharing(wanted: Wanted) -> None:
-    """Raise ApiError, with docker's words, for what a container cannot have if it shares another's network."""
+def _check_conflicts(wanted: Wanted) -> None:
+    """Raise ApiError, with docker's words, for what a container cannot have if it shares the host's names or network,
+    or another's network."""
     given, host = wanted.given, wanted.host
-    if not host["NetworkMode"].startswith("container:"):
-        return
-    conflicts = {
-        "hostname and the network mode": given.get("Hostname"),
-        "dns and the network mode": host.get("Dns"),
-        "custom host-to-IP mapping and the network mode": host.get("ExtraHosts"),
-        "mac-address and the network mode": given.get("MacAddress"),
-        "port publishing and the container type network mode": host.get("PortBindings") or host.get("PublishAllPorts"),
-        "port exposing and the container type network mode": given.get("ExposedPorts"),
-    }
+    conflicts = {}
+    if host.get("UTSMode") == "host":
+        conflicts["hostname and the UTS mode"] = given.get("Hostname")
+        conflicts["domainname and the UTS mode"] = given.get("Domainname")
+    if host["NetworkMode"] == "host":
+        conflicts["mac-address and the network mode"] = given.get("MacAddress")
+    if host["NetworkMode"].startswith("container:"):
+        ports = host.get("PortBindings") or host.get("PublishAllPorts")
+        conflicts["hostname and the network mode"] = given.get("Hostname")
+        conflicts["dns and the network mode"] = host.get("Dns")
+        conflicts["custom host-to-IP mapping and the network mode"] = host.get("ExtraHosts")
+        conflicts["mac-address and the network mode"] = given.get("MacAddress")
+        conflicts["port publishing and the container type network mode"] = ports
+        conflicts["port exposing and the container type network mode"] = given.get("ExposedPorts")
     for what, is_there in conflicts.items():
         if is_there:
             raise ApiError(400, f"conflicting options: {what}")
@@ -147,11 +156,25 @@ def _new_name(engine: "Engine") -> str:
     return f"{name}{os.urandom(4).hex()}"
 
 
-def _name_sharer_of_pids(engine: "Engine", host: "Json") -> None:
-    """Let PidMode name the other container by its id, which stays when that is renamed. Raises ApiError."""
-    kind, _, other = (host.get("PidMode") or "").partition(":")
-    if kind == "container":
-        host["PidMode"] = f"container:{engine.containers.find(other).id}"
+def _name_others(engine: "Engine", host: "Json") -> None:
+    """Let modes name other containers by their ids, which stay when those are renamed. Raises ApiError.
+
+    As with dockerd, a network may be that of a container which is made later.
+    """
+    for mode in ("NetworkMode", "PidMode", "IpcMode"):
+        kind, _, other = (host.get(mode) or "").partition(":")
+        if kind != "container":
+            continue
+        try:
+            host[mode] = f"container:{engine.containers.find(other).id}"
+        except ApiError as error:
+            if mode != "NetworkMode":
+                raise _without_pull(error) from None
+
+
+def _without_pull(error: ApiError) -> ApiError:
+    """Return the same error with another status: after a 404 a client would pull the image."""
+    return ApiError(400, str(error))
 
 
 def _inherited(engine: "Engine", host: "Json") -> "list[Mount]":
@@ -161,8 +184,8 @@ def _inherited(engine: "Engine", host: "Json") -> "list[Mount]":
         name, _, mode = text.partition(":")
         try:
             found += inherited(engine.containers.find(name), mode)
-        except ApiError as error:  # after a 404 a client would pull the image
-            raise ApiError(400, str(error)) from None
+        except ApiError as error:
+            raise _without_pull(error) from None
     return found
 
 

@@ -3,7 +3,7 @@
 from foundation.linux import os
 from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
-from pyrund.model.volume import ANONYMOUS, Volume
+from pyrund.model.volume import ANONYMOUS, Volume, checked_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def make(engine: "Engine", name: str, labels: "Texts", options: "Texts", owner: 
         name, labels = new_id(), {**(labels or {}), ANONYMOUS: ""}
     if labels:
         labels = {key: value or "" for key, value in labels.items()}  # Go's zero value stands for null
-    volume = engine.volumes.make(name, labels, options, owner)
+    volume = engine.volumes.make(name, labels, checked_options(name, options or {}), owner)
     engine.events.tell("volume", "create", name, {"driver": "local"})
     return volume
 

@@ -6,6 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from daemon import wait_until
+from dockerd import said_by_both
 
 OPENS_DISK = "mknod /m b 7 0; (true < /m) 2> /dev/null && echo open || echo denied"
 pytestmark = pytest.mark.usefixtures("removed")
@@ -135,7 +137,7 @@ def test_a_device_that_is_missing_is_named(engine):
         (["--pid", "container:nosuch"], "No such container: nosuch"),
         (["--log-driver", "syslog"], "log driver syslog: not part of this engine yet"),
         (["--log-driver", "local", "--log-opt", "nosuch=1"], "unknown log opt 'nosuch' for local log driver"),
-        (["--security-opt", "label=type:x"], "security option label=type:x: not part of this engine yet"),
+        (["--security-opt", "nosuch=x"], 'invalid --security-opt 2: "nosuch=x"'),
         (["--storage-opt", "size=1g"], "HostConfig.StorageOpt"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -162,6 +164,8 @@ def test_what_cannot_be_is_refused(engine, words, text):
             "invalid JSON: HostConfig.BlkioDeviceReadBps: expected a Path",
         ),
         ({"PidMode": "nosuch"}, "invalid PID mode: nosuch"),
+        ({"IpcMode": "nosuch"}, "invalid IPC mode: nosuch"),
+        ({"IpcMode": "container:"}, "invalid IPC mode: container:"),
     ],
     ids=str,
 )
@@ -249,6 +253,66 @@ def test_pid_of_another_container(engine):
     assert engine.inspect("other", ".HostConfig.PidMode") == f"container:{id_}"
     engine.ok("kill", "web")
     assert "cannot join PID namespace of a non running container" in engine.fails("start", "other")[1]
+
+
+def test_ipc_of_another_container_that_shares_it(engine, dockerd):
+    look = "cat /dev/shm/f; echo of other > /dev/shm/g; grep /dev/shm /proc/mounts; readlink /proc/self/ns/ipc"
+    for daemon in (engine, dockerd):
+        share = ["--ipc", "shareable", "busybox", "sh", "-c", "echo of web > /dev/shm/f; exec sleep 1000"]
+        daemon.docker("run", "-d", "--name", "web", "--network=none", *share)
+        daemon.docker("create", "--name", "other", "--ipc", "container:web", "--network=none", "busybox", "true")
+        daemon.docker("rename", "web", "donor")
+    try:
+        wait_until(lambda: engine.docker("exec", "donor", "cat", "/dev/shm/f").stdout, "the file")
+        said = engine.ok("run", "--rm", "--ipc", "container:donor", "busybox", "sh", "-c", look)
+        their = "cat /dev/shm/f; echo of other > /dev/shm/g; grep /dev/shm /proc/mounts"
+        assert said_by_both(engine, dockerd, "run", "--rm", "--ipc", "container:donor", "busybox", "sh", "-c", their)[1]
+        assert said_by_both(engine, dockerd, "exec", "donor", "cat", "/dev/shm/g")[1] == "of other\n"
+        assert said.splitlines()[-1] == os.readlink(f"/proc/{engine.inspect('donor', '.State.Pid')}/ns/ipc")
+        id_ = engine.inspect("donor", ".Id")
+        assert engine.inspect("other", ".HostConfig.IpcMode") == f"container:{id_}"
+        assert said_by_both(engine, dockerd, "start", "-a", "other")[0] == 0
+        said_by_both(engine, dockerd, "kill", "donor")
+        error = said_by_both(engine, dockerd, "start", "other")[2]
+        assert f"can't join IPC of container {id_}: container {id_} is not running" in error
+    finally:
+        dockerd.docker("rm", "-f", "donor", "other")
+
+
+@pytest.mark.parametrize("mode", ["private", "none", ""])
+def test_ipc_of_a_container_that_keeps_it_is_refused(engine, mode):
+    id_ = started(engine, *(["--ipc", mode] if mode else []))
+
+    error = engine.fails("run", "--rm", "--ipc", "container:web", "busybox", "true")[1]
+
+    assert f"can't join IPC of container {id_}: non-shareable IPC" in error
+
+
+@pytest.mark.parametrize("option", ["--pid", "--ipc"])
+def test_a_namespace_of_no_container_is_refused_before_an_image_is_pulled(engine, dockerd, option):
+    status, _, error = said_by_both(engine, dockerd, "create", option, "container:nosuch", "busybox", "true")
+
+    assert (status, error) == (1, "Error response from daemon: No such container: nosuch\n")
+
+
+def test_inspect_shows_the_namespaces_that_a_container_has_by_default(engine, dockerd):
+    template = "{{.HostConfig.IpcMode}} {{.HostConfig.CgroupnsMode}} {{.HostConfig.PidMode}}"
+    for daemon in (engine, dockerd):
+        assert daemon.docker("create", "--name", "made", "busybox", "true").returncode == 0
+    try:
+        said = said_by_both(engine, dockerd, "inspect", "-f", template, "made")[1]
+    finally:
+        dockerd.docker("rm", "made")
+
+    v2_alone = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    assert said == f"private {'private' if v2_alone else 'host'} \n"
+
+
+def test_older_clients_get_an_ipc_namespace_that_others_may_join(engine):
+    body = {"Image": "busybox", "HostConfig": {"NetworkMode": "none"}}
+    id_ = engine.call("POST", "/v1.39/containers/create", body)[1]["Id"]
+
+    assert engine.inspect(id_, ".HostConfig.IpcMode") == "shareable"
 
 
 def test_ipc_of_the_host_or_none(engine):
@@ -343,3 +407,52 @@ def test_the_driver_local_is_rotated(engine):
 
     lines = engine.ok("logs", "web").splitlines()
     assert lines[-1] == "line 300" and 20 < len(lines) < 200
+
+
+@pytest.mark.parametrize("enabled", ["apparmor=docker-default", "apparmor=nosuch", "label=type:x", "label:level:s0"])
+def test_an_option_of_a_security_module_that_is_not_there_has_no_effect(engine, dockerd, enabled):
+    if os.path.exists("/sys/fs/selinux/enforce") or os.path.exists("/sys/kernel/security/apparmor/profiles"):
+        pytest.skip("the kernel has a security module")
+    command = ("run", "--rm", "--network=none", "--security-opt", enabled, "busybox", "echo", "runs")
+
+    assert said_by_both(engine, dockerd, *command)[1] == "runs\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["-m", "64m", "--memory-reservation", "128m"], "can not be less than memory reservation limit"),
+        (["--memory-reservation", "1m"], "Minimum memory reservation allowed is 6MB"),
+        (["--cpuset-cpus", "999"], "Requested CPUs are not available - requested 999, available: 0"),
+        (["--cpuset-mems", "99"], "Requested memory nodes are not available - requested 99, available: 0"),
+        (["--uts", "host", "-h", "my"], "conflicting options: hostname and the UTS mode"),
+        (
+            ["--network", "host", "--mac-address", "02:42:00:00:00:01"],
+            "conflicting options: mac-address and the network",
+        ),
+        (["-v", "/tmp:/x:nocopy"], "field VolumeOptions must not be specified"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_docker_refuses_is_refused_in_its_words(engine, dockerd, words, text):
+    status, _, error = said_by_both(engine, dockerd, "create", *words, "busybox", "true")
+
+    assert status == 1
+    assert text in error
+    assert error == dockerd.docker("create", *words, "busybox", "true").stderr.decode()
+
+
+def test_a_change_of_limits_is_checked_as_their_creation(engine):
+    engine.ok("create", "--name", "web", "--network=none", "-m", "64m", "--memory-reservation", "32m", "busybox")
+
+    assert "reservation allowed is 6MB" in engine.fails("update", "--memory-reservation", "1m", "web")[1]
+    assert "are not available - requested 999" in engine.fails("update", "--cpuset-cpus", "999", "web")[1]
+    engine.ok(
+        "update", "-m", "16m", "--memory-swap", "32m", "web"
+    )  # as with dockerd, the former reservation is no obstacle
+
+
+def test_a_domain_of_its_own_is_refused_where_the_names_are_the_host_s(engine):
+    words = ["run", "--rm", "--uts", "host", "--domainname", "x.y", "busybox", "true"]
+
+    assert "conflicting options: domainname and the UTS mode" in engine.fails(*words)[1]

@@ -294,3 +294,15 @@ def test_host_gateway_is_the_host_s_address_on_the_default_bridge(engine):
     shown = engine.ok("run", "--rm", "--add-host", "up:host-gateway", "busybox", "cat", "/etc/hosts")
 
     assert "172.17.0.1\tup" in shown.splitlines()
+
+
+@pytest.mark.parametrize(
+    "wanted", [["--dns", "9.9.9.9", "--dns-option", "ndots:3"], ["--dns-search", "example"], ["--dns-option", "x"], []]
+)
+def test_in_the_host_s_network_name_servers_are_those_that_the_client_wants_as_with_dockerd(engine, dockerd, wanted):
+    command = ["run", "--rm", "--network", "host", *wanted, "busybox", "cat", "/etc/resolv.conf"]
+
+    ours, theirs = engine.ok(*command).splitlines(), dockerd.docker(*command).stdout.decode().splitlines()
+
+    assert sorted(ours) == sorted(theirs)  # dockerd 20.10 has another order
+    assert not wanted or any(wanted[1] in line for line in ours)

@@ -284,6 +284,20 @@ def test_a_container_shares_the_network_of_another(engine):
     assert shown.splitlines()[-1] == "hello"
 
 
+def test_a_network_is_shared_with_a_container_that_is_renamed_meanwhile(engine, dockerd):
+    for daemon in (engine, dockerd):
+        daemon.docker("run", "-d", "--name", "base", "--network=none", "busybox", "sleep", "1000")
+        daemon.docker("create", "--name", "other", "--network", "container:base", "busybox", "true")
+        daemon.docker("create", "--name", "early", "--network", "container:later", "busybox", "true")
+        daemon.docker("rename", "base", "later")
+    try:
+        assert said_by_both(engine, dockerd, "start", "-a", "other")[0] == 0
+        assert said_by_both(engine, dockerd, "start", "-a", "early")[0] == 0
+        assert engine.inspect("other", ".HostConfig.NetworkMode") == f"container:{engine.inspect('later', '.Id')}"
+    finally:
+        dockerd.docker("rm", "-f", "later", "other", "early")
+
+
 def test_what_cannot_be_shared_is_said(engine):
     serve(engine, "base")
     engine.ok("create", "--name", "still", "busybox")

@@ -1,8 +1,10 @@
 """What dockerd says of volumes and mounts that are asked for wrongly, and what filters find: recorded of 20.10."""
 
+import subprocess
 import time
 
 import pytest
+from dockerd import said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -151,3 +153,77 @@ def test_a_filter_that_is_yes_or_no_is_nothing_else(engine, path):
     answer = engine.call("GET", f'{path}?filters={{"dangling":["maybe"]}}')
 
     assert answer == (400, {"message": "invalid filter 'dangling=[maybe]'"})
+
+
+def test_options_for_a_volume_that_is_there_are_passed_over_as_by_dockerd(engine, dockerd):
+    for daemon in (engine, dockerd):
+        daemon.docker("volume", "create", "there")
+    options = ("volume-opt=type=none", "volume-opt=nosuch=1")
+
+    assert said_by_both(engine, dockerd, "volume", "create", "-o", "type=none", "there")[0] == 0
+    for option in options:
+        command = ("run", "--rm", "--network=none", "--mount", f"src=there,dst=/x,{option}", "busybox", "true")
+        assert said_by_both(engine, dockerd, *command)[0] == 0
+    for option, why in zip(options, ('missing required option: "device"', 'invalid option: "nosuch"')):
+        command = ("create", "--mount", f"src=new,dst=/x,{option}", "busybox", "true")
+        assert why in said_by_both(engine, dockerd, *command)[2]
+    for daemon in (engine, dockerd):
+        daemon.docker("volume", "rm", "there")
+
+
+@pytest.mark.parametrize(
+    ("mount", "size"), [("type=tmpfs,tmpfs-size=1m", 1024), ("type=volume", 2048), ("type=bind,src=/srv", 2048)]
+)
+def test_tmpfs_and_mount_at_one_place_are_no_conflict(engine, dockerd, mount, size):
+    look = "grep ' /t ' /proc/mounts | tail -n 1 | grep -o 'size=[0-9]*k'"
+    options = ("--network=none", "--tmpfs", "/t:size=2m", "--mount", f"{mount},dst=/t")
+
+    said = said_by_both(engine, dockerd, "run", "--rm", *options, "busybox", "sh", "-c", look)
+
+    assert said[1] == f"size={size}k\n"
+    assert said_by_both(engine, dockerd, "create", "-v", "/srv:/t", "--tmpfs", "/t", "busybox")[0] == 1
+
+
+# What is mounted later
+
+
+@pytest.fixture
+def shared(hub, tmp_path):
+    """A function that runs a command where the daemons are, and a file system there whose mounts are shared."""
+
+    def run(command):
+        return subprocess.run([*hub.inside, "sh", "-c", command], capture_output=True, text=True, cwd="/")
+
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    run(f"mount -t tmpfs x {folder} && mount --make-shared {folder} && mkdir {folder}/in {folder}/out")
+    yield run, folder
+    run(f"umount -R {folder}")
+
+
+@pytest.mark.parametrize("mode", ["shared", "rshared", "slave", "rslave"])
+@pytest.mark.parametrize("form", ["-v", "--mount"])
+def test_a_source_that_shares_no_mounts_is_refused_as_by_dockerd(engine, dockerd, mode, form):
+    bind = f"/proc:/x:{mode}" if form == "-v" else f"type=bind,src=/proc,dst=/x,bind-propagation={mode}"
+
+    status, _, error = said_by_both(engine, dockerd, "run", "--rm", "--network=none", form, bind, "busybox", "true")
+
+    kind = "shared" if "shared" in mode else "shared or slave"
+    assert status == 125
+    assert f"path /proc is mounted on /proc but it is not a {kind} mount" in error
+    dockerd.docker("container", "prune", "-f")
+
+
+@pytest.mark.parametrize(("mode", "reaches_host"), [("rshared", True), ("shared", True), ("rslave", False)])
+def test_later_mounts_go_where_the_client_wants_them(engine, shared, mode, reaches_host):
+    run, folder = shared
+    options = ("--name", "web", "--network=none", "--privileged", "-v", f"{folder}:/m:{mode}")
+    engine.ok("run", "-d", *options, "busybox", "sleep", "1000")
+    before = run("cat /proc/self/mountinfo").stdout.count("\n")
+
+    engine.ok("exec", "web", "mount", "-t", "tmpfs", "inner", "/m/in")
+    run(f"mount -t tmpfs outer {folder}/out")
+
+    assert (f"{folder}/in" in run("cat /proc/self/mounts").stdout) == reaches_host
+    assert run("cat /proc/self/mountinfo").stdout.count("\n") == before + 1 + reaches_host
+    assert " /m/out " in engine.ok("exec", "web", "cat", "/proc/mounts")

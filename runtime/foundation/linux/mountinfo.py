@@ -10,13 +10,14 @@ class Mounted:
     device    the file system's device number, as in stat(2)
     root      the directory of the file system that is mounted
     path      the mount point, below the root directory of the process
+    groups    its peer groups, as "shared:5" and "master:7" (mount_namespaces(7))
     type      the file system's type
     options   the superblock's options
     """
 
     def __init__(self, line: str) -> None:
         before, _, after = line.partition(" - ")
-        id_, _, number, root, path, *_ = before.split(" ")
+        id_, _, number, root, path, _, *self.groups = before.split(" ")
         major, minor = number.split(":")
         self.id = int(id_)
         self.device = os.makedev(int(major), int(minor))

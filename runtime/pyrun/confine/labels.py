@@ -22,11 +22,11 @@ def attributes(process: "Process") -> "list[tuple[str, str]]":
     """
     found = []
     if process.selinux_label:
-        if not _selinux_is_enabled():
+        if not selinux_is_enabled():
             raise process.json.error("selinuxLabel", "SELinux is not enabled on this machine")
         found += [("keycreate", process.selinux_label), ("exec", process.selinux_label)]
     profile = process.apparmor_profile
-    if profile and _apparmor_is_enabled():
+    if profile and apparmor_is_enabled():
         # AppArmor has its own directory since Linux 5.8; before, all modules shared one file.
         file = "apparmor/exec" if os.path.exists(f"{_ATTRIBUTES}apparmor/exec") else "exec"
         found.append((file, f"exec {profile}"))
@@ -37,11 +37,11 @@ def attributes(process: "Process") -> "list[tuple[str, str]]":
 
 def check_mount_label(linux: "Linux") -> None:
     """Raise ConfigError if linux.mountLabel is set and SELinux is not enabled."""
-    if linux.mount_label and not _selinux_is_enabled():
+    if linux.mount_label and not selinux_is_enabled():
         raise linux.json.error("mountLabel", "SELinux is not enabled on this machine")
 
 
-def _apparmor_is_enabled() -> bool:
+def apparmor_is_enabled() -> bool:
     try:
         with open("/sys/module/apparmor/parameters/enabled", "rb") as file:
             return file.read(1) == b"Y"
@@ -49,5 +49,5 @@ def _apparmor_is_enabled() -> bool:
         return False  # not in this kernel
 
 
-def _selinux_is_enabled() -> bool:
+def selinux_is_enabled() -> bool:
     return os.path.exists("/sys/fs/selinux/enforce")

@@ -1,4 +1,4 @@
-"""Mounts in a running container: pyrun mount and umount.
+"""Mounts in a running container: pyrun mount and umount; and what an engine takes out of one for another.
 
       runtime                          child
       open the source, detached
@@ -16,7 +16,17 @@ import stat
 
 from foundation.errors import Error, reason
 from foundation.linux import os
-from foundation.linux.mount import MNT_DETACH, MS_SLAVE, mount_setattr, move_mount, umount2
+from foundation.linux.mount import (
+    AT_EMPTY_PATH,
+    AT_RECURSIVE,
+    MNT_DETACH,
+    MS_SLAVE,
+    OPEN_TREE_CLONE,
+    mount_setattr,
+    move_mount,
+    open_tree,
+    umount2,
+)
 from foundation.linux.opened import opened
 from foundation.linux.prctl import PR_SET_DUMPABLE, prctl, set_filesystem_ids
 from foundation.linux.sched import CLONE_NEWNS, setns
@@ -77,6 +87,18 @@ def umount(container: Container, destination: str) -> None:
         container.save()
 
 
+def detached(container: Container, path: str) -> int:
+    """Return a detached copy of what is mounted at `path` in the running container; the caller closes it. Raises Error
+    and OSError."""
+
+    def copy(tree: Tree, proc: int) -> "list[int]":
+        with opened(tree.open(path)) as fd:
+            return [open_tree(b"", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE, dirfd=fd)]
+
+    (fd,) = _in_mount_namespace(container, copy)
+    return fd
+
+
 def _open(container: Container, planned: PlannedMount) -> int:
     """Return a detached copy of the source with the attributes of `planned`."""
     user_namespace = -1
@@ -92,8 +114,9 @@ def _open(container: Container, planned: PlannedMount) -> int:
     return fd
 
 
-def _in_mount_namespace(container: Container, work: "Callable[[Tree, int], None]") -> None:
-    """Call `work` in a child in the container's mount namespace, with the init's root and the child's /proc/self."""
+def _in_mount_namespace(container: Container, work: "Callable[[Tree, int], list[int] | None]") -> "list[int]":
+    """Call `work` in a child in the container's mount namespace, with the init's root and the child's /proc/self;
+    return the descriptors that it returns."""
     pidfd = open_process(container.pid, container.start_time)
     if pidfd < 0:
         raise Error("container not running")
@@ -111,11 +134,10 @@ def _in_mount_namespace(container: Container, work: "Callable[[Tree, int], None]
             setns(pidfd, CLONE_NEWNS)
             if owner != (0, 0):
                 set_filesystem_ids(*owner)  # mount points that we make belong to the container's root
-            work(Tree(root), proc)
-            channel.say("done")
+            channel.say("done", work(Tree(root), proc))
 
         with Child(join) as channel:
-            channel.hear("done")
+            return channel.hear("done").descriptors
 
 
 def _open_mount_point(tree: Tree, planned: PlannedMount, is_directory: bool) -> int:

@@ -76,4 +76,4 @@ def _check(host: "Json", changed: "Json") -> None:
         )
     if host.get("NanoCpus") and {"CpuQuota", "CpuPeriod"} & changed.keys():
         raise ApiError(409, "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set")
-    host_config.check_resources({**host, **changed})
+    host_config.check_resources({**host, "MemoryReservation": 0, **changed})  # a lower limit makes the former one void

@@ -41,7 +41,8 @@ class VolumesApi:
         labels, options = given.get("Labels"), given.get("DriverOpts") or {}
         if name:
             check_name(name)
-        volume = volumes.make(self._engine, name, labels, check_driver(name, driver, options))
+        check_driver(name, driver)
+        volume = volumes.make(self._engine, name, labels, options)
         return Response(201, volume.described())
 
     async def list_all(self, request: "Request") -> Response:

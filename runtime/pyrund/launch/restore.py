@@ -15,8 +15,8 @@ from pyrun.checkpoint import criu
 from pyrun.checkpoint.options import Images
 from pyrun.checkpoint.restore import restore
 from pyrund.errors import ApiError
+from pyrund.launch import sharing, subpath
 from pyrund.launch.checkpoint import is_complete, options
-from pyrund.launch.subpath import refuse_checkpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def restored(container: "Container", request: "Request", checkpoint: str, undo: 
 
     Raises ApiError, Error and OSError; `undo` then removes what was made.
     """
-    refuse_checkpoint(container)
+    subpath.refuse_checkpoint(container)
+    sharing.refuse_checkpoint(container)
     if not is_complete(checkpoint):
         name = os.path.basename(checkpoint)
         raise ApiError(500, f"checkpoint {name} does not exist for container /{container.name}")

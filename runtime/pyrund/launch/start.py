@@ -28,13 +28,13 @@ from pyrun.launch.start import start
 from pyrun.launch.undo import Undo
 from pyrun.stub.monitor import keep_watch
 from pyrund.errors import ApiError
-from pyrund.launch import remove, subpath, users
-from pyrund.launch.connect import connect, running_pid
+from pyrund.launch import remove, sharing, subpath, users
+from pyrund.launch.connect import connect
 from pyrund.launch.ends import Ends
 from pyrund.model.container import Container, load
 from pyrund.model.times import now
 from pyrund.process import UPLINK
-from pyrund.spec.config_json import write_bundle
+from pyrund.spec.config_json import Joined, write_bundle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,16 +58,17 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     remove.run(places, message, answers, [])  # what is left of the last run, if it could not be removed then
     if not container.command[0]:
         raise failure(NO_NAME)  # a name that no program has
-    write_bundle(container, _user(container), _shared_with(container), _pid_of(container))
+    joined = sharing.joined(container)
+    write_bundle(container, _user(container), joined)
     config = container.config
     ends = Ends(config["Tty"], config["OpenStdin"], keeps_stdin=not config["StdinOnce"])
     try:
-        _start(container, ends, answers, message.get("checkpoint", ""))
+        _start(container, ends, answers, joined, message.get("checkpoint", ""))
     except (Error, OSError) as error:
         raise failure(reason(error)) from error
 
 
-def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -> None:
+def _start(container: Container, ends: Ends, answers: "Port", joined: Joined, checkpoint: str) -> None:
     places = container.places
     request = Request(places.states, container.id, places.bundle(container.id))
     request.cgroup_manager = "systemd" if places.systemd else "cgroupfs" if places.has_cgroups else "disabled"
@@ -84,7 +85,7 @@ def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -
         else:
             request.overlay = places.layer(container.id)
             request.layers = [f"{places.images}/layers/{name}" for name in container.layers]
-            request.sources = subpath.sources(container)
+            request.sources = {**subpath.sources(container), **sharing.sources(container, joined)}
             state, terminal = create(request, undo)
             for fd in request.sources.values():
                 os.close(fd)
@@ -99,27 +100,6 @@ def _start(container: Container, ends: Ends, answers: "Port", checkpoint: str) -
         # The pipe of a rootless engine is the last one: rootless.py finds it there.
         kept = (theirs.fileno(), ours.fileno(), *ends.kept, *([UPLINK] if places.is_rootless else []))
         keep_watch(state.pid, container.id.encode(), record, answers.fileno(), kept)
-
-
-def _shared_with(container: Container) -> "tuple[int, str] | None":
-    """Return the pid and the bundle of the container whose network this one shares, if it does."""
-    kind, _, id_ = container.network.partition(":")
-    other = load(container.places, id_) if kind == "container" else None
-    return (running_pid(other), container.places.bundle(id_)) if other else None
-
-
-def _pid_of(container: Container) -> "int | None":
-    """Return the pid of the container whose pid namespace this one joins, if it does. Raises ApiError."""
-    kind, _, id_ = (container.host_config.get("PidMode") or "").partition(":")
-    if kind != "container":
-        return None
-    other = load(container.places, id_)
-    if other is None:
-        raise ApiError(404, f"No such container: {id_}")
-    try:
-        return running_pid(other)
-    except (Error, OSError):
-        raise ApiError(409, f"cannot join PID namespace of a non running container: {id_}") from None
 
 
 NO_NAME = 'exec: "": executable file not found in $PATH'

@@ -160,11 +160,15 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_driver(name: str, driver: str, options: "Json") -> "dict[str, str] | None":
-    """Return the options of a volume, None if there are none. Raises ApiError, with docker's words."""
+def check_driver(name: str, driver: str) -> None:
+    """Raise ApiError, with docker's words, if there is no such driver of volumes."""
     if driver != "local":
         why = f'error looking up volume plugin {driver[:80]}: plugin "{driver[:80]}" not found'
         raise ApiError(404, f"create {name}: {why}")
+
+
+def checked_options(name: str, options: "dict[str, str]") -> "dict[str, str] | None":
+    """Return the options of a new volume, None if there are none. Raises ApiError, with docker's words."""
     for key in options:
         if key not in _OPTIONS:
             raise ApiError(400, f'create {name}: invalid option: "{key[:80]}"')

@@ -10,9 +10,10 @@ from pyfetch.image.document import Document
 from pyfetch.image.manifest import ImageConfig
 from pyrund.errors import ApiError
 from pyrund.spec.confinement import confine
+from pyrund.spec.host_config import cgroup_namespace
 from pyrund.spec.links import environment
-from pyrund.spec.mounts import of_container, prepare_sources
-from pyrund.spec.name_files import name_files, share
+from pyrund.spec.mounts import check_propagation, of_container, prepare_sources
+from pyrund.spec.name_files import has_own_name_servers, name_files, own_name_servers, share
 from pyrund.spec.resources import resources, rlimits
 
 TYPE_CHECKING = False
@@ -22,35 +23,41 @@ if TYPE_CHECKING:
     from pyrund.model.container import Container
 
     Json = dict[str, Any]
-    Shared = tuple[int, str]  # the pid and the bundle of the container whose network namespace it is
 
+_OF_SHARED_MEMORY = ("nosuid", "noexec", "nodev")
 _CGROUP_PARENT = "/docker"
 _LAST_GROUP = (1 << 31) - 1  # of ping_group_range
 
 
-def write_bundle(
-    container: "Container", user: User, shared_with: "Shared | None" = None, pid_of: "int | None" = None
-) -> None:
-    """Write config.json and the files that are bound over the image's into the container's bundle.
+class Joined:
+    """Whose namespaces a container joins: the pids of other containers' inits, 0 for none.
 
-    The container joins the pid namespace of the process `pid_of`, if there is one.
+    bundle   that of the container whose network it is
     """
+
+    def __init__(self) -> None:
+        self.pid = self.ipc = self.network = 0
+        self.bundle = ""
+
+
+def write_bundle(container: "Container", user: User, joined: Joined) -> None:
+    """Write config.json and the files that are bound over the image's into the container's bundle."""
     settings = _settings(container)
     folder = container.places.bundle(container.id)
     files = name_files(container, settings)
-    files["config.json"] = json.dumps(config_json(container, settings, user, shared_with, pid_of))
+    files["config.json"] = json.dumps(config_json(container, settings, user, joined))
     for name, text in files.items():
         mode = 0o600 if name.endswith(".json") else 0o644
         path = f"{folder}/{name}"
         # The container may have written to its own copies, but cannot have replaced them: they are bound.
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
-    prepare_sources(of_container(container))
+    mounts = of_container(container)
+    prepare_sources(mounts)
+    check_propagation(mounts, container.places.is_rootless)
 
 
-def config_json(
-    container: "Container", settings: Settings, user: User, shared_with: "Shared | None", pid_of: "int | None"
-) -> "Json":
+def config_json(container: "Container", settings: Settings, user: User, joined: Joined) -> "Json":
     host, config = container.host_config, container.config
     made: Json = runtime_config(_as_image(config), settings, user, IdMappings([], []), lambda text: None)
     process, linux = made["process"], made["linux"]
@@ -68,8 +75,10 @@ def config_json(
         process["consoleSize"] = {"height": height, "width": width}
     if config["Domainname"]:
         made["domainname"] = config["Domainname"]
-    if shared_with:
-        _share_network(made, *shared_with)
+    if joined.network:
+        share(made, joined.bundle)
+    elif has_own_name_servers(container):
+        own_name_servers(made)
     if host.get("ReadonlyRootfs"):
         _make_read_only(made)
     made["annotations"] = host.get("Annotations") or {}
@@ -79,10 +88,10 @@ def config_json(
         linux["cgroupsPath"] = f"{host.get('CgroupParent') or ''}:docker:{container.id}"
     elif container.places.has_cgroups:
         linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
-    _join_namespaces(made, host, pid_of)
-    _share_memory(made, host)
+    _join_namespaces(made, host, joined)
+    _share_memory(made, host, joined)
     linux["sysctl"] = {
-        **({} if settings.network == "host" or shared_with else _ports_for_all()),
+        **({} if settings.network == "host" or joined.network else _ports_for_all()),
         **(host.get("Sysctls") or {}),
     }
     confine(made, host)
@@ -150,24 +159,34 @@ def _make_read_only(made: "Json") -> None:
             mount["options"] = [*mount["options"], "ro"]
 
 
-def _join_namespaces(made: "Json", host: "Json", pid_of: "int | None") -> None:
+def _join_namespaces(made: "Json", host: "Json", joined: Joined) -> None:
     modes = (("pid", "PidMode"), ("uts", "UTSMode"), ("ipc", "IpcMode"))
     shared = {kind for kind, name in modes if host.get(name) == "host"}
-    v2_alone = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-    if (host.get("CgroupnsMode") or ("private" if v2_alone else "host")) == "host":
+    if cgroup_namespace(host) == "host":
         shared.add("cgroup")
     namespaces = made["linux"]["namespaces"]
     made["linux"]["namespaces"] = [one for one in namespaces if one["type"] not in shared]
     if "uts" in shared:
         del made["hostname"]
         made.pop("domainname", None)
+    pids = {"pid": (joined.pid, "pid"), "ipc": (joined.ipc, "ipc"), "network": (joined.network, "net")}
     for one in made["linux"]["namespaces"]:
-        if one["type"] == "pid" and pid_of:
-            one["path"] = f"/proc/{pid_of}/ns/pid"
+        pid, file = pids.get(one["type"], (0, ""))
+        if pid:
+            one["path"] = f"/proc/{pid}/ns/{file}"
 
 
-def _share_memory(made: "Json", host: "Json") -> None:
-    """Let the container have the host's shared memory and message queues, or no shared memory, if IpcMode says so."""
+def shared_memory_of(pid: int) -> str:
+    """Return where the process has its shared memory, as config.json names the source of another container's."""
+    return f"/proc/{pid}/root/dev/shm"
+
+
+def _share_memory(made: "Json", host: "Json", joined: Joined) -> None:
+    """Let the container have the shared memory and message queues of the host, the shared memory of the container whose
+    IPC namespace it joins, or none, if IpcMode says so."""
+    for one in made["mounts"]:
+        if joined.ipc and (one["destination"], one["source"]) == ("/dev/shm", "shm"):
+            one.update(type="bind", source=shared_memory_of(joined.ipc), options=["rbind", *_OF_SHARED_MEMORY])
     mode = host.get("IpcMode")
     if mode == "none":
         made["mounts"] = [one for one in made["mounts"] if (one["destination"], one["source"]) != ("/dev/shm", "shm")]
@@ -176,12 +195,4 @@ def _share_memory(made: "Json", host: "Json") -> None:
     for one in made["mounts"]:
         if one["destination"] in ("/dev/shm", "/dev/mqueue") and one["source"] in ("shm", "mqueue"):
             if os.path.exists(one["destination"]):
-                one.update(type="bind", source=one["destination"], options=["rbind", "nosuid", "noexec", "nodev"])
-
-
-def _share_network(made: "Json", pid: int, bundle: str) -> None:
-    """Let the container have the network namespace of the process `pid`, and the names of its container."""
-    for one in made["linux"]["namespaces"]:
-        if one["type"] == "network":
-            one["path"] = f"/proc/{pid}/ns/net"
-    share(made, bundle)
+                one.update(type="bind", source=one["destination"], options=["rbind", *_OF_SHARED_MEMORY])

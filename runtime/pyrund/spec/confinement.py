@@ -1,6 +1,7 @@
 """What confines a container: capabilities, filter, devices, and which parts of /proc and /sys it may see and change."""
 
 from foundation.linux.capability import CAPABILITIES
+from pyrun.confine.labels import apparmor_is_enabled
 from pyrund.spec import devices
 from pyrund.spec.host_config import capability
 from pyrund.spec.security import Security, filter_of
@@ -23,7 +24,7 @@ def confine(made: "Json", host: "Json") -> None:
     process["capabilities"] = dict.fromkeys(process["capabilities"], names)
     security = Security(host.get("SecurityOpt") or [], is_privileged)
     process["noNewPrivileges"] = security.no_new_privileges
-    if security.apparmor:
+    if security.apparmor and apparmor_is_enabled():  # as with dockerd, what is not there confines nobody
         process["apparmorProfile"] = security.apparmor
     if security.seccomp is None:
         del linux["seccomp"]

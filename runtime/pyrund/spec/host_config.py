@@ -4,9 +4,9 @@ An option that this engine does not have yet is refused by its name: a container
 creator believes.
 """
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from foundation.linux.capability import CAPABILITIES
-from foundation.linux.cpu_list import is_list
+from foundation.linux.cpu_list import is_list, numbers
 from pyrund.errors import ApiError, missing
 from pyrund.model import restart
 from pyrund.spec import devices, log_config, mounts
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 SHM_SIZE = 64 << 20
+# Lists of what a container may use: the option, cpuset(7)'s word and docker's, and what the machine has.
+_SETS = (
+    ("CpusetCpus", "cpus", "CPUs", "/sys/devices/system/cpu/online"),
+    ("CpusetMems", "mems", "memory nodes", "/sys/devices/system/node/online"),
+)
 
 _SMALLEST_MEMORY = 6 << 20
 _RATE: "Shape" = {"Path": TEXT, "Rate": NUMBER}
@@ -64,6 +69,8 @@ SHAPE: "Shape" = {
     "RestartPolicy": {"Name": TEXT, "MaximumRetryCount": NUMBER},
     "Ulimits": [{"Name": TEXT, "Soft": NUMBER, "Hard": NUMBER}],
 }
+_PID_MODES = ("", "host", "private")
+_IPC_MODES = ("", "private", "shareable", "host", "none")
 _LIMITS = (
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )  # of prlimit(1), which docker's --ulimit takes
@@ -81,11 +88,10 @@ _KNOWN: "dict[str, tuple[object, ...] | None]" = {
             "OomKillDisable GroupAdd MaskedPaths ReadonlyPaths VolumesFrom RestartPolicy PortBindings PublishAllPorts "
             "Privileged Devices DeviceCgroupRules DeviceRequests BlkioWeightDevice BlkioDeviceReadBps "
             "BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps CpuRealtimePeriod CpuRealtimeRuntime "
-            "MemorySwappiness KernelMemoryTCP PidMode Dns DnsSearch DnsOptions Links Isolation"
+            "MemorySwappiness KernelMemoryTCP PidMode IpcMode Dns DnsSearch DnsOptions Links Isolation"
         ).split()
         + LIMITS
     ),
-    "IpcMode": ("private", "shareable", "host", "none"),
     "UTSMode": ("host",),
     "UsernsMode": ("host",),
     "CgroupnsMode": ("host", "private"),
@@ -108,11 +114,13 @@ def checked(given: "Json", settings: "Settings") -> "Json":
             capability(text, name)
     Security(given.get("SecurityOpt") or [], False)
     devices.check(given)
-    _check_pid_mode(given.get("PidMode") or "")
+    _check_modes(given)
     filled = dict(given)
     mode = given.get("NetworkMode") or "default"
     bridge = "bridge" if settings.has_bridge else "none"  # as dockerd does it
     filled["NetworkMode"] = bridge if mode in ("default", "bridge") else mode
+    filled["IpcMode"] = given.get("IpcMode") or "private"
+    filled["CgroupnsMode"] = cgroup_namespace(given)
     filled["LogConfig"] = log_config.checked(given.get("LogConfig") or {})
     filled["ShmSize"] = given.get("ShmSize") or SHM_SIZE
     filled["Runtime"] = "pyrun"
@@ -164,9 +172,18 @@ def capability(text: str, field: str) -> str:
     return name
 
 
-def _check_pid_mode(mode: str) -> None:
-    if mode not in ("", "host", "private") and not mode.startswith("container:"):
-        raise ApiError(400, f"invalid PID mode: {mode[:80]}")
+def _check_modes(given: "Json") -> None:
+    """Raise ApiError for namespaces that there cannot be."""
+    for name, kind, words in (("PidMode", "PID", _PID_MODES), ("IpcMode", "IPC", _IPC_MODES)):
+        mode = given.get(name) or ""
+        if mode not in words and not (mode.startswith("container:") and mode != "container:"):
+            raise ApiError(400, f"invalid {kind} mode: {mode[:80]}")
+
+
+def cgroup_namespace(host: "Json") -> str:
+    """Return CgroupnsMode; if the client has not chosen, private where cgroup v2 is all that there is."""
+    v2_alone = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+    return host.get("CgroupnsMode") or ("private" if v2_alone else "host")
 
 
 def _is_unset(value: object) -> bool:
@@ -181,6 +198,11 @@ def check_resources(given: "Json") -> None:
         raise ApiError(400, "Minimum memory limit allowed is 6MB")
     if memory > 0 and 0 < swap < memory:
         raise ApiError(400, "Minimum memoryswap limit should be larger than memory limit, see usage")
+    reservation = given.get("MemoryReservation") or 0
+    if 0 < reservation < _SMALLEST_MEMORY:
+        raise ApiError(400, "Minimum memory reservation allowed is 6MB")
+    if 0 < memory < reservation:
+        raise ApiError(400, "Minimum memory limit can not be less than memory reservation limit, see usage")
     if not memory and swap > 0:
         raise ApiError(400, "You should always set the Memory limit when using Memoryswap limit, see usage")
     swappiness = given.get("MemorySwappiness")
@@ -199,6 +221,18 @@ def _check_cpus(given: "Json", cpus: int) -> None:
         raise ApiError(400, "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < (given.get("CpuQuota") or 0) < 1000:
         raise ApiError(400, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    for name, what in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
-        if given.get(name) and not is_list(given[name]):
-            raise ApiError(400, f"Invalid value {given[name][:80]} for cpuset {what}")
+    for name, what, words, path in _SETS:
+        if given.get(name):
+            _check_set(given[name], what, words, path)
+
+
+def _check_set(wanted: str, what: str, words: str, path: str) -> None:
+    """Raise ApiError, with docker's words, if the list of CPUs or memory nodes has one that the machine does not."""
+    if not is_list(wanted):
+        raise ApiError(400, f"Invalid value {wanted[:80]} for cpuset {what}")
+    try:
+        here = whole_file.read(path).decode().strip()
+    except FileNotFoundError:
+        here = "0"  # a kernel without NUMA
+    if not set(numbers(wanted)) <= set(numbers(here)):
+        raise ApiError(400, f"Requested {words} are not available - requested {wanted[:80]}, available: {here}")

@@ -1,6 +1,9 @@
 """Mounts: from --volume, --mount, --tmpfs, --volumes-from and an image's volumes to mounts of config.json."""
 
 from foundation.linux import os
+from foundation.linux.mountinfo import mount_id
+from foundation.linux.mountinfo import mounts as mounted
+from foundation.linux.opened import opened
 from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
 from pyrund.model.volume import check_driver, check_name
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+_SHARED = ("shared", "rshared")
+# Of which groups the source must be, in mountinfo's words.
+_NEEDED = {
+    **dict.fromkeys(_SHARED, ("shared",)),
+    **dict.fromkeys(("slave", "rslave"), ("shared", "master")),
+}
 _IGNORED = ("z", "Z", "consistent", "cached", "delegated")  # SELinux labels, other systems
 # The words of a mode, of each of which it may have one.
 _WORDS = (("ro", "rw"), ("z", "Z"), ("nocopy",), ("consistent", "cached", "delegated"), _PROPAGATION)
@@ -82,6 +91,11 @@ class Mount:
         vars(mount).update(document)
         return mount
 
+    @property
+    def is_peer(self) -> bool:
+        """Whether what is mounted in the container appears at the source, too."""
+        return self.kind == "bind" and self.propagation in _SHARED
+
     def described(self) -> "Json":
         """Return the mount as inspect shows it."""
         volume = {"Name": self.name} if self.kind == "volume" else {}
@@ -129,14 +143,23 @@ def described(container: "Container") -> "list[Json]":
 
 def mounts_of(host_config: "Json") -> "list[Mount]":
     """Return the mounts that HostConfig itself names. Raises ApiError."""
-    found = [_bind(text) for text in host_config.get("Binds") or []]
-    found += [_mount(given) for given in host_config.get("Mounts") or []]
-    found += [_tmpfs(path, options) for path, options in (host_config.get("Tmpfs") or {}).items()]
-    targets = [mount.target for mount in found]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise ApiError(400, f"Duplicate mount point: {target}")
-    return found
+    binds = [_bind(text) for text in host_config.get("Binds") or []]
+    mounts = [_mount(given) for given in host_config.get("Mounts") or []]
+    temporary = [_tmpfs(path, options) for path, options in (host_config.get("Tmpfs") or {}).items()]
+    for some in ([*binds, *mounts], [*binds, *temporary]):
+        targets = [mount.target for mount in some]
+        for target in targets:
+            if targets.count(target) > 1:
+                raise ApiError(400, f"Duplicate mount point: {target}")
+    return [*binds, *_without_covered(mounts, temporary)]
+
+
+def _without_covered(mounts: "list[Mount]", temporary: "list[Mount]") -> "list[Mount]":
+    """Return both, but at each place only what dockerd would have on top: --tmpfs, unless --mount has a tmpfs there."""
+    of_mounts = {mount.target for mount in mounts if mount.kind == "tmpfs"}
+    on_top = [mount for mount in temporary if mount.target not in of_mounts]
+    covered = {mount.target for mount in on_top}
+    return [*(mount for mount in mounts if mount.target not in covered), *on_top]
 
 
 def with_volumes(wanted: "list[Mount]", inherited: "list[Mount]", paths: "list[str]") -> "list[Mount]":
@@ -178,6 +201,22 @@ def prepare_sources(mounts: "list[Mount]") -> None:
         os.makedirs(mount.source, 0o755, exist_ok=True)
 
 
+def check_propagation(mounts: "list[Mount]", is_rootless: bool) -> None:
+    """Raise ApiError, with docker's words, for a bind that shall share mounts with a source that does not. A worker has
+    to do this."""
+    for mount in mounts:
+        if mount.is_peer and is_rootless:  # a mount in a user namespace never reaches the host (mount_namespaces(7))
+            raise missing(f"bind-propagation={mount.propagation} without root")
+        kinds = _NEEDED.get(mount.propagation) if mount.kind == "bind" else None
+        if kinds:
+            with opened(os.open(mount.source, os.O_PATH | os.O_CLOEXEC)) as fd:
+                id_ = mount_id(fd)
+            where = next(one for one in mounted() if one.id == id_)
+            if not any(group.partition(":")[0] in kinds for group in where.groups):
+                what = " or ".join("slave" if kind == "master" else kind for kind in kinds)
+                raise ApiError(500, f"path {mount.source} is mounted on {where.path} but it is not a {what} mount")
+
+
 def _own(mount: Mount) -> None:
     mount.name, mount.is_owned = new_id(), True
 
@@ -203,6 +242,9 @@ def _bind(text: str) -> Mount:
         elif word in ("ro", "rw"):
             mount.read_only = word == "ro"
         elif word == "nocopy":
+            if mount.kind == "bind":
+                why = 'invalid mount config for type "bind": field VolumeOptions must not be specified'
+                raise ApiError(400, f"invalid volume specification: '{text[:200]}': {why}")
             mount.is_copied = False
         elif word not in _IGNORED:
             raise ApiError(500, f"invalid mode: {mode[:80]}")
@@ -279,7 +321,8 @@ def _volume(mount: Mount, options: "Json") -> None:
     mount.mode = "z"
     mount.is_copied = not options.get("NoCopy")
     mount.labels = options.get("Labels")
-    mount.backing = check_driver(mount.source, driver.get("Name") or "local", driver.get("Options") or {})
+    check_driver(mount.source, driver.get("Name") or "local")
+    mount.backing = driver.get("Options")  # for the volume, if it is made
     mount.source, name = "", mount.source
     if name:
         mount.name = check_name(name)

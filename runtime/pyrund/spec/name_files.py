@@ -1,6 +1,6 @@
 """The files by which a container's programs find names: /etc/hosts, /etc/hostname and /etc/resolv.conf."""
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyfetch.bundle.runtime_config import Settings, extra_files
 from pyrund.model import network
 from pyrund.model.network import PREDEFINED
@@ -29,7 +29,7 @@ def name_files(container: "Container", settings: "Settings") -> "dict[str, str]"
     addresses = [address for endpoint in container.endpoints.values() for address in endpoint.addresses]
     if addresses:
         files["hosts"] = _HOSTS
-    if "resolv.conf" in files:
+    if "resolv.conf" in files or has_own_name_servers(container):
         files["resolv.conf"] = resolv_conf(container, has_resolver(container))
     for entry in container.host_config.get("ExtraHosts") or []:
         name, _, address = entry.partition(":")
@@ -44,11 +44,16 @@ def has_resolver(container: "Container") -> bool:
     return any(one.address and name not in PREDEFINED for name, one in container.endpoints.items())
 
 
+def has_own_name_servers(container: "Container") -> bool:
+    """Return whether the client has chosen what /etc/resolv.conf says."""
+    return any(container.host_config.get(name) for name in ("Dns", "DnsSearch", "DnsOptions"))
+
+
 def resolv_conf(container: "Container", by_resolver: bool) -> str:
     """Return /etc/resolv.conf: the host's, with what the client wants instead; `by_resolver`: with our server."""
-    host, text = container.host_config, extra_files(Settings())["resolv.conf"]
+    host, text = container.host_config, _of_host(container)
     servers, search, options = (host.get(name) or [] for name in ("Dns", "DnsSearch", "DnsOptions"))
-    if not (by_resolver or servers or search or options):
+    if not (by_resolver or has_own_name_servers(container)):
         return text if "nameserver" in text else f"{text}{_NAME_SERVERS}"
     if by_resolver:
         servers = [ADDRESS]
@@ -59,6 +64,23 @@ def resolv_conf(container: "Container", by_resolver: bool) -> str:
     lines = [f"nameserver {server}" for server in servers]
     lines += [f"{name} {' '.join(words)}" for name, words in (("search", search), ("options", options)) if words]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _of_host(container: "Container") -> str:
+    """Return the host's file; in a network of its own, the container does not reach name servers on loopback."""
+    if container.network != "host":
+        return extra_files(Settings())["resolv.conf"]
+    try:
+        return os.fsdecode(whole_file.read("/etc/resolv.conf"))
+    except FileNotFoundError:
+        return ""
+
+
+def own_name_servers(made: "Json") -> None:
+    """Let config.json take the container's own /etc/resolv.conf, where it would take the host's."""
+    for mount in made["mounts"]:
+        if mount["destination"] == "/etc/resolv.conf":
+            mount.update(source="resolv.conf", options=[option for option in mount["options"] if option != "ro"])
 
 
 def _words(text: str, name: str) -> "list[str]":

@@ -234,8 +234,6 @@ def check_place(network: Network, endpoint: "Endpoint") -> None:
 def check_names(given: "Json") -> None:
     """Raise ApiError for what HostConfig says of name servers and links, if it makes no sense."""
     for name in ("Dns", "DnsSearch", "DnsOptions"):
-        if given.get(name) and given.get("NetworkMode") == "host":
-            raise missing(f"{name} on the host's network")
         for text in given.get(name) or []:
             if not text or text.split() != [text] or name == "Dns" and not _is_address(text):
                 raise ApiError(400, f"invalid {'IP address' if name == 'Dns' else name}: {text[:80]}")

@@ -4,6 +4,7 @@ import json
 
 from foundation.linux import os
 from pyfetch.bundle.seccomp import default_profile
+from pyrun.confine.labels import selinux_is_enabled
 from pyrund.errors import ApiError, missing
 
 TYPE_CHECKING = False
@@ -61,8 +62,16 @@ class Security:
                 self.seccomp = _profile(value)
             elif name == "apparmor" and value:
                 self.apparmor = "" if value == "unconfined" else value
-            elif (name, value) != ("label", "disable"):
-                raise missing(f"security option {text[:80]}")
+            elif name == "label" and sign:
+                _check_label(value)
+            else:
+                raise ApiError(400, f'invalid --security-opt 2: "{text[:80]}"')
+
+
+def _check_label(label: str) -> None:
+    """Raise ApiError for a label that the container would not have. Without SELinux, none has an effect."""
+    if label != "disable" and selinux_is_enabled():
+        raise missing(f"security option label={label[:80]}")
 
 
 def _profile(text: str) -> "Json | None":
