@@ -48,7 +48,7 @@ async def _start(engine: "Engine", container: "Container", checkpoint: str = "")
     engine.loop.spawn(watch(engine, container, monitor))
     save(container)
     health.begin(engine, container)
-    networking.tell(engine, container, "connect")
+    networking.tell(engine, container, networking.joined(engine, container), "connect")
     await linking.tell(engine, container)
     _tell_mounts(engine, container, "mount")
 
@@ -93,11 +93,13 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
         monitors.dismiss(monitor)
         engine.loop.close(monitor)
         await _leave_networks(engine, container)
+        left = networking.joined(engine, container)
         container.note_end(code, finished, is_oom)
         attempt = container.note_restart() if container.is_due_again() else None
         save(container)
         moment = nanoseconds(finished)
         tell_end(engine, container, moment if moment < engine.begun else 0)
+        networking.tell(engine, container, left, "disconnect")
         container.end_waits()
         if container.host_config.get("AutoRemove") and not container.is_restarting:
             await logged(_remove(engine, container), container.id)
@@ -138,7 +140,6 @@ async def _start_again(engine: "Engine", container: "Container", attempt: object
 async def _leave_networks(engine: "Engine", container: "Container") -> None:
     await logged(naming.forget(engine, container), container.id)
     await logged(networking.end(engine, container), container.id)
-    networking.tell(engine, container, "disconnect")
 
 
 async def _clean_up(engine: "Engine", container: "Container") -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyrund.model.container import Container
     from pyrund.model.endpoint import Endpoint
     from pyrund.model.network import Network
+    from pyrund.net.ports import Binding
 
     Json = dict[str, Any]
 
@@ -146,15 +147,28 @@ def _reserve(engine: "Engine", container: "Container") -> None:
     wanted = bindings(container.host_config, container.config, host_address, has_ipv6) if out else []
     if engine.places.is_rootless and any(one.protocol == "sctp" for one in wanted):
         raise missing("a published port of SCTP without root")
+    if not has_ipv6:
+        _refuse_unserved(engine, wanted)
     try:
         ports = engine.ports.reserve(container.id, wanted)
     except ApiError as error:
         where = f"driver failed programming external connectivity on endpoint {container.name}"
         raise ApiError(error.status, f"{where} ({out.id if out else ''}): {error}") from None
     for port in ports:
-        port.address = (out.address6 if ":" in port.host_address else out.address) if out else ""
-        port.is_served = engine.serves_ports and port.protocol != "sctp"
+        is_other_family = ":" in port.host_address and not has_ipv6
+        port.address = (out.address if is_other_family or ":" not in port.host_address else out.address6) if out else ""
+        port.is_served = (engine.serves_ports or is_other_family) and port.protocol != "sctp"
     container.document["Ports"] = [port.listed() for port in ports]
+
+
+def _refuse_unserved(engine: "Engine", wanted: "list[Binding]") -> None:
+    """Raise ApiError for a port at an address of IPv6 that a container with IPv4 alone cannot have: the engine itself
+    carries what comes there."""
+    for one in wanted:
+        address = next((address for address in one.host_addresses if ":" in address), "")
+        if address and (one.protocol == "sctp" or engine.settings.userland_proxy is False):
+            kind = "of SCTP" if one.protocol == "sctp" else "without the userland proxy"
+            raise missing(f"a port {kind} at an address of IPv6 ({address}) for a container that has none")
 
 
 async def end(engine: "Engine", container: "Container") -> None:
@@ -201,7 +215,7 @@ async def connect(engine: "Engine", container: "Container", network: "Network", 
             _allocate(engine, endpoint, network)
         places = {**container.document["Endpoints"], network.name: endpoint.settings}
         await _change(engine, container, places, {"do": "join", **_described(container, network, endpoint)})
-        tell_one(engine, container, network, endpoint, "connect")
+        tell(engine, container, [network] if endpoint.id else [], "connect")
 
 
 async def disconnect(engine: "Engine", container: "Container", network: "Network") -> None:
@@ -214,7 +228,7 @@ async def disconnect(engine: "Engine", container: "Container", network: "Network
             raise ApiError(500, f"container {container.id} is not connected to network {network.name}")
         places = {name: one for name, one in container.document["Endpoints"].items() if name != network.name}
         await _change(engine, container, places, {"do": "leave", **_described(container, network, endpoint)})
-        tell_one(engine, container, network, endpoint, "disconnect")
+        tell(engine, container, [network] if endpoint.id else [], "disconnect")
 
 
 def _described(container: "Container", network: "Network", endpoint: "Endpoint") -> "Json":
@@ -295,12 +309,13 @@ async def _go_on(engine: "Engine", container: "Container") -> None:
 # Events.
 
 
-def tell(engine: "Engine", container: "Container", action: str) -> None:
+def joined(engine: "Engine", container: "Container") -> "list[Network]":
+    """Return the networks in which the container has a place now."""
+    found = (engine.networks.named(name) for name, one in container.endpoints.items() if one.id)
+    return [network for network in found if network]
+
+
+def tell(engine: "Engine", container: "Container", of: "list[Network]", action: str) -> None:
     """Tell of each network that the container was connected or disconnected."""
-    for name, one in container.endpoints.items():
-        tell_one(engine, container, engine.networks.named(name), one, action)
-
-
-def tell_one(engine: "Engine", container: "Container", network: "Network | None", one: "Endpoint", action: str) -> None:
-    if network and one.id:
+    for network in of:
         networks.tell(engine, network, action, container=container.id)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from daemon import wait_until
-from dockerd import said_by_both
+from dockerd import asked, said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -320,15 +320,28 @@ def test_top_says_why_ps_refuses_its_options(engine, dockerd, options):
     assert errors[0].startswith(errors[1])
 
 
+def test_a_body_with_which_a_container_was_once_started_is_refused(engine, dockerd):
+    for daemon in (engine, dockerd):
+        daemon.docker("create", "--name", "web", "--network=none", "busybox", "true")
+    said = [asked(one, "POST", "/containers/web/start", b'{"HostConfig":{}}') for one in (engine, dockerd)]
+    dockerd.docker("rm", "web")
+
+    assert said[0] == said[1]
+    assert said[0][0] == 400
+    assert asked(engine, "POST", "/containers/web/start", b"{}")[0] == 204
+
+
 def test_top_lists_any_number_of_processes(engine):
     many = "i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done; echo all; sleep 1000"
     engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", many)
     wait_until(lambda: engine.ok("logs", "web") == "all", "the processes")
 
     # Forty columns for each, so that all is more than a message between the engine's processes can be.
-    table = engine.call("GET", f"/containers/web/top?ps_args=-eo%20pid{',args' * 40}")[1]
+    def listed():
+        table = engine.call("GET", f"/containers/web/top?ps_args=-eo%20pid{',args' * 40}")[1]
+        return sum("sleep" in line[-1] for line in table["Processes"])
 
-    assert sum("sleep" in line[-1] for line in table["Processes"]) == 201
+    wait_until(lambda: listed() == 201, "all programs")  # one that is just being executed has no arguments
 
 
 def test_top_with_options_that_no_program_can_have_is_refused(engine):
@@ -357,7 +370,7 @@ def test_events_tell_the_life_of_a_container(engine):
     lines = engine.ok("events", "--since", since, "--until", until, "--format", template).splitlines()
 
     actions = [line.split()[0] for line in lines]
-    assert actions == ["create", "attach", "connect", "start", "disconnect", "die", "destroy"]
+    assert actions == ["create", "attach", "connect", "start", "die", "disconnect", "destroy"]
     assert "die web 3" in lines
 
 

@@ -1,10 +1,12 @@
 """`docker exec`."""
 
+import json
 import os
 import threading
 
 import pytest
 from daemon import DOCKER, read_all, wait_until
+from dockerd import asked
 from terminals import expect, in_terminal
 
 pytestmark = pytest.mark.usefixtures("removed", "web")
@@ -136,3 +138,24 @@ def test_a_client_of_an_exec_that_cannot_be_noted_is_told(engine):
 
     assert b"exec.json: Is a directory" in answered
     obstacle.rmdir()
+
+
+def test_a_command_is_a_list_as_with_dockerd(engine):
+    status, answer = engine.call("POST", "/containers/web/exec", {"Cmd": "id"})
+
+    assert (status, answer["message"]) == (400, "invalid JSON: Cmd: expected strings")
+
+
+@pytest.mark.parametrize(("keys", "shown"), [("", ""), ("ctrl-p,ctrl-q", "EBE="), ("a,b", "YWI=")])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_inspect_shows_the_keys_that_were_given_as_dockerd_does(engine, dockerd, keys, shown, terminal):
+    dockerd.docker("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    body = json.dumps({"Cmd": ["true"], "Tty": terminal, "DetachKeys": keys}).encode()
+    headers = {"Content-Type": "application/json"}
+    found = []
+    for daemon in (engine, dockerd):
+        id_ = asked(daemon, "POST", "/containers/web/exec", body, headers)[1][0]["Id"]
+        found.append(asked(daemon, "GET", f"/exec/{id_}/json")[1][0]["DetachKeys"])
+    dockerd.docker("rm", "-f", "web")
+
+    assert found == [shown, shown]

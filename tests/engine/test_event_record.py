@@ -1,6 +1,7 @@
 """Events of the past: they are known after a restart of the daemon, also those that no daemon has seen."""
 
 import json
+import re
 import subprocess
 import time
 
@@ -192,3 +193,50 @@ def test_a_disk_that_has_no_room_for_another_file_loses_events_alone(tmp_path):
 
     assert (done.returncode, done.stdout) == (0, "[b'0']\n"), done.stderr
     assert done.stderr.count("events are not recorded") == 1
+
+
+def told(daemon, since):
+    """Return the events since then, each with its id if that is short, and its attributes without ids."""
+    listed = daemon.docker("events", "--since", since, "--until", f"{time.time():.9f}", "--format", "{{json .}}").stdout
+    found = []
+    for event in map(json.loads, listed.splitlines()):
+        attributes = {name: without_digits(value) for name, value in event["Actor"]["Attributes"].items()}
+        found.append((event["Type"], event["Action"], without_digits(event["Actor"]["ID"]), attributes))
+    return found
+
+
+def without_digits(text):
+    return re.sub("[0-9a-f]{64}", "ID", text)
+
+
+def test_what_happens_is_told_as_by_dockerd(engine, dockerd, start, tmp_path):
+    empty, saved = {"input": b"\0" * 1024}, tmp_path / "saved.tar"
+    seen = []
+    for daemon in (engine, dockerd):
+        binary = {"text": False} if daemon is engine else {}
+        daemon.docker("network", "create", "n1")
+        daemon.docker("run", "-d", "--name", "web", "--network", "n1", "busybox", "sleep", "1000")
+        daemon.docker("top", "web")
+        daemon.docker("commit", "-m", "words", "web", "made:1")
+        daemon.docker("commit", "--pause=false", "web", "made/twice")
+        daemon.docker("kill", "web")
+        daemon.docker("rm", "web")
+        daemon.docker("import", "-", "made:2", **empty, **binary)
+        daemon.docker("save", "-o", str(saved), "made:2")
+        daemon.docker("load", "-i", str(saved))
+        daemon.docker("rmi", "made:1", "made:2", "made/twice")
+        daemon.docker("network", "rm", "n1")
+        wait_until(lambda one=daemon: told(one, start)[-1][:2] == ("network", "destroy"), "the last event")
+        seen.append([one for one in told(daemon, start) if one[:2] != ("network", "create")])
+
+    ours, theirs = seen
+    assert ours == theirs
+    assert ("image", "tag", "sha256:ID", {"name": "made:1"}) in ours
+    assert [one[1] for one in ours if one[0] == "container"][2:8] == [
+        "top",
+        "pause",
+        "commit",
+        "unpause",
+        "commit",
+        "kill",
+    ]

@@ -150,3 +150,13 @@ def test_a_container_whose_network_is_that_of_itself_cannot_be_linked_to(engine)
     errors = engine.fails("create", "--link", "one", "busybox")[1]
 
     assert "could not get container for one: the network of one is that of itself" in errors
+
+
+def test_a_container_that_has_lost_its_last_link_shows_none(engine):
+    engine.ok("run", "-d", "--name", "db", "busybox", "sleep", "1000")
+    engine.ok("create", "--name", "web", "--link", "db:alias", "busybox")
+    assert engine.inspect("web", ".HostConfig.Links") == ["/db:/web/alias"]
+
+    engine.ok("rm", "--link", "web/alias")
+
+    assert engine.inspect("web", ".HostConfig.Links") is None

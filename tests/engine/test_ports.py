@@ -392,3 +392,19 @@ def test_a_container_without_a_network_of_ours_shows_no_exposed_ports(engine, ne
 
     assert engine.ok("ps", "--format", "{{.Ports}}") == ""
     assert engine.inspect("web", ".NetworkSettings.Ports") == {}
+
+
+def test_a_port_at_an_address_of_ipv6_is_served_for_a_container_with_ipv4_alone(engine, hub):
+    serve(engine, "web", "-p", "[::1]:8080:80", "-p", "[::]:8081:80")
+
+    for port in (8080, 8081):
+        assert who(hub.run, "::1", port) == "172.17.0.1"  # as by docker-proxy, the container sees its bridge
+    assert engine.inspect("web", ".NetworkSettings.Ports") == {
+        "80/tcp": [{"HostIp": "::1", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8081"}]
+    }
+    assert "refused" in asked(hub.run, "127.0.0.1", 8080)
+    engine.kill()
+    engine.start()
+    assert who(hub.run, "::1", 8080) == "172.17.0.1"
+    engine.ok("rm", "-f", "web")
+    assert "refused" in asked(hub.run, "::1", 8080)

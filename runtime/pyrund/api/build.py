@@ -99,8 +99,7 @@ class _Build:
             elif "remove" in answer:
                 self._removals.append(self._engine.loop.spawn(self._remove(answer["remove"])))
             elif "image" in answer:
-                for name in answer["names"]:
-                    self._engine.events.tell("image", "tag", answer["image"], {"name": name})
+                self._engine.events.of_names(answer["image"], answer["names"])
                 for removal in self._removals:
                     await removal
                 self._is_over = True

@@ -1,5 +1,6 @@
 """Images made of containers and of archives."""
 
+from pyfetch.image.reference import parse_reference
 from pyrund import stopping
 from pyrund.api.answer import let_answer
 from pyrund.errors import ApiError
@@ -10,12 +11,11 @@ from pyrund.spec.shape import TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from pyrund.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router
+    from pyrund.model.container import Container
 
 
 _SHAPE = {**SHAPE, "Labels": {str: TEXT}}  # pyfetch refuses a zero byte in an image's
@@ -49,15 +49,25 @@ class CommitApi:
                 "config": {**config, **{name: words(config, name) for name in WORD_LISTS}},
             }
             may_pause = container.is_running and not container.is_paused and self._engine.places.has_cgroups
+            is_held = False
             try:
                 if may_pause and _pauses(request):
                     await stopping.hold(engine, container)
+                    is_held = True
+                    engine.events.of_container(container, "pause")
                 id_ = (await engine.launcher.do(engine.loop, message))["image"]
+                _tell(engine, container, id_, names, request.query.get("comment", ""))
             finally:
                 await stopping.let_go(engine, container)
-        more: dict[str, Any] = {"imageRef": request.query["repo"]} if names else {}
-        engine.events.of_container(container, "commit", comment=request.query.get("comment", ""), imageID=id_, **more)
+                if is_held:
+                    engine.events.of_container(container, "unpause")
         return Response(201, {"Id": id_})
+
+
+def _tell(engine: "Engine", container: "Container", id_: str, names: "list[str]", comment: str) -> None:
+    shown = [parse_reference(name).familiar() for name in names]
+    engine.events.of_names(id_, shown)
+    engine.events.of_container(container, "commit", comment=comment, imageID=id_, imageRef="".join(shown))
 
 
 def _pauses(request: "Request") -> bool:
@@ -89,6 +99,7 @@ async def bring(engine: "Engine", request: "Exchange") -> None:
         made = (await let_answer(engine, request, message))["image"]
     finally:
         if made:
+            engine.events.of_names(made, [parse_reference(name).familiar() for name in message["names"]])
             engine.events.tell("image", "import", made, {"name": made})
         else:  # the worker may have left a part of the archive in the store
             await engine.launcher.do(engine.loop, {"do": "untag", "names": []})

@@ -6,7 +6,7 @@ from pyrund.api.attach import give
 from pyrund.api.running import sized
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
-from pyrund.spec.shape import FLAG, NUMBER, TEXT, WORDS, check
+from pyrund.spec.shape import FLAG, NUMBER, TEXT, check
 from pyrund.streams import keys
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FLAGS = ("AttachStdin", "AttachStdout", "AttachStderr", "Privileged")
 _START = {"Detach": FLAG, "Tty": FLAG, "ConsoleSize": [NUMBER]}
 _SHAPE = {
-    "Cmd": WORDS,
+    "Cmd": [TEXT],
     "Env": [TEXT],
     **dict.fromkeys(("User", "WorkingDir", "DetachKeys"), TEXT),
     **dict.fromkeys((*_FLAGS, "Tty"), FLAG),
@@ -87,7 +87,7 @@ class ExecsApi:
             "wanted": [name for name in ("stdout", "stderr") if config[f"Attach{name.capitalize()}"]],
             "stdin": config["AttachStdin"],
             "closes_stdin": True,
-            "keys": config["DetachKeys"],
+            "keys": config["DetachKeys"] or (keys.DEFAULT.decode() if config["Tty"] else ""),
             "stream": True,
             "history": "",
         }
@@ -109,19 +109,16 @@ def _config(given: "Json") -> "Json":
     """Return ExecConfig with all fields. Raises ApiError."""
     check(given, _SHAPE, "")
     command = given.get("Cmd")
-    command = [command] if isinstance(command, str) else command
     if not command:
         raise ApiError(400, "No exec command specified")
     texts = {name: given.get(name) or "" for name in ("User", "WorkingDir", "DetachKeys")}
-    has_terminal = bool(given.get("Tty"))
-    detach = keys.parse(texts["DetachKeys"]) or (keys.DEFAULT if has_terminal else b"")
     return {
         "Cmd": command,
         "Env": given.get("Env") or [],
-        "Tty": has_terminal,
+        "Tty": bool(given.get("Tty")),
         "User": texts["User"],
         "WorkingDir": texts["WorkingDir"],
-        "DetachKeys": detach.decode("latin-1"),
+        "DetachKeys": keys.parse(texts["DetachKeys"]).decode("latin-1"),
         "ConsoleSize": _console_size(given),
         **{name: bool(given.get(name)) for name in _FLAGS},
     }

@@ -111,7 +111,7 @@ class ImagesApi:
         reference = new_name(request.query.get("repo", "") + (f":{tag}" if tag else ""))
         message = {"do": "tag", "name": str(reference), "from": image.entries[0]}
         await engine.launcher.do(engine.loop, message)
-        engine.events.tell("image", "tag", image.id, {"name": reference.familiar()})
+        engine.events.of_names(image.id, [reference.familiar()])
         return Response(201)
 
     async def remove(self, request: "Request") -> Response:
@@ -165,8 +165,7 @@ class ImagesApi:
         answer = await let_answer(self._engine, request, message)
         for name in answer["loaded"]:
             image = self._engine.images.find(name)
-            shown = name if name == image.id else parse_reference(name).familiar()
-            self._engine.events.tell("image", "load", image.id, {"name": shown})
+            self._engine.events.tell("image", "load", image.id, {"name": image.id})
 
     def _refuse_used(self, image: "Image", text: str, force: bool) -> None:
         for container in self._engine.containers:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyrund.model.container import Container
 
 _SIGKILL = 9
+_LONGEST_NOTHING = 7  # bytes of a body that older clients send for nothing, as dockerd counts them
 
 
 def add_routes(router: "Router", engine: "Engine") -> None:
@@ -50,6 +51,9 @@ class RunningApi:
         return container
 
     async def start(self, request: "Request") -> Response:
+        if len(request.body) > _LONGEST_NOTHING:  # a HostConfig, which must not be ignored
+            why = "was deprecated since API v1.22 and removed in v1.24"
+            raise ApiError(400, f"starting container with non-empty request body {why}")
         container = self._container(request)
         has_started = await lifecycle.start(self._engine, container, wanted_path(container, request))
         return Response(204 if has_started else 304)
@@ -135,6 +139,7 @@ class RunningApi:
         if "\0" in options:
             raise ApiError(400, "bad parameter: ps_args: a text cannot hold a zero byte")
         await let_answer(self._engine, request, {"do": "processes", "id": container.id, "options": options})
+        self._engine.events.of_container(container, "top")
 
     async def stats(self, request: "Exchange") -> "Response | None":
         engine, container = self._engine, await self._settled(request)

@@ -58,7 +58,7 @@ def details(container: Container, networks: "Networks", execs: "list[str]", link
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": execs or None,
-        "HostConfig": {**container.host_config, **({"Links": links} if links else {})},
+        "HostConfig": {**container.host_config, **({"Links": links or None} if "Links" in document else {})},
         "GraphDriver": {"Name": "overlay2", "Data": _layers(container)},
         "Mounts": mounts.described(container),
         "Config": container.config,

@@ -56,6 +56,11 @@ class Events:
         attributes = {**container.config["Labels"], "image": image, "name": container.name, **more}
         self.tell("container", action, container.id, attributes, image, moment)
 
+    def of_names(self, image: str, names: "list[str]") -> None:
+        """Tell that the image has got names, which are as users write them."""
+        for name in names:
+            self.tell("image", "tag", image, {"name": name})
+
     def after(self, number: int) -> "list[tuple[int, Json]]":
         return [one for one in self._recent if one[0] > number]
 

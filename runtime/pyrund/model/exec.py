@@ -1,6 +1,7 @@
 """An exec: another process in a running container. Its folder is in /run, so it does not outlive the machine."""
 
 import json
+from binascii import b2a_base64
 
 from foundation.linux import os, whole_file
 
@@ -80,7 +81,7 @@ class Exec:
             "OpenStdout": config["AttachStdout"],
             "CanRemove": False,
             "ContainerID": self.container_id,
-            "DetachKeys": "",
+            "DetachKeys": b2a_base64(config["DetachKeys"].encode("latin-1"), newline=False).decode(),
             "Pid": self.document["Pid"],
         }
 

@@ -1,6 +1,6 @@
 """From PortBindings and ExposedPorts to the ports that shall be published."""
 
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.net.ports import Binding
 from pyrund.net.subnet import usual
 
@@ -66,6 +66,4 @@ def _addresses(address: str, has_ipv6: bool) -> "list[str]":
         found = usual(address)
     except ValueError:
         raise ApiError(400, f"invalid IP address: {address[:80]}") from None
-    if ":" in address and not has_ipv6:
-        raise missing(f"a port at an address of IPv6 ({address[:80]}) for a container that has none")
     return [found]
