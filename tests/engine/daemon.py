@@ -30,6 +30,15 @@ def wait_until(condition, what):
         time.sleep(0.02)
 
 
+def changed_program(directory, change):
+    """Return the path of a pyrund in whose modules the code `change` changes something before it begins."""
+    path = directory / "pyrund"
+    modules = f"import sys\nsys.path[:0] = ['{REPOSITORY / 'runtime'}']\n"
+    path.write_text(f"#!/usr/bin/python3 -IS\n{modules}{change}\nimport pyrund.__main__\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 class Hub:
     """A registry that stands for Docker Hub, in a network and a mount namespace that daemons can share."""
 

@@ -2,10 +2,9 @@
 
 import json
 import os
-import threading
 
 import pytest
-from daemon import DOCKER, read_all, wait_until
+from daemon import DOCKER, Daemon, changed_program, read_all, wait_until
 from dockerd import asked
 from terminals import expect, in_terminal
 
@@ -108,24 +107,36 @@ def test_the_head_of_a_stream_comes_alone_even_to_a_slow_reader(engine):
         assert read_all(connection).endswith(b"out\n")
 
 
-def test_an_exec_that_cannot_be_noted_when_it_has_begun_is_ended(engine):
-    id_ = engine.call("POST", "/containers/web/exec", {"Cmd": ["sleep", "1000"]})[1]["Id"]
-    folder = engine.run / "execs" / id_
+# A worker finds an obstacle when it writes down what it has started.
+HINDERED = """
+import os
+from pyrund.launch import execute
+process_stat = execute.process_stat
+def hinder(pid):
+    for name in os.listdir("{execs}"):
+        os.mkdir(f"{execs}/{{name}}/exec.json.new")
+    return process_stat(pid)
+execute.process_stat = hinder
+"""
 
-    def hinder():
-        while not os.path.exists(folder / "exit"):
-            pass
-        os.mkdir(folder / "exec.json.new")
 
-    hindering = threading.Thread(target=hinder)
-    hindering.start()
-    status, answer = engine.call("POST", f"/exec/{id_}/start", {"Detach": True})
-    hindering.join()
-    os.rmdir(folder / "exec.json.new")
+def test_an_exec_that_cannot_be_noted_when_it_has_begun_is_ended(hub, tmp_path, monkeypatch):
+    change = HINDERED.format(execs=tmp_path / "engine/run/execs")
+    monkeypatch.setattr("daemon.PYRUND", changed_program(tmp_path, change))
+    engine = Daemon(hub, tmp_path / "engine", "--bridge", "own0")
+    try:
+        assert str(engine.run) in change
+        engine.ok("pull", "busybox")
+        engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+        id_ = engine.call("POST", "/containers/web/exec", {"Cmd": ["sleep", "1000"]})[1]["Id"]
+        status, answer = engine.call("POST", f"/exec/{id_}/start", {"Detach": True})
 
-    assert (status, "exec.json: Is a directory" in answer["message"]) == (500, True)
-    assert engine.call("GET", f"/exec/{id_}/json")[1]["Running"] is False
-    assert len(engine.ok("top", "web").splitlines()) == 2
+        assert (status, "exec.json: Is a directory" in answer["message"]) == (500, True)
+        assert engine.call("GET", f"/exec/{id_}/json")[1]["Running"] is False
+        assert len(engine.ok("top", "web").splitlines()) == 2
+    finally:
+        engine.remove_all()
+        engine.stop()
 
 
 def test_a_client_of_an_exec_that_cannot_be_noted_is_told(engine):

@@ -13,7 +13,7 @@ from subprocess import DEVNULL
 import daemon
 import pytest
 from agreement import commands_of_monitors, differences
-from daemon import kill, wait_until
+from daemon import changed_program, kill, wait_until
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -101,25 +101,20 @@ def test_no_line_is_lost_when_processes_are_killed_while_a_container_prints(engi
     assert found == lines(400)
 
 
-# A pyrund of which a worker takes a second to become the monitor of what it has started.
-SLOW = """#!/usr/bin/python3 -IS
-import sys, time
-sys.path[:0] = ["{modules}"]
+# A worker takes a second to become the monitor of what it has started.
+SLOW = """
+import time
 from pyrund.launch import start
 keep_watch = start.keep_watch
 def keep_watch_late(*words):
     time.sleep(1)
     keep_watch(*words)
 start.keep_watch = keep_watch_late
-import pyrund.__main__
 """
 
 
 def test_no_line_is_lost_when_the_streams_process_is_killed_while_a_container_starts(hub, tmp_path, monkeypatch):
-    program = tmp_path / "pyrund"
-    program.write_text(SLOW.format(modules=daemon.REPOSITORY / "runtime"))
-    program.chmod(0o755)
-    monkeypatch.setattr(daemon, "PYRUND", str(program))
+    monkeypatch.setattr(daemon, "PYRUND", changed_program(tmp_path, SLOW))
     engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
     try:
         engine.ok("pull", "busybox")
