@@ -28,7 +28,7 @@ async def start(engine: "Engine", container: "Container", checkpoint: str = "") 
         container.note_start_by_hand()
         try:
             await _start(engine, container, checkpoint)
-        except (ApiError, OSError) as error:
+        except (ApiError, Error, OSError) as error:
             await _fail_to_start(engine, container, reason(error))
             raise
         engine.events.of_container(container, "start")
@@ -131,7 +131,7 @@ async def _start_again(engine: "Engine", container: "Container", attempt: object
             return  # it was stopped, or removed, meanwhile
         try:
             await _start(engine, container)
-        except (ApiError, OSError) as error:
+        except (ApiError, Error, OSError) as error:
             await _fail_to_start(engine, container, reason(error))
         else:
             engine.events.of_container(container, "start")

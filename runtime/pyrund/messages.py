@@ -3,7 +3,9 @@
 import _socket
 import array
 import json
+from errno import EMFILE
 
+from foundation.linux import os
 from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
@@ -64,15 +66,22 @@ class Port:
         self._socket.sendmsg([data], rights)
 
     def receive(self) -> "tuple[Message | None, list[int]]":
-        """Return the next message and its descriptors, which the caller closes; None when the other side has ended."""
+        """Return the next message and its descriptors, which the caller closes; None when the other side has ended.
+
+        Raises OSError if this process has no room for the descriptors: the kernel drops those that do not fit.
+        """
         space = _socket.CMSG_SPACE(4 * _MOST_DESCRIPTORS)
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(LARGEST, space, _CLOEXEC)
+            data, ancillary, flags, _ = self._socket.recvmsg(LARGEST, space, _CLOEXEC)
         except ConnectionResetError:
             return None, []
         descriptors = array.array("i")
         for _, _, rights in ancillary:
             descriptors.frombytes(rights)
+        if flags & _socket.MSG_CTRUNC:
+            for fd in descriptors:
+                os.close(fd)
+            raise OSError(EMFILE, os.strerror(EMFILE), "descriptors of the engine")
         return (json.loads(data) if data else None), list(descriptors)
 
 

@@ -221,6 +221,7 @@ async def connect(engine: "Engine", container: "Container", network: "Network", 
 async def disconnect(engine: "Engine", container: "Container", network: "Network") -> None:
     """Take the container's place in the network away. Raises ApiError, with docker's words."""
     async with container.turns:
+        _refuse_removed(container)
         if network.name == "host":
             raise ApiError(400, "container cannot be disconnected from host network or connected to host network")
         endpoint = container.endpoints.get(network.name)
@@ -237,10 +238,14 @@ def _described(container: "Container", network: "Network", endpoint: "Endpoint")
     return {"id": container.id, **place}
 
 
-def _refuse(container: "Container", network: "Network") -> None:
+def _refuse_removed(container: "Container") -> None:
     if container.is_removing:
         why = "is marked for removal and cannot be connected or disconnected to the network"
         raise ApiError(409, f"Container {container.id} {why}")
+
+
+def _refuse(container: "Container", network: "Network") -> None:
+    _refuse_removed(container)
     if container.network == "host" or container.network.startswith("container:"):
         raise ApiError(400, _SHARED)
     if network.name == "host":

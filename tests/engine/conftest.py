@@ -11,8 +11,8 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "registry")]
 
+from beside_dockerd import Dockerd  # noqa: E402
 from daemon import DOCKER, Daemon, Hub  # noqa: E402
-from dockerd import Dockerd  # noqa: E402
 from hello import hello  # noqa: E402
 from images import Image, busybox_layer, directory, symlink, tar  # noqa: E402
 from killing import Faults  # noqa: E402

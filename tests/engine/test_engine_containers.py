@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
+from beside_dockerd import asked, said_by_both
 from daemon import wait_until
-from dockerd import asked, said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -256,7 +256,8 @@ def test_a_name_that_cannot_be_noted_is_not_given(engine):
 def test_a_container_that_is_removed_while_it_is_renamed_leaves_no_name_behind(engine):
     for delay in range(8):
         sleeping(engine, "web")
-        removal = threading.Thread(target=engine.call, args=("DELETE", "/containers/web?force=1"))
+        path = f"/containers/{engine.inspect('web', '.Id')}?force=1"
+        removal = threading.Thread(target=engine.call, args=("DELETE", path))
         removal.start()
         time.sleep(delay / 200)
         status, answer = engine.call("POST", "/containers/web/rename?name=other")

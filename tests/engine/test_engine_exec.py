@@ -4,8 +4,8 @@ import json
 import os
 
 import pytest
+from beside_dockerd import asked
 from daemon import DOCKER, Daemon, changed_program, read_all, wait_until
-from dockerd import asked
 from terminals import expect, in_terminal
 
 pytestmark = pytest.mark.usefixtures("removed", "web")

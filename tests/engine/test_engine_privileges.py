@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from beside_dockerd import said_by_both
 from daemon import wait_until
-from dockerd import said_by_both
 
 OPENS_DISK = "mknod /m b 7 0; (true < /m) 2> /dev/null && echo open || echo denied"
 pytestmark = pytest.mark.usefixtures("removed")

@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from beside_dockerd import asked
 from clients import assert_same, ok, ours
 from daemon import DOCKER, wait_until
-from dockerd import asked
 from images import Image, busybox_layer, entry, tar
 from passwords import htpasswd
 

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
+from beside_dockerd import said_by_both
 from daemon import read_all, wait_until
-from dockerd import said_by_both
 from hello import hello
 from images import Image, busybox_layer, directory, entry, tar
 

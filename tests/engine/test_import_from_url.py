@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from beside_dockerd import asked
 from daemon import DOCKERS, wait_until
-from dockerd import asked
 from images import busybox_layer
 from web_server import WebServer
 

@@ -5,8 +5,8 @@ import os
 import subprocess
 
 import pytest
+from beside_dockerd import said_by_both
 from daemon import REPOSITORY, read_all, read_until, wait_until
-from dockerd import said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 

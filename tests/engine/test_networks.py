@@ -1,12 +1,15 @@
 """Networks of one's own: create, list, inspect, remove, prune, and containers that are connected to them."""
 
 import json
+import os
+import signal
 import threading
+import time
 from subprocess import DEVNULL
 
 import pytest
+from beside_dockerd import said_by_both
 from daemon import DOCKERS, wait_until
-from dockerd import said_by_both
 from outside import asked, network_beyond
 
 pytestmark = pytest.mark.usefixtures("removed", "no_networks")
@@ -643,6 +646,31 @@ def test_a_network_without_ipv6_has_none_for_neighbours_and_the_host_either(engi
     assert "fe80" not in engine.hub.run("ip", "-6", "addr", "show", "dev", "pyrund0").stdout
     assert engine.ok("exec", "both", "ip", "-6", "addr").count("scope global") == 1
     assert "fe80" in engine.ok("exec", "asked", "sh", "-c", NEIGHBOUR)
+
+
+def test_a_container_that_is_being_removed_is_neither_connected_nor_disconnected(engine):
+    engine.ok("network", "create", "n1")
+    engine.ok("create", "--name", "web", "--network", "n1", "busybox")
+    launcher = engine.children()["launcher"]
+    os.kill(launcher, signal.SIGSTOP)
+    try:
+        removing = engine.begin("rm", "web", stdout=DEVNULL)
+        wait_until(lambda: engine.inspect("web", ".State.Status") == "removing", "its removal")
+        others = [
+            threading.Thread(target=lambda word=word: errors.append(engine.docker("network", word, "n1", "web").stderr))
+            for word in ("connect", "disconnect")
+        ]
+        errors = []
+        for other in others:
+            other.start()
+        time.sleep(0.3)  # both wait for their turn
+    finally:
+        os.kill(launcher, signal.SIGCONT)
+    for other in others:
+        other.join()
+
+    assert removing.wait(30) == 0
+    assert ["is marked for removal" in error for error in errors] == [True, True], errors
 
 
 def test_many_networks_are_made_and_removed_at_once(engine):

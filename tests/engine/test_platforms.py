@@ -6,9 +6,9 @@ import tarfile
 from urllib.parse import quote
 
 import pytest
+from beside_dockerd import asked
 from clients import ours
 from daemon import DOCKERS, PYRUND
-from dockerd import asked
 from images import Image, busybox_layer, index_of, tar, write_layout
 
 pytestmark = pytest.mark.usefixtures("removed")

@@ -240,7 +240,7 @@ def test_a_body_that_comes_byte_by_byte_takes_no_memory(engine):
             connection.send(b"x")
         assert read_until(connection, b"\r\n").startswith(b"HTTP/1.1 200 ")
 
-    assert memory(engine) - before < 20_000
+    assert memory(engine) - before < 60_000  # a timer for each byte would take 140 MB
 
 
 def memory(engine):

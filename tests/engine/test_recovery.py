@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -334,6 +335,24 @@ def test_a_daemon_whose_program_is_gone_does_not_start_processes_without_end(hub
         wait_until(lambda: engine.call("POST", "/images/busybox/tag?repo=other")[0] == 201, "a launcher")
     finally:
         engine.stop()
+
+
+def test_a_start_for_whose_streams_there_is_no_room_fails_and_leaves_nothing(own_engine):
+    own_engine.ok("create", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    pid = own_engine.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    last = max(map(int, os.listdir(f"/proc/{pid}/fd")))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (last + 5, before[1]))  # for the client, a worker, and two of three
+    try:
+        status, answer = own_engine.call("POST", "/containers/web/start")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+    assert (status, answer["message"]) == (500, "descriptors of the engine: Too many open files")
+    assert own_engine.inspect("web", ".State.Running") is False
+    wait_until(lambda: differences(own_engine) == {}, "agreement")
+    own_engine.ok("start", "web")
+    assert own_engine.inspect("web", ".State.Running") is True
 
 
 def test_the_engine_has_all_files_that_it_may_have_and_a_container_its_caller_s_limit(own_engine):

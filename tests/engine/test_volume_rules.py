@@ -4,7 +4,7 @@ import subprocess
 import time
 
 import pytest
-from dockerd import said_by_both
+from beside_dockerd import said_by_both
 
 pytestmark = pytest.mark.usefixtures("removed")
 

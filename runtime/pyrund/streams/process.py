@@ -159,7 +159,11 @@ class _Server:
     async def serve(self) -> None:
         self._port.set_blocking(False)
         while True:
-            message, descriptors = await receive(self._loop, self._port)
+            try:
+                message, descriptors = await receive(self._loop, self._port)
+            except OSError as error:
+                print(f"pyrund: streams: {reason(error)}: a request is lost", file=sys.stderr)
+                continue
             if message is None:
                 break
             for fd in descriptors:
