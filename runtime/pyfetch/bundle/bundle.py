@@ -234,7 +234,7 @@ class Maker:
                 return root
             except Restarted:  # wrong bytes were unpacked, and cannot be told apart from the layers below
                 limits = Limits(limits.size, limits.files)
-                remove(rootfs, root)
+                remove_path(rootfs)
                 os.close(root)
                 os.mkdir(rootfs, 0o755)
             except BaseException:
