@@ -1,6 +1,7 @@
 """A registry that does what it is told, the wrong things above all; it counts and keeps what it was asked."""
 
 import http.server
+import itertools
 import json
 import socket
 import threading
@@ -164,6 +165,7 @@ class Receiver(Registry):
     def __init__(self, *address):
         super().__init__(*address)
         self.uploads = {}
+        self._numbers = itertools.count()  # of uploads; next() is one step, and requests come at the same time
         self.received = 0  # bytes of blobs
         self.losses = []  # after how many bytes of a blob's request to hang up, one per request
         self.resumes = True
@@ -196,7 +198,7 @@ class Receiver(Registry):
             method(handler)
 
     def _post(self, handler):
-        number = len(self.uploads)
+        number = next(self._numbers)
         self.uploads[number] = bytearray()
         handler.reply(202, Location=self.location.format(number), OCI_Chunk_Min_Length=self.least, Range="0-0")
 
