@@ -104,7 +104,7 @@ async def create(
 
 
 async def _check_binds(engine: "Engine", wanted: Wanted) -> None:
-    """Raise ApiError if the source of a bind is missing that is not made: a worker looks, because that may block."""
+    """Raise ApiError if a bind has no source, and the engine shall not make one. A worker looks: it may block."""
     if any(mount.kind == "bind" and not mount.is_made for mount in wanted.mounts):
         await engine.launcher.do(engine.loop, {"do": "check", "host": {"Mounts": wanted.host["Mounts"]}})
 

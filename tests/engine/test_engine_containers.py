@@ -92,10 +92,15 @@ def test_filters_choose_what_dockerd_s_choose(engine, dockerd, family, wanted, f
 
 
 @pytest.mark.parametrize(
-    "wanted", ["health=foo", "exited=x", "exited=", "publish=1:2", "expose=x", "status=foo", "is-task=foo"]
+    "wanted",
+    ["health=foo", "exited=x", "exited=", "exited=--5", "publish=1:2", "expose=x", "status=foo", "is-task=foo"],
 )
 def test_a_value_that_no_container_can_have_is_refused(engine, dockerd, wanted):
+    engine.ok("create", "--name", "web", "--network=none", "busybox", "false")
+    assert engine.docker("start", "-a", "web").returncode == 1
+
     assert said_by_both(engine, dockerd, "ps", "-a", "--filter", wanted)[0] == 1
+    assert "Traceback" not in engine.log.read_text()
 
 
 def test_an_unknown_filter_is_refused(engine):

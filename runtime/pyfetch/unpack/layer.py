@@ -30,8 +30,8 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # Other attributes mean something to the machine that unpacks, not to the image. Those of overlayfs would hide files or
 # redirect directories when the tree becomes a layer.
-_ACCESS_ACL, _DEFAULT_ACL = b"system.posix_acl_access", b"system.posix_acl_default"
-_KEPT_XATTRS = (b"user.", b"security.capability", _ACCESS_ACL, _DEFAULT_ACL)
+_DEFAULT_ACL = b"system.posix_acl_default"
+_KEPT_XATTRS = (b"user.", b"security.capability", b"system.posix_acl_access", _DEFAULT_ACL)
 _DROPPED_XATTRS = (b"user.overlay.",)
 _UNMASKED = 0o755  # the modes that an umask of 022 leaves as they are
 
@@ -404,8 +404,10 @@ def _listxattr(descriptor: int) -> "list[str]":
 def _has_default_acl(descriptor: int) -> bool:
     try:
         os.getxattr(descriptor, _DEFAULT_ACL)
-    except OSError:
-        return False  # it has none, or the file system knows none
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):  # it has none, or the file system knows none
+            raise
+        return False
     return True
 
 

@@ -215,7 +215,7 @@ class Archive:
         block = self._stream.block()
         if block is None or block.count(0) == BLOCK:
             return None
-        field = block[148:156]  # the checksum is that of a block with spaces here
+        field = block[148:156]  # the checksum counts this field as spaces
         if _sum(block[:256]) + _sum(block[256:]) - sum(field) + 8 * 32 != _number(field):
             raise VerificationError("layer: not a tar archive, or a damaged one: wrong checksum")
         return block

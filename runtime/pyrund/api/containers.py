@@ -146,7 +146,7 @@ def _check_values(filters: "dict[str, list[str]]") -> None:
         if text not in _HEALTH:
             raise ApiError(400, f"Unrecognised filter value for health: {text[:80]}")
     for text in filters.get("exited", []):
-        if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 12):
+        if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 12):
             raise ApiError(400, f'strconv.Atoi: parsing "{text[:80]}": invalid syntax')
 
 

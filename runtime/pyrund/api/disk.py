@@ -52,7 +52,8 @@ def layers_in_use(engine: "Engine") -> "set[str]":
 
 
 async def cached_layers(engine: "Engine", removes: bool, until: "float | None") -> "dict[str, int]":
-    """Return {layer: bytes} of the cache of builds, or of what is older than `until`, and remove it if so wanted."""
+    """Return {layer: bytes} for the cache of builds, or for its records that are older than `until`. `removes` says
+    whether these records shall be removed."""
     port = await engine.launcher.ask(engine.loop, {"do": "build_cache", "removes": removes, "until": until})
     layers: dict[str, int] = {}
     try:

@@ -238,6 +238,6 @@ def _patterns(filters: "dict[str, list[str]]") -> "list[Glob] | None":
 
 
 def _matching(names: "list[str]", patterns: "list[Glob]") -> "list[str]":
-    """Return those of the tags or digests that a pattern means, be it without what follows the repository."""
+    """Return the tags or digests that fit one of the patterns, as a whole or by their repository alone."""
     shown = [(name, parse_reference(name).familiar_repository()) for name in names]
     return [name for name, bare in shown if any(one.matches(name) or one.matches(bare) for one in patterns)]

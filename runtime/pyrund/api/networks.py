@@ -150,7 +150,8 @@ def _member(network: "Network", container: "Container") -> "Json":
 
 
 def _pools(network: "Network") -> "list[Json]":
-    """Return the client's pools, those of IPv4 first, and then what was chosen for a family that has none of these."""
+    """Return the pools that the client has given, IPv4 before IPv6, and then the subnet that the engine has chosen for
+    a family without such a pool."""
     document, wanted = network.document, network.document["IPAM"]["Config"] or []
     families = [[one for one in wanted if (":" in (one.get("Subnet") or "")) == of_ipv6] for of_ipv6 in (False, True)]
     chosen = [(document["Subnet"], network.gateway), (document["Subnet6"], network.gateway6)]

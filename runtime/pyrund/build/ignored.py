@@ -1,7 +1,7 @@
 """What .dockerignore says of a file of the context.
 
-The client leaves out most of what is ignored, but must send the Dockerfile and .dockerignore in any case: no COPY sees
-these then, and a change of them is no change of the context.
+The client leaves out most of what is ignored, but it sends the Dockerfile and .dockerignore in any case. If these are
+ignored, COPY must not see them, and a change of them does not change the context.
 Source: https://docs.docker.com/build/concepts/context/#dockerignore-files; the patterns are Go's, as in Python's re but
 for the wildcards.
 """

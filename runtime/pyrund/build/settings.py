@@ -103,7 +103,7 @@ def _escaped(letter: str) -> str:
     if letter in _ESCAPES or letter.isprintable():
         return _ESCAPES.get(letter, letter)
     number = ord(letter)
-    if number < 0x80 or 0xDC80 <= number < 0xDD00:  # also a byte that is no text (PEP 383)
+    if number < 0x80 or 0xDC80 <= number < 0xDD00:  # also a byte that is not valid UTF-8 (PEP 383)
         return f"\\x{number & 0xFF:02x}"
     return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 

@@ -81,8 +81,8 @@ class Daemon:
         self._lock = lock
         encrypted = [one for one in opened if one.is_tcp and told.tls]
         self._encrypted = self._encrypt(encrypted) if encrypted else None
-        # A later collection leaves alone what is there now. It would write to each of these objects, and so give this
-        # process pages of its own instead of those that it shares with the processes that it forks: 2.5 MB.
+        # Later garbage collections leave the present objects alone. They would write to each of them, and this process
+        # would get copies of the pages that it shares with the processes that it forks: 2.5 MB.
         gc.freeze()
         self._launcher = Launcher(places, lock, inside)  # early, because it gets a copy of all that is in memory
         raise_limit_of_files()  # after that, because containers shall not have it

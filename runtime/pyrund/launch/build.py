@@ -1,6 +1,7 @@
 """A worker that builds an image, and answers the request. What it asks the daemon for is in api/build.py."""
 
 import stat
+from errno import EISDIR, ELOOP, ENOENT, ENOTDIR
 
 from foundation.errors import Error, reason
 from foundation.linux import os
@@ -133,8 +134,10 @@ def _remove_ignored(context: int, dockerfile: str) -> None:
     try:
         with opened(openat2(context, os.fsencode(ignored.NAME), _FILE, _INSIDE)) as file:
             text = os.fsdecode(read_all(file, ignored.NAME, MOST))
-    except OSError:
-        return  # there is none
+    except OSError as error:
+        if error.errno not in (ENOENT, ENOTDIR, EISDIR, ELOOP):  # there is no such file
+            raise
+        return
     for path in (ignored.NAME, os.path.normpath(dockerfile).lstrip("/")):
         if not ignored.is_ignored(path, text):
             continue

@@ -1,6 +1,7 @@
 """COPY and ADD: from the context, a stage, another image, a text in the Dockerfile, or an address."""
 
 import stat
+from errno import EINVAL, ENOENT, ENOTDIR
 
 from foundation.linux import os, whole_file
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
@@ -271,8 +272,10 @@ def _followed(root: int, path: bytes) -> bytes:
         try:
             with opened(openat2(root, above or b".", _PATH | os.O_DIRECTORY, _INSIDE)) as directory:
                 target = os.readlink(name or b".", dir_fd=directory).rstrip(b"/")
-        except OSError:
-            return path  # it is no link
+        except OSError as error:
+            if error.errno not in (EINVAL, ENOENT, ENOTDIR):  # it is not a link, or there is nothing
+                raise
+            return path
         path = target.lstrip(b"/") if target[:1] in (b"", b"/") or not above else above + b"/" + target
     raise BuildError(f"too many levels of symbolic links: {os.fsdecode(path)[:200]}")
 

@@ -180,7 +180,7 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
                 _work(places, message, descriptors)
             for fd in descriptors:
                 os.close(fd)
-            if message["do"] in _LATER - imported:  # for the next time, while the worker does what was asked
+            if child > 0 and message["do"] in _LATER - imported:  # for the next time
                 imported.add(message["do"])
                 _imported(message["do"])
                 _freeze()

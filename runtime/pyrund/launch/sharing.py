@@ -21,37 +21,37 @@ _SHARES_IPC = ("shareable", "host")  # and whoever has the IPC namespace of one 
 
 def joined(container: "Container") -> Joined:
     """Return whose namespaces the container joins. Raises ApiError if one of these cannot be joined."""
-    found = Joined()
-    other = _named(container, container.network, "cannot join network of a non running container: {0}")
-    if other:
-        found.network, found.bundle = running_pid(other), container.places.bundle(other.id)
-    host = container.host_config
-    other = _named(container, host.get("PidMode"), "cannot join PID namespace of a non running container: {0}")
-    found.pid = running_pid(other) if other else 0
-    other = _named(container, host.get("IpcMode"), "can't join IPC of container {0}: container {0} is not running")
+    found, host = Joined(), container.host_config
+    words = "cannot join network of a non running container: {0}"
+    other, found.network = _named(container, container.network, words)
+    found.bundle = container.places.bundle(other.id) if other else ""
+    words = "cannot join PID namespace of a non running container: {0}"
+    _, found.pid = _named(container, host.get("PidMode"), words)
+    words = "can't join IPC of container {0}: container {0} is not running"
+    other, found.ipc = _named(container, host.get("IpcMode"), words)
     if other:
         kind = (other.host_config.get("IpcMode") or "").partition(":")[0]
         if kind not in (*_SHARES_IPC, "container"):
             why = "non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
             raise ApiError(400, f"can't join IPC of container {other.id}: {why}")
-        found.ipc = running_pid(other)
     return found
 
 
-def _named(container: "Container", mode: "str | None", words: str) -> "Container | None":
-    """Return the container that a mode names, "container:ID"; None if it names none. Raises ApiError, with `words` if
-    that does not run."""
+def _named(container: "Container", mode: "str | None", words: str) -> "tuple[Container | None, int]":
+    """Return the container that a mode names, "container:ID", and the pid of its init; (None, 0) if it names none.
+
+    Raises ApiError, with `words` if that container does not run.
+    """
     kind, _, id_ = (mode or "").partition(":")
     if kind != "container":
-        return None
+        return None, 0
     other = load(container.places, id_)
     if other is None:
         raise ApiError(404, f"No such container: {id_}")
     try:
-        running_pid(other)
+        return other, running_pid(other)
     except (Error, OSError):
         raise ApiError(409, words.format(id_)) from None
-    return other
 
 
 def sources(container: "Container", joined: Joined) -> "dict[tuple[str, str], int]":

@@ -182,8 +182,7 @@ def _check_modes(given: "Json") -> None:
 
 def cgroup_namespace(host: "Json") -> str:
     """Return CgroupnsMode; if the client has not chosen, private where cgroup v2 is all that there is."""
-    v2_alone = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-    return host.get("CgroupnsMode") or ("private" if v2_alone else "host")
+    return host.get("CgroupnsMode") or ("private" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "host")
 
 
 def _is_unset(value: object) -> bool:
