@@ -5,7 +5,7 @@ Sources: image-spec, conversion.md; runtime-spec 1.0, config.md. What the specif
 choose what runs inside the container, and nothing outside.
 """
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyfetch.bundle.seccomp import default_profile
 from pyfetch.bundle.users import User
 from pyfetch.errors import UsageError, VerificationError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.0.2"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ANNOTATION = "org.opencontainers.image."
+_MOST = 1 << 20  # bytes that are read of a file of the host
 
 # docker's default set. None is inheritable: that would make the image's file capabilities effective for every user
 # (CVE-2022-24769).
@@ -260,17 +261,23 @@ def _id_mappings(mappings: "list[tuple[int, int, int]]") -> "list[Json]":
 
 def extra_files(settings: Settings) -> "dict[str, str]":
     """Return the bundle's files that are mounted over the image's, {name: content}."""
+    files = hosts_and_hostname(settings)
+    if settings.network != "host":
+        files["resolv.conf"] = name_servers()
+    return files
+
+
+def hosts_and_hostname(settings: Settings) -> "dict[str, str]":
+    """Return those of these files that are about the container's own name."""
     name = settings.hostname
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
     files = {"hosts": hosts, "hostname": f"{name}\n"}
     if settings.network == "host":
         files["hosts"] = _of_host("/etc/hosts") or hosts
-    else:
-        files["resolv.conf"] = _name_servers()
     return files
 
 
-def _name_servers() -> str:
+def name_servers() -> str:
     """Return resolv.conf for a network namespace of its own, for the time when that is connected.
 
     As with docker, it is the host's without the name servers on loopback, which the container cannot reach. If that is
@@ -285,7 +292,6 @@ def _name_servers() -> str:
 
 def _of_host(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(1 << 20)
+        return os.fsdecode(whole_file.read(path, _MOST)[:_MOST])
     except OSError:
         return ""  # the host has no such file

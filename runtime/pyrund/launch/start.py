@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 def prepare() -> None:
     """Do once, before the launcher forks, what every start would do again."""
-    for module in ("rootfs.overlay", "cgroup.memory", "cgroup.cpu"):  # pyrun loads these when it needs them
+    for module in ("rootfs.overlay", "cgroup.memory", "cgroup.cpu", "stub.seccomp_load"):  # pyrun loads them at need
         __import__(f"pyrun.{module}")
     seccomp.compile(Node(default_profile(), "linux.seccomp: "), {})
 

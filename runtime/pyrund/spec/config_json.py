@@ -3,6 +3,7 @@
 import json
 
 from foundation.linux import os, whole_file
+from foundation.linux.opened import opened
 from foundation.rootless import has_one_id
 from pyfetch.bundle.runtime_config import IdMappings, Settings, runtime_config
 from pyfetch.bundle.users import User
@@ -50,8 +51,8 @@ def write_bundle(container: "Container", user: User, joined: Joined) -> None:
         mode = 0o600 if name.endswith(".json") else 0o644
         path = f"{folder}/{name}"
         # The container may have written to its own copies, but cannot have replaced them: they are bound.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
-            file.write(text.encode("utf-8", "surrogateescape"))
+        with opened(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)) as fd:
+            whole_file.write_all(fd, os.fsencode(text))
     mounts = of_container(container)
     prepare_sources(mounts)
     check_propagation(mounts, container.places.is_rootless)

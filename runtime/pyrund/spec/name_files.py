@@ -1,7 +1,7 @@
 """The files by which a container's programs find names: /etc/hosts, /etc/hostname and /etc/resolv.conf."""
 
 from foundation.linux import os, whole_file
-from pyfetch.bundle.runtime_config import Settings, extra_files
+from pyfetch.bundle.runtime_config import Settings, hosts_and_hostname, name_servers
 from pyrund.model import network
 from pyrund.model.network import PREDEFINED
 from pyrund.net.resolver import ADDRESS
@@ -25,11 +25,11 @@ _NAMES = ("hosts", "hostname", "resolv.conf")
 
 def name_files(container: "Container", settings: "Settings") -> "dict[str, str]":
     """Return the files of the container's bundle, {name: content}."""
-    files = extra_files(settings)
+    files = hosts_and_hostname(settings)
     addresses = [address for endpoint in container.endpoints.values() for address in endpoint.addresses]
     if addresses:
         files["hosts"] = _HOSTS
-    if "resolv.conf" in files or has_own_name_servers(container):
+    if container.network != "host" or has_own_name_servers(container):
         files["resolv.conf"] = resolv_conf(container, has_resolver(container))
     for entry in container.host_config.get("ExtraHosts") or []:
         name, _, address = entry.partition(":")
@@ -69,7 +69,7 @@ def resolv_conf(container: "Container", by_resolver: bool) -> str:
 def _of_host(container: "Container") -> str:
     """Return the host's file; in a network of its own, the container does not reach name servers on loopback."""
     if container.network != "host":
-        return extra_files(Settings())["resolv.conf"]
+        return name_servers()
     try:
         return os.fsdecode(whole_file.read("/etc/resolv.conf"))
     except FileNotFoundError:
