@@ -101,7 +101,7 @@ async def watch(engine: "Engine", container: "Container", monitor: int) -> None:
         tell_end(engine, container, moment if moment < engine.begun else 0)
         networking.tell(engine, container, left, "disconnect")
         container.end_waits()
-        if container.host_config.get("AutoRemove") and not container.is_restarting:
+        if container.host_config.get("AutoRemove") and not container.restarts:
             await logged(_remove(engine, container), container.id)
         else:
             await _clean_up(engine, container)

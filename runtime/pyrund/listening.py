@@ -3,16 +3,19 @@
 import _socket
 import grp
 import stat
+import time
 
 from foundation.linux import os
 from pyrund.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrund.http.connection import Connection
     from pyrund.settings import Settings
 
 _BACKLOG = 4096  # Go clients do not try again when it is full; the kernel has net.core.somaxconn as its limit
 _MOST_READERS = 64  # connections at once: each may be a stream of `stats`, which takes a process
+_IDLE = 2.0  # seconds without a request, after which another reader may have the place
 _FIRST_INHERITED = 3  # sd_listen_fds(3)
 _PORT, _TLS_PORT = 2375, 2376
 
@@ -24,7 +27,7 @@ class Listener:
     is_tcp      browsers may reach it
     names       of this machine by which clients of TCP call it; None if that is not known
     only_reads  its clients may only read
-    clients     the number of connections
+    connections  of its clients
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class Listener:
     ) -> None:
         self.socket = socket
         self.only_reads = only_reads
-        self.clients = 0
+        self.connections: set[Connection] = set()
         self.path = path
         self.is_tcp = socket.family != _socket.AF_UNIX
         self.names = names
@@ -41,7 +44,14 @@ class Listener:
     @property
     def is_full(self) -> bool:
         """Whether it waits until a client leaves: who may only read must not exhaust the machine."""
-        return self.only_reads and self.clients >= _MOST_READERS
+        return self.only_reads and len(self.connections) >= _MOST_READERS
+
+    def make_room(self) -> None:
+        """Close the connection on which there has been no request for the longest time, if it has been idle at all."""
+        end = time.monotonic() - _IDLE
+        idle = [one for one in self.connections if 0 < one.idle_since < end]
+        if idle:
+            min(idle, key=lambda one: one.idle_since).hang_up()
 
     def close(self) -> None:
         self.socket.close()

@@ -36,10 +36,9 @@ async def take(engine: "Engine", mounts: "list[Mount]", layers: "list[str]", con
     All of them count as used by `container_id` until release(). After an error, nothing has been made.
     """
     made: list[Volume] = []
+    mounts = [mount for mount in mounts if mount.kind == "volume"]
     try:
-        for mount in mounts:
-            if mount.kind != "volume":
-                continue
+        for mount in mounts:  # nothing is awaited here: while one is populated, nobody removes the next
             is_new = engine.volumes.get(mount.name) is None
             labels = {**(mount.labels or {}), ANONYMOUS: ""} if mount.is_owned else mount.labels
             volume = make(engine, mount.name, labels, mount.backing, container_id if mount.is_owned else "")
@@ -49,8 +48,10 @@ async def take(engine: "Engine", mounts: "list[Mount]", layers: "list[str]", con
             kind, _, _ = mount.whole()
             if mount.subpath and kind != "bind":
                 raise missing(f"{mount.name}: a part (volume-subpath) of a volume of type {kind[:80]}")
-            if mount.is_copied and not volume.backing:
-                await _populate(engine, volume, mount, layers)
+        for mount in mounts:
+            held = engine.volumes.get(mount.name)
+            if held and mount.is_copied and not held.backing:
+                await _populate(engine, held, mount, layers)
     except BaseException:
         release(engine, container_id)
         await remove_all(engine, made)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import time
@@ -366,6 +367,7 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nCOPY a\n", "COPY requires at least two arguments"),
         ("FROM busybox\nRUN --mount=type=cache,target=/x true\n", "the --mount option requires BuildKit"),
         ("FROM busybox\nENV A\n", "ENV must have two arguments"),
+        ("FROM busybox\nENV A=12345678\n" + 40 * "ENV A=$A$A\n", "values of more than 1048576 letters in $A$A"),
         ("FROM busybox\nEXPOSE x\n", "invalid containerPort: x"),
         ('FROM busybox\nCMD ["a", 1]\n', "arrays must be comprised of strings only"),
         ("FROM busybox\nUSER nosuch\nRUN true\n", "unable to find user nosuch: no matching entries in passwd file"),
@@ -574,6 +576,8 @@ def test_the_tag_of_a_build_is_an_event(engine, context):
 def web(hub, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "file.txt").write_text("served")
+    with tarfile.open(folder / "archive.tar", "w") as archive:
+        archive.add(folder / "file.txt", "inside")
     made = WebServer(hub, folder, 8765)
     yield made
     made.stop()
@@ -585,6 +589,19 @@ def test_an_address_is_added_as_a_file(engine, context, web):
     shown = run(engine, "address", "sh", "-c", "cat /a/file.txt; stat -c '%a %Y' /a/file.txt")
     assert shown == "served600 978404645"  # Last-Modified
     engine.ok("rmi", "address")
+
+
+def test_an_archive_from_an_address_is_not_taken_for_that_of_the_context(engine, context, web):
+    folder = context("FROM busybox\nADD archive.tar /a/\n")
+    shutil.copyfile(web.folder / "archive.tar", folder / "archive.tar")
+    (folder / "archive.tar").chmod(0o600)
+    build(engine, folder, "-t", "first")
+    (folder / "Dockerfile").write_text(f"FROM busybox\nADD {web.address}/file/archive.tar /a/\n")
+
+    build(engine, folder, "-t", "second")
+
+    assert (run(engine, "first", "ls", "/a"), run(engine, "second", "ls", "/a")) == ("inside", "archive.tar")
+    engine.ok("rmi", "first", "second")
 
 
 @pytest.mark.parametrize(

@@ -358,25 +358,6 @@ def test_prune_spares_networks_in_use(engine):
     assert removed.splitlines() == ["Deleted Networks:", "unused"]
 
 
-def test_networks_are_pruned_by_two_clients_at_once(engine):
-    for number in range(6):
-        engine.ok("network", "create", f"n{number}")
-    answers = []
-    clients = [threading.Thread(target=lambda: answers.append(prune(engine))) for _ in range(2)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
-
-    assert sorted(name for names in answers for name in names) == [f"n{number}" for number in range(6)]
-
-
-def prune(engine):
-    status, answer = engine.call("POST", "/networks/prune")
-    assert status == 200, answer
-    return answer["NetworksDeleted"] or []
-
-
 def test_prune_spares_what_was_made_since(engine):
     engine.ok("network", "create", "young")
 

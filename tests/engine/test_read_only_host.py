@@ -212,6 +212,39 @@ def test_many_readers_wait_for_each_other_and_not_the_engine_for_them(engine):
     wait_until(lambda: json.loads(ask(engine, "GET /info HTTP/1.1").partition(b"\r\n\r\n")[2]), "another reader's turn")
 
 
+def test_readers_that_ask_nothing_make_room_for_others(engine):
+    held = [connect(engine) for _ in range(64)]
+    try:
+        held[0].sendall(b"GET /containers/web/stats?stream=1 HTTP/1.1\r\nHost: d\r\n\r\n")
+        read_until(held[0], b"200 OK")
+
+        assert ask(engine, "GET /_ping HTTP/1.1").startswith(b"HTTP/1.1 200 ")
+        assert read_until(held[0], b'"read"')  # it goes on
+        assert held[1].recv(1) == b""
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_requests_that_come_together_let_others_have_their_turn(engine):
+    number = 400
+    with connect(engine) as many, connect(engine) as other:
+        for connection in (many, other):
+            connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            read_until(connection, b"OK")
+        ends = []
+        reading = threading.Thread(target=lambda: ends.append(read_until(many, b"page not") and time.monotonic()))
+        reading.start()
+        begun = time.monotonic()
+        many.sendall(number * b"GET /info HTTP/1.1\r\nHost:d\r\n\r\n" + b"GET /last HTTP/1.1\r\nHost:d\r\n\r\n")
+        other.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+        read_until(other, b"OK")
+        answered = time.monotonic()
+        reading.join()
+
+    assert answered - begun < (ends[0] - begun) / 4
+
+
 CHUNKED = b"GET /info HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 

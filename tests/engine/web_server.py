@@ -84,6 +84,7 @@ class WebServer:
     """The server in the namespaces of `hub`, with the files of `folder`."""
 
     def __init__(self, hub, folder, port, certificate=""):
+        self.folder = folder
         self.address = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         command = [*hub.inside, sys.executable, __file__, port, folder, *([certificate] if certificate else [])]
         self._process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)

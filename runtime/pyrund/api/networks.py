@@ -2,6 +2,7 @@
 
 from pyrund import networking, networks
 from pyrund.api.filters import before, flag, has_labels, named_by
+from pyrund.api.prune import one_at_a_time
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -37,7 +38,7 @@ def add_routes(router: "Router", engine: "Engine") -> None:
     api = NetworksApi(engine)
     router.add("GET", "/networks", api.list_all)
     router.add("POST", "/networks/create", api.create)
-    router.add("POST", "/networks/prune", api.prune)
+    router.add("POST", "/networks/prune", one_at_a_time(api.prune))
     router.add("GET", "/networks/{}", api.inspect)
     router.add("DELETE", "/networks/{}", api.remove)
     router.add("POST", "/networks/{}/connect", api.connect)

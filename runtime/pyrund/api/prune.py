@@ -11,8 +11,9 @@ from pyrund.model.times import seconds
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrund.engine import Engine
+    from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
-    from pyrund.http.router import Router
+    from pyrund.http.router import Handler, Router
     from pyrund.model.container import Container
     from pyrund.model.images import Image
 
@@ -21,9 +22,27 @@ _FILTERS = frozenset(("label", "label!", "until"))
 
 def add_routes(router: "Router", engine: "Engine") -> None:
     api = PruneApi(engine)
-    router.add("POST", "/containers/prune", api.containers)
-    router.add("POST", "/images/prune", api.images)
+    router.add("POST", "/containers/prune", one_at_a_time(api.containers))
+    router.add("POST", "/images/prune", one_at_a_time(api.images))
     router.add("POST", "/build/prune", api.cache)
+
+
+def one_at_a_time(handle: "Handler") -> "Handler":
+    """Return `handle` for one request at a time. Another one that comes meanwhile is refused, as by dockerd: both would
+    count the same space."""
+    is_running = False
+
+    async def alone(request: "Exchange") -> "Response | None":
+        nonlocal is_running
+        if is_running:
+            raise ApiError(409, "a prune operation is already running")
+        is_running = True
+        try:
+            return await handle(request)
+        finally:
+            is_running = False
+
+    return alone
 
 
 class PruneApi:

@@ -71,11 +71,11 @@ class RunningApi:
 
     async def restart(self, request: "Request") -> Response:
         container = self._container(request)
-        container.is_restarting = True
+        container.restarts += 1
         try:
             await self._stop(request)
         finally:
-            container.is_restarting = False
+            container.restarts -= 1
         await lifecycle.start(self._engine, container)
         self._engine.events.of_container(container, "restart")
         return Response(204)

@@ -3,6 +3,7 @@
 from pyrund import volumes
 from pyrund.api.disk import volume_sizes
 from pyrund.api.filters import flag, has_labels, named_by
+from pyrund.api.prune import one_at_a_time
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.volume import check_driver, check_name
@@ -27,7 +28,7 @@ def add_routes(router: "Router", engine: "Engine") -> None:
     router.add("GET", "/volumes", api.list_all)
     router.add("GET", "/volumes/{}", api.inspect)
     router.add("DELETE", "/volumes/{}", api.remove)
-    router.add("POST", "/volumes/prune", api.prune)
+    router.add("POST", "/volumes/prune", one_at_a_time(api.prune))
 
 
 class VolumesApi:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 _BLANKS = " \t\r\n"
 _DEEPEST = 100  # substitutions in substitutions
+_LONGEST = 1 << 20  # letters of all values that an instruction takes: `ENV A=$A$A` doubles them at each line
 
 
 def expand(text: str, variables: "Mapping[str, str]", escape: str = "\\") -> str:
@@ -57,6 +58,15 @@ class _Lexer:
         self._escape = escape
         self._has_quotes = has_quotes
         self._depth = 0
+        self._taken = 0
+
+    def _value(self, name: str) -> str:
+        """Return the value of a variable, "" if it has none. Raises BuildError if all are too long together."""
+        value = self._variables.get(name, "")
+        self._taken += len(value)
+        if self._taken > _LONGEST:
+            raise BuildError(f"values of more than {_LONGEST} letters in {self._text[:80]}")
+        return value
 
     def _peek(self) -> str:
         return self._text[self._position : self._position + 1]
@@ -141,14 +151,14 @@ class _Lexer:
         self._next()
         if self._peek() != "{":
             name = self._name()
-            return self._variables.get(name, "") if name else "$"
+            return self._value(name) if name else "$"
         self._next()
         name = self._name()
         if not name:
             raise BuildError(f"bad substitution: {self._text}")
         sign = self._next()
         if sign == "}":
-            return self._variables.get(name, "")
+            return self._value(name)
         is_empty_unset = sign == ":"
         if is_empty_unset:
             sign = self._next()
@@ -164,7 +174,7 @@ class _Lexer:
             return word if is_set else ""
         if sign == "?" and not is_set:
             raise BuildError(f"{name}: {word or 'not set'}")
-        return self._variables[name] if is_set else word
+        return self._value(name) if is_set else word
 
     def _name(self) -> str:
         start = self._position

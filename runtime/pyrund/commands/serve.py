@@ -88,7 +88,7 @@ class Daemon:
         raise_limit_of_files()  # after that, because containers shall not have it
         self._opened = [one for one in opened if one not in encrypted]
         self._loop = Loop()
-        self.clients = 0  # that the process for TLS has accepted
+        self.connections: set[Connection] = set()  # that the process for TLS has accepted
         self._engine: Engine
 
     def _encrypt(self, opened: "list[Listener]") -> "EncryptedProcess":
@@ -134,6 +134,8 @@ class Daemon:
         loop, socket = self._loop, listener.socket
         while True:
             if listener.is_full:
+                await loop.readable(socket.fileno())
+                listener.make_room()
                 await loop.sleep(0.1)
                 continue
             try:
@@ -149,15 +151,16 @@ class Daemon:
 
     def _take(self, fd: int, handle: "Handler", counting: "Daemon | Listener") -> None:
         os.set_blocking(fd, False)
-        counting.clients += 1
-        self._loop.spawn(self._attend(Connection(self._loop, fd), handle, counting))
+        connection = Connection(self._loop, fd)
+        counting.connections.add(connection)
+        self._loop.spawn(self._attend(connection, handle, counting))
 
     async def _attend(self, connection: Connection, handle: "Handler", counting: "Daemon | Listener") -> None:
         await connection.serve(handle)
-        counting.clients -= 1
+        counting.connections.remove(connection)
 
     def _has_clients(self) -> bool:
-        return self.clients > 0 or any(listener.clients for listener in self._opened)
+        return bool(self.connections) or any(listener.connections for listener in self._opened)
 
     async def _watch_idleness(self, ending: "Future[None]") -> None:
         """End the daemon when for some time no container has run and no client was there."""

@@ -2,6 +2,7 @@
 
 import _socket
 import base64
+import time
 
 from foundation.linux import os
 from pyrund.errors import ApiError, show_bug
@@ -52,12 +53,25 @@ class Connection:
         self._closes = False
         self._has_unread_body = False
         self._method = ""  # of the request that is being received or answered
+        self.idle_since = 0.0  # by the monotonic clock; 0 while there is a request
+
+    def hang_up(self) -> None:
+        """Let the client find the end of the connection, and serve() too, as if the client had closed it."""
+        socket = _socket.socket(fileno=self.fd)
+        try:
+            socket.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client has just closed it
+        finally:
+            socket.detach()
 
     async def serve(self, handle: "Handler") -> None:
         """Answer requests until one side closes the connection."""
         try:
             while not self._closes and not self._is_given_away:
                 await self._exchange(handle)
+                if self._ahead:
+                    await self._loop.sleep(0)  # between requests that came together, others have their turn
         except (Gone, OSError):
             pass  # the client does not wait for an answer
         finally:
@@ -177,8 +191,11 @@ class Connection:
         if data is None and (self._ahead or self._method):
             if not await self._loop.in_time(self._loop.readable(self.fd), _PATIENCE):
                 raise BadRequest("the rest of the request did not come", 408)
+        elif data is None:
+            self.idle_since = time.monotonic()
         if data is None:
             data = await self._loop.read(self.fd, _READ)
+            self.idle_since = 0.0
         else:
             await self._loop.sleep(0)  # a client that sends without a pause would have all of our time
         if not data:

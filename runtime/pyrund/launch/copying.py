@@ -159,6 +159,8 @@ class Copy:
     def _described(self) -> str:
         fingerprint = Fingerprint(self._owner is None or self._instruction.name == "ADD")
         for source in self._sources:
+            if source.is_url:
+                fingerprint.add(iter([b"url"]))  # ADD unpacks the same archive if it comes from the context
             fingerprint.add(source.members(fingerprint, source.name))
         kind = "multi" if len(self._sources) > 1 else "dir" if self._sources[0].is_directory else "file"
         return f"{kind}:{fingerprint.digest()}"

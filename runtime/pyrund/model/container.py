@@ -47,7 +47,7 @@ class Container:
     pid          its init's pid on the host, 0 if it does not run
     attempt      the start that its restart policy will make, if it waits for one
     restart_delay   seconds that it waits for that
-    is_restarting   a client restarts it: its end is not that of a container that removes itself
+    restarts     how many clients restart it just now: its end is not that of a container that removes itself
     health       its health check, if it has one and has run under this engine
     turns        whoever starts, stops or removes it waits for the others to finish
     next_exit    its exit status when it ends the next time
@@ -60,7 +60,7 @@ class Container:
         self.pid = 0
         self.is_paused = False
         self.is_removing = False
-        self.is_restarting = False
+        self.restarts = 0
         self.attempt: object | None = None
         self.restart_delay = 0.0
         self.health: HealthCheck | None = None
