@@ -6,7 +6,7 @@ processes must not be able to hide there from `kill`, so the walk goes down and 
 
 from errno import EBUSY, EOPNOTSUPP
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyrun.cgroup.controller import is_gone
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -69,8 +69,8 @@ def processes_in(directory: str) -> "list[int]":
     """Return the pids in the cgroup `directory` itself; none if it has been removed."""
     for name in ("cgroup.procs", "cgroup.threads"):
         try:
-            with open(f"{directory}/{name}") as file:
-                return [int(line) for line in file if line != "0\n"]  # 0: in another pid namespace
+            pids = map(int, whole_file.read(f"{directory}/{name}").split())
+            return [pid for pid in pids if pid]  # 0: in another pid namespace
         except OSError as error:
             if is_gone(error):
                 break  # removed meanwhile

@@ -29,7 +29,7 @@ from errno import EACCES
 
 from foundation import interrupts
 from foundation.errors import Error
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from foundation.linux.opened import Descriptors, opened
 from foundation.linux.prctl import filesystem_ids
 from foundation.linux.sched import CLONE_NEWCGROUP, CLONE_NEWUSER
@@ -261,10 +261,9 @@ def _kill_children(init: int) -> None:
 
     Source: proc(5), /proc/PID/task/TID/children.
     """
-    with open(f"/proc/self/task/{os.getpid()}/children") as children:
-        for pid in map(int, children.read().split()):
-            if pid != init:
-                os.kill(pid, SIGKILL)
+    for pid in map(int, whole_file.read(f"/proc/self/task/{os.getpid()}/children").split()):
+        if pid != init:
+            os.kill(pid, SIGKILL)
 
 
 def _compile(target: Target, new: NewProcess, files: ImageFiles, streams: "list[int]", report: int) -> Table:
