@@ -66,6 +66,8 @@ def lacks(what: str) -> bool:
         return not controller_is_there(what.removeprefix("cgroup "))
     if what.startswith("namespace "):
         return not Path("/proc/self/ns", what.removeprefix("namespace ")).exists()
+    if what.startswith("file system "):
+        return what.split()[-1] not in Path("/proc/filesystems").read_text().split()
     if what == "Debian mirror":
         return not answers("http://deb.debian.org/debian/dists/bookworm/Release")
     if what.startswith("/"):

@@ -219,5 +219,5 @@ def _register(container: Container, image: "Template") -> None:
     """Let pyfetch's prune keep the layers of the container, as those of a bundle."""
     record = {**image.record(), "overlay": container.document["Layers"]}
     bundle = container.places.bundle(container.id)
-    whole_file.create(f"{bundle}/image.json", json.dumps(record).encode())
+    whole_file.create(f"{bundle}/image.json", json.dumps(record).encode(), soon=True)
     os.symlink(bundle, f"{container.places.images}/bundles/{container.id}")

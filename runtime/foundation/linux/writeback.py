@@ -1,7 +1,7 @@
-"""Has large files written to the disk while they grow, so that little is left to wait for at fsync(2) or syncfs(2).
+"""Has the kernel begin to write files to the disk, and waits for nothing.
 
-By itself the kernel begins when a tenth of the memory waits to be written, or after 30 s (dirty_background_ratio and
-dirty_expire_centisecs, proc(5)). Until then a disk would be idle while a network or a decompressor is at work.
+By itself it begins when a tenth of the memory waits to be written, or after 30 s (dirty_background_ratio and
+dirty_expire_centisecs, proc(5)).
 """
 
 from foundation.linux.libc import c_int, c_long, c_uint, declare
@@ -11,8 +11,20 @@ _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = declare("sync_file_range", c_int, c_long, c_long, c_uint, waits=True)
 
 
+def begin(fd: int, start: int = 0, size: int = 0) -> None:
+    """Begin to write `size` bytes from `start`, or all that follows, of the file `fd`. What goes wrong, and whether it
+    has been written, fsync(2) tells."""
+    try:
+        _sync_file_range(fd, start, size, _SYNC_FILE_RANGE_WRITE)
+    except OSError:
+        pass  # the file system or a seccomp filter does not know it
+
+
 class Writeback:
-    """The progress of the file `fd`, which is written from its beginning or from `position` on."""
+    """The progress of a large file `fd`, which is written from its beginning or from `position` on.
+
+    The disk is at work while a network or a decompressor is, and little is left to wait for at fsync(2) or syncfs(2).
+    """
 
     def __init__(self, fd: int, position: int = 0) -> None:
         self._fd = fd
@@ -22,8 +34,5 @@ class Writeback:
         """The file has been written up to `position`: begin to write it to the disk if there is enough of it."""
         if position - self._begun < STEP:
             return
-        try:
-            _sync_file_range(self._fd, self._begun, position - self._begun, _SYNC_FILE_RANGE_WRITE)
-        except OSError:
-            pass  # the file system or a seccomp filter does not know it; fsync(2) reports what cannot be written
+        begin(self._fd, self._begun, position - self._begun)
         self._begun = position

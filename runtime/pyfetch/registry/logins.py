@@ -68,6 +68,6 @@ class Logins:
         text = json.dumps({**self._document.properties, "auths": auths}, indent="\t", ensure_ascii=False)
         try:
             os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            replace(path, text.encode("utf-8", "surrogateescape") + b"\n", f"{path}.{os.getpid()}.part", 0o600)
+            replace(path, text.encode("utf-8", "surrogateescape") + b"\n", f"{path}.{os.getpid()}.part", soon=True)
         except OSError as error:
             raise translate(f"{self.path}: {error.strerror}: the credentials cannot be kept there", error) from error

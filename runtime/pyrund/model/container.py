@@ -159,7 +159,7 @@ class Container:
     def save(self) -> None:
         """Write container.json, whole or not at all. Raises OSError; the file is then as before."""
         path = self.places.document(self.id)
-        whole_file.replace(path, json.dumps(self.document).encode(), f"{path}.new")
+        whole_file.replace(path, json.dumps(self.document).encode(), f"{path}.new", soon=True)
 
     async def settled(self) -> None:
         """Return when it is not being started or removed: a program may print before its start is known here."""

@@ -154,7 +154,7 @@ class Network:
     def save(self, places: "Places") -> None:
         """Write the document, whole or not at all. Raises OSError; the file is then as before."""
         path = places.network(self.id)
-        whole_file.replace(path, json.dumps(self.document).encode(), f"{path}.new")
+        whole_file.replace(path, json.dumps(self.document).encode(), f"{path}.new", soon=True)
 
 
 def new(id_: str, name: str, driver: str) -> Network:

@@ -64,7 +64,7 @@ class Volume:
     def disown(self) -> None:
         """Let the volume outlive its container. Raises OSError; the document is then as before."""
         path = self.places.volume_document(self.name)
-        whole_file.replace(path, json.dumps({**self.document, "Owner": ""}).encode(), f"{path}.new")
+        whole_file.replace(path, json.dumps({**self.document, "Owner": ""}).encode(), f"{path}.new", soon=True)
         self.document["Owner"] = ""
 
     def described(self) -> "Json":
@@ -110,7 +110,7 @@ class Volumes:
         os.makedirs(folder, 0o700)
         try:
             os.mkdir(places.volume_data(name), 0o755)
-            whole_file.create(places.volume_document(name), json.dumps(document).encode())
+            whole_file.create(places.volume_document(name), json.dumps(document).encode(), soon=True)
         except OSError:
             if os.path.isdir(places.volume_data(name)):
                 os.rmdir(places.volume_data(name))
