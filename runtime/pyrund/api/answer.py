@@ -5,7 +5,7 @@ from pyrund.launch.launcher import WorkerLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.messages import Message
 

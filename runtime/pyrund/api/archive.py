@@ -8,7 +8,7 @@ from pyrund.messages import receive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router

@@ -1,7 +1,7 @@
 """Checkpoints: a container that runs is written to files, from which it goes on later."""
 
 from foundation.linux import os
-from pyrund import stopping
+from pyrund.daemon import stopping
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.names import is_name
@@ -9,7 +9,7 @@ from pyrund.spec.shape import FLAG, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.messages import Message

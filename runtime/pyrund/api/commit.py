@@ -1,8 +1,8 @@
 """Images made of containers and of archives."""
 
 from pyfetch.image.reference import parse_reference
-from pyrund import stopping
 from pyrund.api.answer import let_answer
+from pyrund.daemon import stopping
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.images import new_name
@@ -11,7 +11,7 @@ from pyrund.spec.shape import TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router

@@ -1,9 +1,9 @@
 """Containers: create, list, inspect, rename, remove."""
 
-from pyrund import creating, lifecycle, linking, naming
 from pyrund.api import disk, platforms, shown, shown_networks
 from pyrund.api.filters import flag, has_labels, named_by
-from pyrund.creating import Wanted
+from pyrund.daemon import creating, lifecycle, linking, naming
+from pyrund.daemon.creating import Wanted
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
 

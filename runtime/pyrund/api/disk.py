@@ -1,8 +1,8 @@
 """What takes space on the disk: sizes of containers and volumes, and system df."""
 
-from pyrund import volumes
 from pyrund.api import shown
 from pyrund.api.images import WITHOUT_VIRTUAL_SIZE
+from pyrund.daemon import volumes
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.launch.launcher import checked
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.model.container import Container

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.router import Router
 

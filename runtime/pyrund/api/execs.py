@@ -1,9 +1,9 @@
 """Execs: create, start, inspect, resize."""
 
 from foundation.errors import reason
-from pyrund import executions
 from pyrund.api.attach import give
 from pyrund.api.running import sized
+from pyrund.daemon import executions
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.spec.shape import FLAG, NUMBER, TEXT, check
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router

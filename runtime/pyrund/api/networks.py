@@ -1,8 +1,8 @@
 """Networks; also plugins and what belongs to a swarm, of which there are none: empty lists, or docker's error."""
 
-from pyrund import networking, networks
 from pyrund.api.filters import before, flag, has_labels, named_by
 from pyrund.api.prune import one_at_a_time
+from pyrund.daemon import networking, networks
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model import names
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.model.container import Container

@@ -1,16 +1,16 @@
 """Removal of what nobody uses: containers, images, the cache of builds. Volumes have theirs in volumes.py."""
 
-from pyrund import lifecycle
 from pyrund.api import disk
 from pyrund.api.filters import before, flag, has_labels
 from pyrund.api.images import forget
+from pyrund.daemon import lifecycle
 from pyrund.errors import ApiError, missing
 from pyrund.http.response import Response
 from pyrund.model.times import seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Handler, Router

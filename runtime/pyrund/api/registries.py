@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyfetch.image.reference import Reference
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router

@@ -26,7 +26,7 @@ from pyrund.http.router import Router
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange, Handler
     from pyrund.http.response import Response
 

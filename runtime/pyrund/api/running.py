@@ -1,8 +1,8 @@
 """Containers that run: start, stop, kill, pause, wait, top."""
 
-from pyrund import lifecycle, stopping
 from pyrund.api.answer import let_answer
 from pyrund.api.checkpoints import wanted_path
+from pyrund.daemon import lifecycle, stopping
 from pyrund.errors import ApiError
 from pyrund.http.connection import Gone
 from pyrund.http.response import JSON, Response
@@ -11,7 +11,7 @@ from pyrund.spec import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router

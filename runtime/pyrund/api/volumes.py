@@ -1,9 +1,9 @@
 """Volumes: create, list, inspect, remove, prune."""
 
-from pyrund import volumes
 from pyrund.api.disk import volume_sizes
 from pyrund.api.filters import flag, has_labels, named_by
 from pyrund.api.prune import one_at_a_time
+from pyrund.daemon import volumes
 from pyrund.errors import ApiError
 from pyrund.http.response import Response
 from pyrund.model.volume import check_driver, check_name
@@ -11,7 +11,7 @@ from pyrund.spec.shape import ANY_TEXT, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
     from pyrund.model.volume import Volume

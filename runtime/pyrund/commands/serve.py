@@ -8,9 +8,10 @@ import sys
 import time
 
 from foundation.linux import os
-from pyrund import recovery, settings
+from pyrund import settings
 from pyrund.api.routes import handler
-from pyrund.engine import Engine
+from pyrund.daemon import recovery
+from pyrund.daemon.engine import Engine
 from pyrund.errors import ApiError, Refused
 from pyrund.http.connection import Connection
 from pyrund.http.guard import guarded

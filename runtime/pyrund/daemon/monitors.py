@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.loop import Loop
     from pyrund.messages import Message
 

@@ -7,7 +7,7 @@ from pyrund.model.volume import ANONYMOUS, Volume, checked_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.spec.mounts import Mount
 
     Texts = dict[str, str] | None

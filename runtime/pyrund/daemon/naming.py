@@ -8,7 +8,7 @@ from pyrund.spec.name_files import has_resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
 
 

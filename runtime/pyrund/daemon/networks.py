@@ -4,7 +4,7 @@ from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
     from pyrund.model.network import Network
 

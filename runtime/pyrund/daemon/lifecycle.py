@@ -4,16 +4,16 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from pyrun.container import exit_status
 from pyrun.container.state import load as load_state
-from pyrund import executions, health, linking, monitors, naming, networking, volumes
+from pyrund.daemon import executions, health, linking, monitors, naming, networking, volumes
+from pyrund.daemon.stopping import kill, save
 from pyrund.errors import ApiError, logged, shell_status
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
 from pyrund.spec import log_config, mounts
-from pyrund.stopping import kill, save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
 
 

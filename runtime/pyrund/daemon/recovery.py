@@ -12,20 +12,20 @@ from foundation.linux.pidfd import pidfd_getfd
 from pyrun.container import exit_status
 from pyrun.container import state as states
 from pyrun.container.process import open_process
-from pyrund import executions, health, lifecycle, linking, naming, networking, stopping, volumes
-from pyrund.api.build import undo as undo_build
+from pyrund.daemon import executions, health, lifecycle, linking, naming, networking, stopping, volumes
+from pyrund.daemon.building import undo as undo_build
+from pyrund.daemon.stopping import save
 from pyrund.errors import logged
 from pyrund.launch.ends import kept_names
 from pyrund.model import container as model
 from pyrund.model import exec as exec_model
 from pyrund.model.container import UNKNOWN_STATUS
 from pyrund.model.times import ZERO, nanoseconds, now
-from pyrund.stopping import save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.container.state import Container as State
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.messages import Message
     from pyrund.model.container import Container
     from pyrund.model.exec import Exec

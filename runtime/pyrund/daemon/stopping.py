@@ -14,7 +14,7 @@ from pyrund.spec import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.messages import Message
     from pyrund.model.container import Container
 

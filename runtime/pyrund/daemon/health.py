@@ -7,7 +7,7 @@ from _signal import SIGKILL, pidfd_send_signal
 from foundation.errors import reason
 from foundation.linux import os
 from pyrun.container.process import process_stat
-from pyrund import executions
+from pyrund.daemon import executions
 from pyrund.errors import ApiError
 from pyrund.loop import first
 from pyrund.model.health import check_of
@@ -16,7 +16,7 @@ from pyrund.streams.process import attach_for_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
     from pyrund.model.exec import Exec
     from pyrund.model.health import HealthCheck

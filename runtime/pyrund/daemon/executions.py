@@ -5,7 +5,7 @@ import sys
 from foundation.errors import reason
 from foundation.linux import os
 from pyrun.container import exit_status
-from pyrund import monitors
+from pyrund.daemon import monitors
 from pyrund.errors import ApiError, shell_status
 from pyrund.model import names
 from pyrund.model.container import UNKNOWN_STATUS
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
 
     Json = dict[str, Any]

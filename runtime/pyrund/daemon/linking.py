@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
 
     Json = dict[str, Any]

@@ -4,7 +4,7 @@ import sys
 
 from foundation.errors import reason
 from foundation.linux import os
-from pyrund import naming, networks
+from pyrund.daemon import naming, networks
 from pyrund.errors import ApiError, missing
 from pyrund.launch.forwarder import Forwarder
 from pyrund.model import endpoint as endpoints
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.container import Container
     from pyrund.model.endpoint import Endpoint
     from pyrund.model.network import Network

@@ -3,7 +3,7 @@
 import json
 
 from foundation.linux import os, whole_file
-from pyrund import linking, networking, volumes
+from pyrund.daemon import linking, networking, volumes
 from pyrund.errors import ApiError
 from pyrund.http.request import NEWEST
 from pyrund.model import names
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrund.engine import Engine
+    from pyrund.daemon.engine import Engine
     from pyrund.model.images import Template
     from pyrund.settings import Settings
 
