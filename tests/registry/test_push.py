@@ -330,7 +330,8 @@ def test_a_killed_push_is_completed_by_the_next(pyfetch, receiver):
             time.sleep(0.3)
 
     def count(handler):
-        if handler.client_address not in clients:  # what the killed one has sent may still arrive
+        # What the killed one has sent may still arrive, and the last of it on a new connection.
+        if handler.client_address not in clients:
             sent.append(int(handler.headers["Content-Length"] or 0))
 
     receiver.before = delay
@@ -345,7 +346,7 @@ def test_a_killed_push_is_completed_by_the_next(pyfetch, receiver):
     assert receiver.tags == {}
     pyfetch.ok("push", source, f"{receiver.host}/test:1")
     assert receiver.tags["1"]["digest"] == image.digest
-    assert 0 < sum(sent) < 5 << 20
+    assert 0 < sum(sent) < 6 << 20  # all six would be more
     assert all(receiver.blobs[digest] == data for digest, data in image.blobs.items())
 
 

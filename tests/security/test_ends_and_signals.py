@@ -203,6 +203,25 @@ def test_signals_to_a_process_group_leave_nothing_of_a_container_that_is_being_m
     assert left == []
 
 
+def test_a_signal_while_the_runtime_becomes_the_monitor_leaves_nothing(bundle, machine):
+    """It comes right after each change of the mask of signals, in the runtime and in its caller."""
+    bundle.config["process"]["args"] = ["/bin/true"]  # strace waits for it, too
+    bundle.save()
+    left = []
+    for number in range(1, 30):
+        id_ = machine.new_id()
+        fault = f"inject=rt_sigprocmask:signal=INT:when={number}"
+        strace = ["strace", "-fqq", "-o", "/dev/null", "-e", "trace=rt_sigprocmask", "-e", fault]
+        command = [*strace, *machine.command("run", "--detach", "--bundle", bundle.path, id_)]
+        status = subprocess.run(command, timeout=HANG, start_new_session=True, **NO_STREAMS).returncode
+        if status == 0:
+            assert machine.pyrun("delete", "--force", id_).returncode == 0
+        left += [(number, id_)] if os.path.exists(f"{machine.root}/{id_}") else []
+
+    assert left == []
+    assert status == 0  # so many changes there are not
+
+
 def group_is_gone(group):
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -21,7 +21,11 @@ def seal_imports() -> None:
 
 def reset_signals() -> None:
     """Restore default handlers and an empty mask: ignored signals and the mask would survive execve(2)."""
+    reset_handlers()
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])
+
+
+def reset_handlers() -> None:
     for number in range(1, _signal.NSIG):
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):  # None: the C library uses it itself
             _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, [])

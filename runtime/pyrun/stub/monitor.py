@@ -22,9 +22,10 @@ from foundation import interrupts
 from foundation.linux import os
 from foundation.linux.prctl import PR_SET_NAME, PR_SET_PDEATHSIG, end_with, prctl
 from pyrun.container.exit_status import PIDFD_INFO_EXIT, SIZE, STATUS_OFFSET, TIME_OFFSET
+from pyrun.container.process import exit_code
 from pyrun.container.state import EXIT, Container
 from pyrun.stub import carrier
-from pyrun.stub.departure import reset_signals
+from pyrun.stub.departure import reset_handlers
 from pyrun.stub.table import WORD, Address, Table
 
 TYPE_CHECKING = False
@@ -65,9 +66,10 @@ def keep_watch(child: int, name: bytes, record: int, runtime: int, kept: "tuple[
     os.chdir("/")
     os.setsid()
     prctl(PR_SET_PDEATHSIG, 0)
-    reset_signals()
-    # SIGTERM too, until the caller knows: it would end this process with nobody to undo the container.
+    # SIGTERM too, until the caller knows, and before the handlers go: a signal would end this process with nobody to
+    # undo the container.
     _signal.pthread_sigmask(_signal.SIG_SETMASK, _signal.valid_signals())
+    reset_handlers()
     # Above all numbers that are given out below: a source must not be overwritten before it is copied.
     above = _ENGINE + len(kept)
     copies = [fcntl(fd, F_DUPFD_CLOEXEC, above) for fd in (record, runtime, *kept)]
@@ -97,7 +99,7 @@ def split_off() -> Monitor:
     os.close(theirs)
     if os.read(ours, 1):
         return Monitor(0, -1)
-    return Monitor(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), -1)
+    return Monitor(exit_code(os.waitpid(child, 0)[1]), -1)
 
 
 def _pass_on(child: int, mask: "set[int]") -> None:
