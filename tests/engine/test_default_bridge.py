@@ -7,7 +7,7 @@ import pytest
 from daemon import PYRUND, Daemon
 from outside import asked, network_beyond
 
-SERVE = "while true; do echo hello | nc -l -p 80; done"
+SERVE = "exec nc -ll -p 80 -e echo hello"
 
 
 @pytest.fixture

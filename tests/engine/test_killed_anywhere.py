@@ -17,7 +17,7 @@ LAST = 300
 LINES = [f"line {number}" for number in range(1, LAST + 1)]
 PROGRAM = f"i=0; while [ $i -lt {LAST} ]; do i=$((i+1)); echo line $i; done; exit 7"
 STEADY = "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done"
-SERVE = "while true; do echo hello | nc -l -p 80; done"
+SERVE = "exec nc -ll -p 80 -e echo hello"
 LOOK = "ip -4 -o addr; echo =; ip route; echo =; cat /etc/hosts; echo =; nslookup -type=a web"
 VICTIMS = ("daemon", "launcher", "streams", "worker")
 

@@ -8,7 +8,7 @@ from outside import asked, network_beyond
 
 pytestmark = pytest.mark.usefixtures("removed")
 
-SERVE = "while true; do echo hello | nc -l -p 80; done"
+SERVE = "exec nc -ll -p 80 -e echo hello"
 
 
 @pytest.fixture(scope="module")
