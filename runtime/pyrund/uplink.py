@@ -31,6 +31,7 @@ _MTU = 65_520  # the largest: nothing of it is sent as it is
 _PATIENCE = 10.0  # seconds for one of them to begin
 _PAUSE = 0.01
 _INTERFACE = "tap0"
+_IPV6 = "/proc/net/if_inet6"  # there if the kernel has IPv6
 _CUT_OFF = "containers reach each other, and nothing outside"
 
 
@@ -69,6 +70,7 @@ def _start_slirp4netns(program: str, network: int, its_end: int, log: str) -> bo
     is_ready, ready = os.pipe()
     with opened(is_ready):
         words = ["--configure", f"--mtu={_MTU}", "--disable-host-loopback", "--enable-sandbox", "--enable-seccomp"]
+        words += ["--enable-ipv6"] if os.path.exists(_IPV6) else []
         words += ["--exit-fd=4", "--ready-fd=5", "--netns-type=path", "/proc/self/fd/3", _INTERFACE]
         with opened(ready):
             _spawn(program, words, log, {3: network, 4: its_end, 5: ready})

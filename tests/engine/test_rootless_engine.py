@@ -251,6 +251,16 @@ def test_containers_reach_the_world(engine, outside):
     assert run(engine, "--network", "host", "busybox", "nc", "10.88.0.2", "80") == "10.88.0.1"
 
 
+def test_containers_with_ipv6_reach_the_world(engine, outside):
+    engine.hub.run("ip", "addr", "add", "fd88::1/64", "dev", "outside0", "nodad")
+    outside("ip", "addr", "add", "fd88::2/64", "dev", "eth0", "nodad")
+    engine.ok("network", "create", "--ipv6", "six")
+
+    ask = "until nc -w 2 fd88::2 80 </dev/null; do sleep 0.1; done"  # slirp4netns gets its address two seconds late
+    assert run(engine, "--network", "six", "busybox", "sh", "-c", ask) == "fd88::1"
+    engine.ok("network", "rm", "six")
+
+
 def test_published_ports_are_reached_from_host_and_world(engine, outside):
     engine.ok("run", "-d", "--name", "web", "-p", "8080:80", "-p", "127.0.0.1::80", "busybox", "sh", "-c", TCP)
 

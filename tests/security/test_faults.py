@@ -246,6 +246,25 @@ def test_who_is_killed_before_any_system_call_leaves_nothing_that_delete_does_no
     tries.report(f"{who} at {len(tried)} of {len(tries.calls())} system calls")
 
 
+@pytest.mark.parametrize("who", ["interrupt", "interrupt-leader"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_who_is_interrupted_before_any_system_call_has_done_all_or_nothing(tries, verb, who):
+    calls = tries.calls() if who == "interrupt" else [call for call in tries.calls() if call.role != "leader"]
+    tried = tries.sampled(ends_of_rows(calls))
+
+    def check(run):
+        if run.status == 0:
+            return None
+        assert 0 < run.status < 128 + signal.NSIG or (run.status == 255 and verb.startswith("exec"))
+        assert re.fullmatch("(error: .*\n)?", without_criu_s(run.errors))
+        return assert_nothing_was_done(tries, run)
+
+    for call in tried:
+        tries.try_(f"{who}:{call.at}", call, check)
+
+    tries.report(f"{who} at {len(tried)} of {len(tries.calls())} system calls")
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_any_system_call_that_fails_is_one_line_and_leaves_nothing(tries, full, verb):
     # With a terminal, C writes to a pipe of its own to wake us up, which cannot fail.
@@ -266,7 +285,7 @@ def test_any_system_call_that_fails_is_one_line_and_leaves_nothing(tries, full, 
                 return None
             # If the caller of the runtime fails, the kernel interrupts that, which says so.
             said = run.errors.removesuffix("error: interrupted\n") if verb in HAS_A_MONITOR else run.errors
-            said = re.sub(r"^Error \(criu/.*\n", "", said, flags=re.MULTILINE)  # criu says that its caller has gone
+            said = without_criu_s(said)
             assert said.startswith("error: ") and said.count("\n") == 1
             assert said != f"error: {os.strerror(error)}\n"
             assert not re.match(r"error: \d+: ", said)  # the number of a descriptor
@@ -275,6 +294,11 @@ def test_any_system_call_that_fails_is_one_line_and_leaves_nothing(tries, full, 
         tries.try_(f"fail:{call.at}:{error}", call, check)
 
     tries.report(f"{len(tried)} system calls failed, at {len({call.at for call, _ in tried})} of {len(tries.calls())}")
+
+
+def without_criu_s(errors):
+    """Return the errors without those in which criu says that its caller has gone."""
+    return re.sub(r"^Error \(criu/.*\n", "", errors, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("verb", ["run -t"])

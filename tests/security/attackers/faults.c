@@ -5,6 +5,7 @@
  *     faults LIST short:CALL COMMAND...       the call, if a read or write, is given half of its bytes
  *     faults LIST kill:CALL COMMAND...        the process that is about to make the call is killed
  *     faults LIST kill-leader:CALL COMMAND... the command's own process is killed then
+ *     faults LIST interrupt:CALL COMMAND..., interrupt-leader:CALL: the same with SIGINT
  *
  * CALL is PROCESS.INDEX, both from 0: processes in the order in which they begin, and the calls of each in its own order,
  * because how processes take turns differs from run to run. A process is no longer watched when it executes a program
@@ -177,15 +178,18 @@ static void let_go(int error)
 
 int main(int argc, char **argv)
 {
-    enum { LIST, FAIL, SHORT, KILL, KILL_LEADER } mode;
+    enum { LIST, FAIL, SHORT, SIGNAL, SIGNAL_LEADER } mode;
+    int sent = SIGKILL;
     long wanted = -1;
     int wanted_process = -1, error = 0, leader_status = 99;
     if (argc < 4) return 99;
     if (strcmp(argv[2], "list") == 0) mode = LIST;
     else if (sscanf(argv[2], "fail:%d.%ld:%d", &wanted_process, &wanted, &error) == 3) mode = FAIL;
     else if (sscanf(argv[2], "short:%d.%ld", &wanted_process, &wanted) == 2) mode = SHORT;
-    else if (sscanf(argv[2], "kill:%d.%ld", &wanted_process, &wanted) == 2) mode = KILL;
-    else if (sscanf(argv[2], "kill-leader:%d.%ld", &wanted_process, &wanted) == 2) mode = KILL_LEADER;
+    else if (sscanf(argv[2], "kill:%d.%ld", &wanted_process, &wanted) == 2) mode = SIGNAL;
+    else if (sscanf(argv[2], "kill-leader:%d.%ld", &wanted_process, &wanted) == 2) mode = SIGNAL_LEADER;
+    else if (sscanf(argv[2], "interrupt:%d.%ld", &wanted_process, &wanted) == 2) mode = SIGNAL, sent = SIGINT;
+    else if (sscanf(argv[2], "interrupt-leader:%d.%ld", &wanted_process, &wanted) == 2) mode = SIGNAL_LEADER, sent = SIGINT;
     else return 99;
     FILE *list = fopen(argv[1], "we");
     if (!list) die(argv[1]);
@@ -257,8 +261,8 @@ int main(int argc, char **argv)
                         fflush(list);
                         if (mode == FAIL || mode == SHORT)
                             change(at, mode == FAIL, &registers);
-                        else if (mode == KILL || mode == KILL_LEADER) {
-                            kill(mode == KILL ? pid : leader, SIGKILL);
+                        else if (mode == SIGNAL || mode == SIGNAL_LEADER) {
+                            kill(mode == SIGNAL ? pid : leader, sent);
                             over = 1;
                         }
                     }
