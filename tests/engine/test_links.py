@@ -14,9 +14,7 @@ def hosts(engine, name):
 
 
 def test_a_linked_container_is_known_by_its_alias_and_its_name_and_reached(engine):
-    db = engine.ok(
-        "run", "-d", "--name", "my-db", "busybox", "sh", "-c", "exec nc -ll -p 80 -e echo hello"
-    )
+    db = engine.ok("run", "-d", "--name", "my-db", "busybox", "sh", "-c", "exec nc -ll -p 80 -e echo hello")
     web = engine.ok(
         "run", "-d", "--name", "web", "--link", "my-db:data-base", "--link", "my-db", "busybox", "sleep", "1000"
     )

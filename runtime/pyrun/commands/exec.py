@@ -89,7 +89,6 @@ def _end_uncollected(pid: int) -> None:
 def _tell(pid: int, pidfd_socket: str, pid_file: str) -> None:
     """Report the process, our child, to the caller. If that fails, end it, because the caller could not find it."""
     try:
-        interrupts.hold()  # an interruption after this would report a failure although the process stays
         if pidfd_socket:
             sockets.send_pidfd(pidfd_socket, pid)
         if pid_file:

@@ -4,6 +4,7 @@ import _signal
 import select
 import time
 
+from foundation import interrupts
 from foundation.encode import encode
 from foundation.errors import Error, reason
 from foundation.linux import os
@@ -107,11 +108,15 @@ def _run_one(
     given = _memory_file("state", state)
     output = _memory_file("output", b"")
     try:
+        mask = interrupts.hold()  # until wait(): otherwise nobody would end and collect the hook
         try:
             pid = start(hook, [given, *(output if fd < 0 else fd for fd in streams)])
-        except (Error, OSError, ValueError) as error:  # ValueError: Python refuses the argument
-            raise Error(f"{blame}: {reason(error)}") from error
-        status = wait(pid, hook.timeout)
+        except BaseException as error:
+            interrupts.release(mask)
+            if isinstance(error, (Error, OSError, ValueError)):  # ValueError: Python refuses the argument
+                raise Error(f"{blame}: {reason(error)}") from error
+            raise
+        status = wait(pid, hook.timeout, mask)
         if status != 0:
             raise Error(f"{blame}: {hook.path}: {_ended(status, hook.timeout)}{_quote(output)}")
     finally:
@@ -131,13 +136,15 @@ def _pair(entry: str) -> "tuple[str, str]":
     return name, value
 
 
-def wait(pid: int, timeout: "int | None") -> "int | None":
+def wait(pid: int, timeout: "int | None", mask: "set[int]") -> "int | None":
     """Return the wait status of our child `pid`; after `timeout` seconds kill it and return None.
 
-    If we are interrupted, the child is killed and collected, too: a hook may be in the container's pid namespace, and
-    the init cannot end before all processes of that are collected (pid_namespaces(7)).
+    `mask` is what interrupts.hold() returned before there was a child; it is restored. If we are interrupted, the child
+    is killed and collected, too: a hook may be in the container's pid namespace, and the init cannot end before all
+    processes of that are collected (pid_namespaces(7)).
     """
     try:
+        interrupts.release(mask)
         if timeout is None or _ends_within(pid, timeout):
             return os.waitpid(pid, 0)[1]
     except BaseException:

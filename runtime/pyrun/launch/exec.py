@@ -185,7 +185,8 @@ class NewProcess:
 def execute(
     target: Target, new: NewProcess, take_terminal: "Callable[[list[int]], int]" = lambda masters: -1
 ) -> "tuple[int, int]":
-    """Execute the process `new` in the container; return its pid when its program runs. It is our child.
+    """Execute the process `new` in the container; return its pid when its program runs. It is our child, and ^C and the
+    like are held (interrupts.hold()).
 
     `take_terminal` gets [master] of its terminal, and what it returns is returned after the pid; -1 without a terminal.
     Raises Error or OSError; the process is then gone, and collected.
@@ -248,6 +249,7 @@ def _execute(
             from pyrun.launch import early_end
 
             raise early_end.of_zombie("process", born.pid, new.container.cgroup())
+        interrupts.hold()  # from now on the process stays, and no interruption shall be told as a failure
     except BaseException:
         end(born.pid)
         raise
