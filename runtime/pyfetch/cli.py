@@ -7,7 +7,7 @@ import sys
 from _signal import SIGINT
 
 from foundation.errors import Error, one_line, reason
-from foundation.interrupts import interrupt_once
+from foundation.interrupts import hold, interrupt_once
 from foundation.linux import os
 from foundation.linux.whole_file import to_standard_error
 from pyfetch import __version__
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 def main() -> "NoReturn":
     """Run the command line of this process, and end it with the exit status."""
-    os.umask(0o022)
-    os._exit(_flushed(run(sys.argv[1:])))  # do not wait for threads that wait for the network
+    os._exit(run(sys.argv[1:]))  # do not wait for threads that wait for the network
 
 
 def _open_standard_streams() -> None:
@@ -54,7 +53,9 @@ def _flushed(status: int) -> int:
 def run(argv: "list[str]") -> int:
     """Execute the command line; return the exit status."""
     try:
-        return _reported(lambda: _run(argv))
+        status = _flushed(_reported(lambda: _run(argv)))
+        hold()  # an interruption after this would be told as a failure, although all is done
+        return status
     except KeyboardInterrupt as interrupt:
         _say("interrupted; what was transferred is kept for the next time")
         return _interrupted(interrupt)
@@ -62,6 +63,7 @@ def run(argv: "list[str]") -> int:
 
 def _run(argv: "list[str]") -> int:
     interrupt_once()
+    os.umask(0o022)
     _open_standard_streams()
     if argv == ["--version"]:
         print(f"pyfetch {__version__}")

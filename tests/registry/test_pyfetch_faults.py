@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -197,6 +199,20 @@ def test_killed_before_any_system_call_it_leaves_nothing_half_made(scene, full):
         scene.try_(f"kill:{call.at}", call, lambda run, what: None)
 
     scene.report(f"killed at {len(tried)}")
+
+
+def test_interrupted_before_any_system_call_it_leaves_nothing_half_made(scene, full):
+    tried = scene.sampled(ends_of_rows(scene.calls()), full)
+
+    def check(run, what):
+        assert run.status in (0, 128 + signal.SIGINT), what
+        # Before our modules are loaded, nothing is said.
+        assert run.status == 0 or not run.errors or re.search("^pyfetch: interrupted; ", run.errors, re.MULTILINE), what
+
+    for call in tried:
+        scene.try_(f"interrupt:{call.at}", call, check)
+
+    scene.report(f"interrupted at {len(tried)}")
 
 
 def test_any_system_call_that_fails_is_one_line_and_leaves_nothing_half_made(scene, full):

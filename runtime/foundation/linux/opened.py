@@ -20,8 +20,16 @@ class opened:
         os.close(self.fd)
 
 
+def become(fd: int, other: int) -> None:
+    """Let `fd` be of the file that `other` is of, and close that. `fd` stays open throughout: if an interruption came
+    between close(2) and the note of a new number, the old one would be closed twice.
+    """
+    os.dup2(other, fd, inheritable=False)
+    os.close(other)
+
+
 class Descriptors:
-    """The same for several: `add()` returns its argument, and the end of the block closes all that were added."""
+    """opened() for several: `add()` returns its argument, and the end of the block closes all that were added."""
 
     def __init__(self) -> None:
         self._added: list[int] = []

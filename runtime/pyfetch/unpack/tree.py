@@ -15,6 +15,7 @@ import errno
 import stat
 
 from foundation.linux import os
+from foundation.linux.opened import become
 from pyfetch.errors import VerificationError, show
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -211,12 +212,12 @@ def remove_directory(name: bytes, above: int) -> None:
             if pending[-1]:
                 below = pending[-1].pop()
                 ways_back.append(os.fstat(here))
-                here = _replace(here, _open_to_remove(below, here))
+                become(here, _open_to_remove(below, here))
                 names.append(below)
                 pending.append(_unlink_files(here))
                 continue
             pending.pop()
-            here = _replace(here, os.open("..", _OPEN_DIRECTORY, dir_fd=here))
+            become(here, os.open("..", _OPEN_DIRECTORY, dir_fd=here))
             if not os.path.samestat(os.fstat(here), ways_back.pop()):
                 raise OSError(errno.ESTALE, "was moved while it was removed")
             os.rmdir(names.pop(), dir_fd=here)
@@ -225,11 +226,6 @@ def remove_directory(name: bytes, above: int) -> None:
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(here)
-
-
-def _replace(old: int, new: int) -> int:
-    os.close(old)
-    return new
 
 
 def _unlink_files(directory: int) -> "list[bytes]":

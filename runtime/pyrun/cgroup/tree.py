@@ -7,6 +7,7 @@ processes must not be able to hide there from `kill`, so the walk goes down and 
 from errno import EBUSY, EOPNOTSUPP
 
 from foundation.linux import os, whole_file
+from foundation.linux.opened import become
 from pyrun.cgroup.controller import is_gone
 
 TYPE_CHECKING = False  # as in typing, without its 4 ms
@@ -30,17 +31,14 @@ def tree(directory: str) -> "Iterator[tuple[str, str]]":
                 name = waiting[-1].pop()
                 child = _open(name, fd)
                 if child is not None:
-                    os.close(fd)
-                    fd = child
+                    become(fd, child)
                     names.append(name)
                     waiting.append(_children(fd))
                 continue
             yield f"/proc/self/fd/{fd}", "".join(f"/{name}" for name in names)
             waiting.pop()
             if waiting:
-                parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
-                os.close(fd)
-                fd = parent
+                become(fd, os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd))
                 names.pop()
     finally:
         os.close(fd)

@@ -26,6 +26,7 @@ def reset_signals() -> None:
 
 
 def reset_handlers() -> None:
+    """Restore default handlers. The mask stays: a signal that is not blocked may now end this process."""
     for number in range(1, _signal.NSIG):
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):  # None: the C library uses it itself
             _signal.signal(number, _signal.SIG_DFL)
