@@ -26,11 +26,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/engine"), str(ROOT / "tests/registry")]
 from conftest import applets_layer  # noqa: E402
-from daemon import DOCKER, PYRUND, Hub  # noqa: E402
+from daemon import PYRUND, Hub  # noqa: E402
 from images import Image, busybox_layer  # noqa: E402
 
 NETWORK = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 NAMES = ("pyrund", "dockerd")
+DOCKER = shutil.which("docker") or "docker"  # the first in PATH: Debian's is not the fastest
 GROUPS = next(path for path in map(Path, ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup")) if path.exists())
 # Prints how many bytes the kernel says of the elements of pyrund's maps of ports.
 ELEMENTS = """
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=300_000, help="of a log (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=200, help="after which nothing has grown (default: %(default)s)")
     options = parser.parse_args()
+    print(subprocess.run([DOCKER, "--version"], capture_output=True, text=True, check=True).stdout.strip())
     print(f"{'':44}{'pyrund':>10}{'dockerd':>10}{'ratio':>8}{'limit':>8}")
     with engines() as both:
         for name in options.only:
