@@ -6,9 +6,10 @@ By default a few of the points that killing.py counts are tried, all with --full
 import os
 import subprocess
 
+import daemon
 import pytest
 from builds import begin, build, leftovers, run
-from daemon import wait_until
+from daemon import changed_program, wait_until
 from images import entry, tar
 from killing import revive
 
@@ -133,6 +134,39 @@ def check_images(engine):
 def check_leftovers(engine, before):
     wait_until(lambda: leftovers(engine)[1] == [], "the removal of the folders of builds")
     wait_until(lambda: clean(engine) == before, f"the removal of all but {before}")
+
+
+# The launcher, and so the worker, outlives the daemon by a second.
+ENDS_AFTER_A_STEP = """
+import os, time
+from pyrund.messages import Port
+from pyrund.process import PORT
+send, receive = Port.send, Port.receive
+def send_and_end(self, message, descriptors=()):
+    send(self, message, descriptors)
+    if "exit" in message:
+        os.kill(os.getpid(), 9)
+def receive_late(self):
+    found = receive(self)
+    if found[0] is None and self.fileno() == PORT:
+        time.sleep(1)
+    return found
+Port.send, Port.receive = send_and_end, receive_late
+"""
+
+
+def test_a_daemon_that_is_killed_when_a_step_has_ended_leaves_no_container(hub, tmp_path, context, monkeypatch):
+    monkeypatch.setattr(daemon, "PYRUND", changed_program(tmp_path, ENDS_AFTER_A_STEP))
+    engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
+    try:
+        engine.ok("pull", "busybox")
+        assert begin(engine, context, "--network=none", "-t", "made", **SILENT).wait(30) != 0
+        assert engine.process.wait(30) == -9
+        engine.start()
+
+        assert leftovers(engine) == ([], [])
+    finally:
+        engine.stop()
 
 
 @pytest.mark.timeout(7200)

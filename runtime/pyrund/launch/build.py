@@ -1,4 +1,4 @@
-"""A worker that builds an image, and answers the request. What it asks the daemon for is in api/build.py."""
+"""A worker that builds an image, and answers the request. What it asks the daemon for is in daemon/building.py."""
 
 import stat
 from errno import EISDIR, ELOOP, ENOENT, ENOTDIR
@@ -99,9 +99,18 @@ def _finished(pieces: "Iterator[bytes]") -> "Iterator[bytes]":
 
 
 def _settle(answers: "Port", id_: str, names: "list[str]") -> None:
-    """Let the daemon tell of the image, and remove all containers, before the client's next request."""
-    answers.send({"image": id_, "names": names})
-    answers.receive()
+    """Let the daemon tell of the image, and remove all containers, before the client's next request.
+
+    If the daemon was killed, perhaps much earlier, this process ends: the next one finds the build by its folder, and
+    removes its containers.
+    """
+    try:
+        answers.send({"image": id_, "names": names})
+        answer, _ = answers.receive()
+    except ConnectionError:
+        answer = None
+    if answer is None:
+        os._exit(1)
 
 
 def _tell(output: Output, made: Draft, names: "list[str]") -> None:
