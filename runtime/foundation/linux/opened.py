@@ -21,8 +21,10 @@ class opened:
 
 
 def become(fd: int, other: int) -> None:
-    """Let `fd` be of the file that `other` is of, and close that. `fd` stays open throughout: if an interruption came
-    between close(2) and the note of a new number, the old one would be closed twice.
+    """Make `fd` a descriptor of the file that `other` has open, and close `other`.
+
+    `fd` keeps its number: if ^C came after close(2) and before a new number was noted, the old one would be closed
+    twice.
     """
     os.dup2(other, fd, inheritable=False)
     os.close(other)

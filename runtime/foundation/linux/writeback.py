@@ -4,6 +4,8 @@ By itself it begins when a tenth of the memory waits to be written, or after 30 
 dirty_expire_centisecs, proc(5)).
 """
 
+from errno import ENOSYS, EPERM
+
 from foundation.linux.libc import c_int, c_long, c_uint, declare
 
 STEP = 16 << 20  # bytes
@@ -12,12 +14,15 @@ _sync_file_range = declare("sync_file_range", c_int, c_long, c_long, c_uint, wai
 
 
 def begin(fd: int, start: int = 0, size: int = 0) -> None:
-    """Begin to write `size` bytes from `start`, or all that follows, of the file `fd`. What goes wrong, and whether it
-    has been written, fsync(2) tells."""
+    """Begin to write `size` bytes from `start`, or all that follows, of the file `fd`. Raises OSError, such as EIO.
+
+    Only fsync(2) tells whether they have been written.
+    """
     try:
         _sync_file_range(fd, start, size, _SYNC_FILE_RANGE_WRITE)
-    except OSError:
-        pass  # the file system or a seccomp filter does not know it
+    except OSError as error:
+        if error.errno not in (ENOSYS, EPERM):  # a seccomp filter may not know the call, which only saves time
+            raise
 
 
 class Writeback:

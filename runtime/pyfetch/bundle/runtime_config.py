@@ -268,7 +268,7 @@ def extra_files(settings: Settings) -> "dict[str, str]":
 
 
 def hosts_and_hostname(settings: Settings) -> "dict[str, str]":
-    """Return those of these files that are about the container's own name."""
+    """Return /etc/hosts and /etc/hostname, {name: content}. With the host's network, the host's own names are known."""
     name = settings.hostname
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"
     files = {"hosts": hosts, "hostname": f"{name}\n"}

@@ -74,16 +74,17 @@ _AF_VSOCK = 40
 _PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)  # Linux, 32 bit addresses or names, or a query
 
 
-_OF_MACHINE, _EXTRA = _ARCHITECTURES.get(os.uname().machine, ([], ""))
-# Once for all profiles: an engine that forks its containers makes one for each.
-_ALLOWED = sorted(set(" ".join((_FILES, _PROCESSES, _MEMORY, _WAITING, _TALKING, _EXTRA)).split()))
+_allowed: "list[str]" = []  # sorted once, when they are first needed: an engine makes a profile for each container
 
 
 def default_profile() -> "dict[str, object]":
     """Return linux.seccomp for this machine."""
+    architectures, extra = _ARCHITECTURES.get(os.uname().machine, ([], ""))
+    if not _allowed:
+        _allowed.extend(sorted(set(" ".join((_FILES, _PROCESSES, _MEMORY, _WAITING, _TALKING, extra)).split())))
     clone_flags = 1 if os.uname().machine == "s390x" else 0  # clone(2): there the first two arguments are reversed
     rules: list[dict[str, object]] = [
-        {"names": list(_ALLOWED), "action": "SCMP_ACT_ALLOW"},
+        {"names": list(_allowed), "action": "SCMP_ACT_ALLOW"},
         _allow_if("clone", clone_flags, _NEW_NAMESPACES, "SCMP_CMP_MASKED_EQ", 0),
         # A filter cannot read clone3's flags, which are in memory. ENOSYS makes the C library use clone instead.
         {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
@@ -91,8 +92,8 @@ def default_profile() -> "dict[str, object]":
     ]
     rules += [_allow_if("personality", 0, value, "SCMP_CMP_EQ") for value in _PERSONALITIES]
     profile: dict[str, object] = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": EPERM, "syscalls": rules}
-    if _OF_MACHINE:
-        profile["architectures"] = list(_OF_MACHINE)
+    if architectures:
+        profile["architectures"] = architectures
     return profile
 
 

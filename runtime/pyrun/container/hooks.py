@@ -107,21 +107,19 @@ def _run_one(
     # Use files, not pipes: a hook that reads nothing, writes a lot or leaves a daemon behind then cannot block us.
     given = _memory_file("state", state)
     output = _memory_file("output", b"")
+    mask = interrupts.hold()  # until wait(): a hook whose pid is not known would be left running
     try:
-        mask = interrupts.hold()  # until wait(): otherwise nobody would end and collect the hook
         try:
             pid = start(hook, [given, *(output if fd < 0 else fd for fd in streams)])
-        except BaseException as error:
-            interrupts.release(mask)
-            if isinstance(error, (Error, OSError, ValueError)):  # ValueError: Python refuses the argument
-                raise Error(f"{blame}: {reason(error)}") from error
-            raise
+        except (Error, OSError, ValueError) as error:  # ValueError: Python refuses the argument
+            raise Error(f"{blame}: {reason(error)}") from error
         status = wait(pid, hook.timeout, mask)
         if status != 0:
             raise Error(f"{blame}: {hook.path}: {_ended(status, hook.timeout)}{_quote(output)}")
     finally:
         os.close(given)
         os.close(output)
+        interrupts.release(mask)  # if there was no hook to wait for
 
 
 def _memory_file(name: str, content: bytes) -> int:

@@ -103,7 +103,8 @@ class Build:
             await logged(lifecycle.remove(self._engine, container, force=True, with_volumes=True), id_)
 
     async def undo(self) -> None:
-        """Remove what is left of the build, whose worker has ended early: the client may go when it has its answer."""
+        """Remove what is left after the worker has ended early: the folder alone if the client had its answer and went,
+        else the containers, too."""
         if self._is_over:
             await self._engine.launcher.do(self._engine.loop, {"do": "clear_build", "id": self._id})
         else:

@@ -123,9 +123,9 @@ def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> Non
     address = address6 = ""
     if network.is_bridge:
         others = [one.endpoints[network.name] for one in networks.members(engine, network)]
-        used, used6 = [one.address for one in others], [one.address6 for one in others if one.address6]
-        leaving = _of_those_that_leave(engine, network)
-        used, used6 = [*used, *leaving], [*used6, *leaving]
+        leaving = _leaving(engine, network)
+        used = [*leaving, *(one.address for one in others)]
+        used6 = [*leaving, *(one.address6 for one in others if one.address6)]
         address = endpoint.wanted_address or network.free_address(used)
         address6 = endpoint.wanted_address6 or network.free_address6(used6)
         if not {*used, *used6, *network.kept}.isdisjoint(filter(None, (address, address6))):
@@ -134,8 +134,8 @@ def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> Non
     endpoint.begin(os.urandom(32).hex(), address, address6)
 
 
-def _of_those_that_leave(engine: "Engine", network: "Network") -> "list[str]":
-    """Return the addresses of interfaces that workers are just removing from the network."""
+def _leaving(engine: "Engine", network: "Network") -> "list[str]":
+    """Return the addresses that interfaces in the network still have while workers remove them."""
     changes = [one.document["Change"] for one in engine.containers if one.is_running and "Change" in one.document]
     return [address for one in changes if one["network"] == network.name for address in one["addresses"]]
 

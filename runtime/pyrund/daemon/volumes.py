@@ -36,9 +36,11 @@ async def take(engine: "Engine", mounts: "list[Mount]", layers: "list[str]", con
     All of them count as used by `container_id` until release(). After an error, nothing has been made.
     """
     made: list[Volume] = []
-    mounts = [mount for mount in mounts if mount.kind == "volume"]
+    taken: list[tuple[Mount, Volume]] = []
     try:
         for mount in mounts:  # nothing is awaited here: while one is populated, nobody removes the next
+            if mount.kind != "volume":
+                continue
             is_new = engine.volumes.get(mount.name) is None
             labels = {**(mount.labels or {}), ANONYMOUS: ""} if mount.is_owned else mount.labels
             volume = make(engine, mount.name, labels, mount.backing, container_id if mount.is_owned else "")
@@ -48,10 +50,10 @@ async def take(engine: "Engine", mounts: "list[Mount]", layers: "list[str]", con
             kind, _, _ = mount.whole()
             if mount.subpath and kind != "bind":
                 raise missing(f"{mount.name}: a part (volume-subpath) of a volume of type {kind[:80]}")
-        for mount in mounts:
-            held = engine.volumes.get(mount.name)
-            if held and mount.is_copied and not held.backing:
-                await _populate(engine, held, mount, layers)
+            taken.append((mount, volume))
+        for mount, volume in taken:
+            if mount.is_copied and not volume.backing:
+                await _populate(engine, volume, mount, layers)
     except BaseException:
         release(engine, container_id)
         await remove_all(engine, made)

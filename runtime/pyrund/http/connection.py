@@ -3,6 +3,7 @@
 import _socket
 import base64
 import time
+from errno import ENOTCONN
 
 from foundation.linux import os
 from pyrund.errors import ApiError, show_bug
@@ -60,8 +61,9 @@ class Connection:
         socket = _socket.socket(fileno=self.fd)
         try:
             socket.shutdown(_socket.SHUT_RDWR)
-        except OSError:
-            pass  # the client has just closed it
+        except OSError as error:
+            if error.errno != ENOTCONN:  # a client of TCP has just closed it
+                raise
         finally:
             socket.detach()
 

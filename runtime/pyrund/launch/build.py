@@ -144,7 +144,7 @@ def _remove_ignored(context: int, dockerfile: str) -> None:
         with opened(openat2(context, os.fsencode(ignored.NAME), _FILE, _INSIDE)) as file:
             text = os.fsdecode(read_all(file, ignored.NAME, MOST))
     except OSError as error:
-        if error.errno not in (ENOENT, ENOTDIR, EISDIR, ELOOP):  # there is no such file
+        if error.errno not in (ENOENT, ENOTDIR, EISDIR, ELOOP):  # the context has no .dockerignore, or it is not a file
             raise
         return
     for path in (ignored.NAME, os.path.normpath(dockerfile).lstrip("/")):
