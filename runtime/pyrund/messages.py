@@ -6,6 +6,7 @@ import json
 from errno import EMFILE
 
 from foundation.linux import os
+from foundation.linux.socketpair import SEQPACKET, socketpair
 from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
@@ -23,7 +24,7 @@ _CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 
 def pair() -> "tuple[Port, Port]":
     """Return two connected ports, close-on-exec."""
-    one, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    one, other = socketpair(SEQPACKET)
     return Port(one), Port(other)
 
 

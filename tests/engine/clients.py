@@ -26,8 +26,12 @@ def on_terminal(engine, *words):
 
 
 def first_error(text):
-    """Return the first line without the program's name, in newer words: older clients have a full stop."""
-    line = re.sub(r"^(docker|pyrund): ", "", text.splitlines()[0] if text else "").rstrip(".")
+    """Return the first line without the program's name, in newer words: older clients have a full stop.
+
+    docker's client 20.10 also logs that it no longer waits for the container, before or after its error.
+    """
+    lines = [line for line in text.splitlines() if not line.startswith("time=")]
+    line = re.sub(r"^(docker|pyrund): ", "", lines[0] if lines else "").rstrip(".")
     return re.sub(r"^Error: No such (container|image): (\w+)$", r"Error response from daemon: No such \1: \2", line)
 
 
@@ -41,7 +45,8 @@ def assert_same(engine, *words, **options):
     if seen != expected:
         seen, expected = without_times(seen), without_times(expected)
     assert (own.returncode, seen) == (theirs.returncode, expected), (own.stderr, theirs.stderr)
-    assert first_error(own.stderr).removesuffix(":latest") == first_error(theirs.stderr)
+    errors = first_error(own.stderr).removesuffix(":latest"), first_error(theirs.stderr)
+    assert errors[0] == errors[1], (own.stderr, theirs.stderr)
     return own.stdout
 
 

@@ -8,6 +8,7 @@ import _socket
 
 from foundation.errors import Error
 from foundation.linux import os
+from foundation.linux.socketpair import SEQPACKET, socketpair
 from pyrun import log
 from pyrun.checkpoint import rpc
 from pyrun.errors import UsageError
@@ -71,7 +72,7 @@ class Criu:
     ) -> None:
         self._images = images
         self._directories: list[int] = []
-        self._socket, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+        self._socket, theirs = socketpair(SEQPACKET)
 
         def become() -> None:
             prepare()

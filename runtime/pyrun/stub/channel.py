@@ -7,6 +7,7 @@ other side raises it. With each word the kernel gives the sender's pid (SO_PASSC
 import _socket  # the C part alone: `import socket` costs 3 to 4 ms
 
 from foundation.errors import Error
+from foundation.linux.socketpair import SEQPACKET, socketpair
 from pyrun.stub.table import read_report
 
 _FAILURE = b"!"
@@ -25,7 +26,7 @@ class Channel:
     @staticmethod
     def pair() -> "tuple[Channel, Channel]":
         """Return the two ends, both close-on-exec; the first one receives the sender's pid with each word."""
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(SEQPACKET)
         ours.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         return Channel(ours), Channel(theirs)
 

@@ -3,6 +3,7 @@
 import _socket
 
 from foundation.linux import os
+from foundation.linux.socketpair import STREAM, socketpair
 from pyrund.errors import Refused
 from pyrund.places import Defaults
 
@@ -72,7 +73,7 @@ class Address:
         network, host = self._tcp(_TLS_PORT)
         carrier = Carrier(client_context(self._files, self._verifies), network, False, host)
         carrier.shake_hands()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(STREAM)
         if os.fork() == 0:
             try:
                 os.setsid()  # ^C is for our side
@@ -128,7 +129,7 @@ def _through_ssh(place: str) -> "_socket.socket":
     program = next((path for path in _candidates("ssh") if os.access(path, os.X_OK)), "")
     if not program:
         raise Refused(f"-H ssh://{place}: the program ssh is missing")
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    ours, theirs = socketpair(STREAM)
     words = ["ssh", "-T", "-p", str(port), *(["-l", user] if at else []), "--", host, _DIAL]
     streams = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 1)]
     os.posix_spawn(program, words, os.environ, file_actions=streams)

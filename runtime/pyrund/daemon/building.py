@@ -12,8 +12,7 @@ make a layer of what it has written
 {}
 """
 
-import _socket
-
+from foundation.linux.socketpair import STREAM, socketpair
 from pyrund.daemon import creating, lifecycle
 from pyrund.daemon.creating import Wanted
 from pyrund.errors import ApiError, logged
@@ -88,7 +87,7 @@ class Build:
 
     async def _attach(self, port: "Port", container: "Container") -> None:
         """Let the worker have a connection that shows the container's output, as a client that attaches has it."""
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(STREAM)
         message = attach_for_us(container.id, framed=True)
         try:
             await self._engine.streams.send(message, (ours.fileno(),))

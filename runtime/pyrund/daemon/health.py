@@ -1,11 +1,11 @@
 """The health checks of containers that run: each is an exec, whose output is kept."""
 
-import _socket
 import time
 from _signal import SIGKILL, pidfd_send_signal
 
 from foundation.errors import reason
 from foundation.linux import os
+from foundation.linux.socketpair import STREAM, socketpair
 from pyrun.container.process import process_stat
 from pyrund.daemon import executions
 from pyrund.errors import ApiError
@@ -53,7 +53,7 @@ async def _watch(engine: "Engine", container: "Container", check: "HealthCheck")
 async def _result(engine: "Engine", container: "Container", check: "HealthCheck") -> "tuple[int, str]":
     """Return the exit code and the output of one check. Raises ApiError and OSError if it cannot begin."""
     exec_ = executions.create(engine, container, _config(check.command))
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+    ours, theirs = socketpair(STREAM)
     client = ours.detach()
     os.set_blocking(client, False)
     try:

@@ -8,6 +8,7 @@ import sys
 from foundation.errors import reason
 from foundation.linux import os
 from foundation.linux.prctl import end_with
+from foundation.linux.socketpair import STREAM, socketpair
 from pyrund.errors import Refused
 from pyrund.messages import Port, pair, receive
 from pyrund.process import LOCK, PORT, settle
@@ -126,7 +127,7 @@ def _serve(daemon: Port, network: "_socket.socket", context: "ssl.SSLContext") -
 
         carrier = Carrier(context, network, True, None)
         carrier.shake_hands()
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(STREAM)
         daemon.send({}, (theirs.fileno(),))
         theirs.close()
         carrier.carry(ours)

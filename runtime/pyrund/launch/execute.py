@@ -3,10 +3,9 @@
 The record of its end is in the folder of the exec, so that it outlives the engine.
 """
 
-import _socket
-
 from foundation.errors import Error, reason
 from foundation.linux import os
+from foundation.linux.socketpair import STREAM, socketpair
 from pyrun.config.document import Config, Process, load_config
 from pyrun.config.node import Node
 from pyrun.config.process_rules import validate_process
@@ -48,7 +47,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         text = f"unable to start container process: {reason(error)}"
         raise ApiError(400, f"OCI runtime exec failed: exec failed: {text}: unknown") from error
     try:
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(STREAM)
         record = os.open(exec_.record, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         own = process_stat(os.getpid())
         monitor = (os.getpid(), own[2] if own else 0)

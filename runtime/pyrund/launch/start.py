@@ -10,10 +10,9 @@ a byte on the socket ─────────────▶ drain the stream
 exit                              ◀ a byte
 """
 
-import _socket
-
 from foundation.errors import Error, reason
 from foundation.linux import os
+from foundation.linux.socketpair import STREAM, socketpair
 from pyfetch.bundle import overlay
 from pyfetch.bundle.seccomp import default_profile
 from pyfetch.bundle.users import User
@@ -93,7 +92,7 @@ def _start(container: Container, ends: Ends, answers: "Port", joined: Joined, ch
         if not checkpoint:
             start(state)
         ends.take_terminal(terminal)
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
+        ours, theirs = socketpair(STREAM)
         answer = {"pid": state.pid, "started": now(), "names": ends.names}
         answers.send(answer, (ours.fileno(), *ends.ours, *resolver))
         record = os.open(f"{state.directory}/{EXIT}", os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
