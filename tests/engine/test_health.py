@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from daemon import wait_until
+from daemon import Daemon, changed_program, wait_until
 from images import Image, busybox_layer, directory, symlink, tar
 
 FOREVER = ("sleep", "1000")
@@ -71,6 +71,25 @@ def test_failures_in_the_start_period_do_not_count(engine):
 
     assert health(engine, id_)["FailingStreak"] == 0
     assert health(engine, id_)["Status"] == "starting"
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_the_start_period_does_not_follow_the_clock_if_that_is_set(hub, tmp_path, monkeypatch, seconds):
+    change = (
+        f"import time\nold = time.time\ntime.time = lambda: old() + {seconds}"  # the container's start has the old one
+    )
+    monkeypatch.setattr("daemon.PYRUND", changed_program(tmp_path, change))
+    engine = Daemon(hub, tmp_path / "engine", "--bridge", "own0")
+    try:
+        engine.ok("pull", "busybox")
+        times = {"StartPeriod": 6_000_000_000, "StartInterval": 100_000_000, "Interval": 100_000_000}
+        id_ = create(engine, {"Test": ["CMD", "false"], "Retries": 1, **times})
+        wait_until(lambda: health(engine, id_)["Log"], "a result")
+        assert health(engine, id_)["Status"] == "starting"
+        await_status(engine, id_, "unhealthy")
+    finally:
+        engine.remove_all()
+        engine.stop()
 
 
 def test_a_check_that_takes_too_long_is_ended(engine):

@@ -11,7 +11,7 @@ from pyrund.daemon import executions
 from pyrund.errors import ApiError
 from pyrund.loop import first
 from pyrund.model.health import check_of
-from pyrund.model.times import now, seconds
+from pyrund.model.times import now
 from pyrund.streams.process import attach_for_us
 
 TYPE_CHECKING = False
@@ -34,12 +34,12 @@ def begin(engine: "Engine", container: "Container") -> None:
 
 
 async def _watch(engine: "Engine", container: "Container", check: "HealthCheck") -> None:
-    ended, started = container.next_exit, seconds(container.document["StartedAt"])
+    ended, started = container.next_exit, _started(container)
     while not ended.is_done:
-        await first(ended, engine.loop.sleep(check.pause(time.time() - started)))
+        await first(ended, engine.loop.sleep(check.pause(_clock() - started)))
         if ended.is_done or container.is_paused:
             continue
-        begun, age = now(), time.time() - started
+        begun, age = now(), _clock() - started
         try:
             code, output = await _result(engine, container, check)
         except (ApiError, OSError) as error:
@@ -48,6 +48,16 @@ async def _watch(engine: "Engine", container: "Container", check: "HealthCheck")
             break
         if check.note(age, {"Start": begun, "End": now(), "ExitCode": code, "Output": output}):
             engine.events.of_container(container, f"health_status: {check.status}")
+
+
+def _started(container: "Container") -> float:
+    """Return when the container's init began, by _clock(): StartedAt is of a clock that may be set meanwhile."""
+    stat = process_stat(container.pid)
+    return stat[2] / os.sysconf("SC_CLK_TCK") if stat else 0.0
+
+
+def _clock() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _result(engine: "Engine", container: "Container", check: "HealthCheck") -> "tuple[int, str]":
