@@ -26,7 +26,8 @@ from pyfetch.image.document import Document
 from pyfetch.image.image import Image
 from pyfetch.image.store import Store
 from pyfetch.unpack.limits import Limits
-from pyfetch.unpack.tree import Tree, remove, remove_path
+from pyfetch.unpack.removal import remove, remove_path
+from pyfetch.unpack.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

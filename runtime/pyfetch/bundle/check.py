@@ -22,7 +22,8 @@ from pyfetch.image.store import Store, publish
 from pyfetch.progress import Progress
 from pyfetch.sources.downloads import Downloads
 from pyfetch.unpack.limits import Limits
-from pyfetch.unpack.tree import Tree, children, join, remove_path
+from pyfetch.unpack.removal import remove_path
+from pyfetch.unpack.tree import Tree, children, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

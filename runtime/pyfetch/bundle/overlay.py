@@ -19,7 +19,7 @@ from foundation.rootless import has_one_id, rootless
 from pyfetch.image.image import Image, Layer
 from pyfetch.image.store import Store, publish
 from pyfetch.unpack.limits import Limits
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.removal import remove_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pyfetch.errors import UsageError, VerificationError, attempt_all
 from pyfetch.image.image import stored_image
 from pyfetch.image.store import LASTING_LOCKS, Store
 from pyfetch.progress import Progress, open_progress
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.removal import remove_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

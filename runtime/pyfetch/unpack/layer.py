@@ -15,7 +15,8 @@ from foundation.linux.writeback import STEP, Writeback
 from pyfetch.errors import VerificationError, show, translate
 from pyfetch.unpack import tar
 from pyfetch.unpack.limits import Limits
-from pyfetch.unpack.tree import Tree, children, join, remove
+from pyfetch.unpack.removal import remove
+from pyfetch.unpack.tree import Tree, children, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ class ArchiveApi:
             answer = checked((await receive(engine.loop, port))[0])
             if answer.get("spooled"):
                 async with container.turns:
-                    if container.is_removing or container.removed.is_done:
+                    if container.is_removing:
                         raise ApiError(404, f"No such container: {request.values[0]}")
                     port.send({"runs": container.is_running})
                     checked((await receive(engine.loop, port))[0])

@@ -34,7 +34,7 @@ class CommitApi:
         container = engine.containers.find(request.query.get("container", ""))
         names = names_of(request)
         async with container.turns:
-            if container.is_removing or container.removed.is_done:
+            if container.is_removing:
                 raise ApiError(409, f"container {container.name} is being removed")
             config = request.json() if request.body.strip() not in (b"", b"null") else {}
             check(config, _SHAPE, "")

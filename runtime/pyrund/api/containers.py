@@ -114,7 +114,7 @@ class ContainersApi:
         if name == container.name:
             raise ApiError(400, "Renaming a container with the same name as its current name")
         async with container.turns:
-            if container.removed.is_done:
+            if container.is_removing:
                 raise ApiError(404, f"No such container: {request.values[0]}")
             self._engine.containers.refuse_name(name)
             old = container.name

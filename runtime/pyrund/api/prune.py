@@ -106,7 +106,7 @@ class PruneApi:
 
 
 def _is_left(container: "Container", end: "float | None", filters: "dict[str, list[str]]") -> bool:
-    if container.is_active or container.is_removing or container.removed.is_done:
+    if container.is_active or container.is_removing:
         return False
     is_old = end is None or seconds(container.document["Created"]) < end
     return is_old and has_labels(container.config["Labels"], filters)

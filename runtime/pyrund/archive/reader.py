@@ -15,7 +15,8 @@ from foundation.linux.opened import opened
 from foundation.rootless import has_one_id
 from pyfetch.unpack import tar
 from pyfetch.unpack.layer import clean, is_kept, write_content
-from pyfetch.unpack.tree import join, remove
+from pyfetch.unpack.removal import remove
+from pyfetch.unpack.tree import join
 from pyrund.errors import ApiError
 
 TYPE_CHECKING = False

@@ -176,7 +176,7 @@ async def remove(engine: "Engine", container: "Container", force: bool, with_vol
     async with container.turns:
         if container.is_active:
             raise ApiError(409, f'cannot remove container "/{container.name}": it was started again')
-        if not container.removed.is_done:
+        if not container.is_removing:
             await _remove(engine, container, with_volumes)
 
 

@@ -13,8 +13,8 @@ from pyfetch.image.platforms import parse_platform
 from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import Store
 from pyfetch.unpack.compression import decompressed
+from pyfetch.unpack.removal import remove, remove_path
 from pyfetch.unpack.tar import BLOCK
-from pyfetch.unpack.tree import remove, remove_path
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import END
 from pyrund.build import ignored

@@ -4,7 +4,7 @@ Each is a folder with an image of criu's, which is complete when it has its inve
 """
 
 from foundation.linux import os, whole_file
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.removal import remove_path
 from pyrun.checkpoint import criu
 from pyrun.checkpoint.dump import checkpoint
 from pyrun.checkpoint.options import INVENTORY, Images, requested

@@ -8,7 +8,7 @@ from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, ope
 from foundation.linux.opened import opened
 from pyfetch.bundle import overlay
 from pyfetch.image.store import Store
-from pyfetch.unpack.tree import remove
+from pyfetch.unpack.removal import remove
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import Archive
 from pyrund.launch.subpath import NoSuchPart, open_inside

@@ -4,7 +4,7 @@ import _signal
 
 from foundation.errors import Error
 from foundation.linux import os
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.removal import remove_path
 from pyrun.container.end import delete, delete_unreadable
 from pyrun.container.process import open_process
 from pyrun.container.state import Container, load

@@ -1,6 +1,6 @@
 """A worker that removes the folder of a volume."""
 
-from pyfetch.unpack.tree import remove_path
+from pyfetch.unpack.removal import remove_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

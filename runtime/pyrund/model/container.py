@@ -45,6 +45,7 @@ class Container:
     Change       what a worker is doing to its networks while it runs; only there meanwhile
 
     pid          its init's pid on the host, 0 if it does not run
+    is_removing  whether it is being removed, or is removed
     attempt      the start that its restart policy will make, if it waits for one
     restart_delay   seconds that it waits for that
     restarts     how many clients restart it just now: its end is not that of a container that removes itself

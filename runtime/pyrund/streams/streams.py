@@ -1,16 +1,12 @@
 """The streams of one container or exec, with all clients that see them."""
 
-import sys
-from fcntl import ioctl
-
-from foundation.linux import os
 from pyrund.http.response import hijack_head
 from pyrund.http.websocket import head as websocket_head
 from pyrund.loop import Future, first
 from pyrund.streams.client import Client
 from pyrund.streams.history import History
 from pyrund.streams.keys import Scanner
-from pyrund.streams.source import Pipe, Terminal
+from pyrund.streams.run import Run
 from pyrund.streams.websocket import WebSocketClient
 
 TYPE_CHECKING = False
@@ -18,30 +14,30 @@ if TYPE_CHECKING:
     from pyrund.loop import Loop
     from pyrund.messages import Message
     from pyrund.streams.log import Log
+    from pyrund.streams.source import Terminal
 
 _PATIENCE = 1.0  # seconds for processes that have the streams after the container's end
-_TIOCSWINSZ = 0x5414
 
 
 class Streams:
     """Clients may come before the streams are there: open() is called when the program starts, end() when it has ended.
+    A container may do so many times.
 
     A client that reads slowly slows down the container, as the reader of a pipe does, until that has ended.
     """
 
     def __init__(self, loop: "Loop") -> None:
         self._loop = loop
-        self.is_open = False
-        self._is_ending = False
-        self.log: Log | None = None
+        self._run: Run | None = None
+        self._begun: Future[Run] = Future()  # of the run that is there, or else of the next one
+        self._pumps: list[Future[None]] = []  # one for each source of the run, done at its end
         self._clients: list[Client] = []
         self._recalling = 0  # clients that are still shown what was before
-        self._stdin = -1
-        self._terminal = -1
-        self._sources: list[Terminal] = []
-        self._pumps: list[Future[None]] = []  # one for each source, done at its end
-        self._opened: Future[None] = Future()
         self.grown: Future[None] = Future()  # done when the log has more, or is complete
+
+    @property
+    def is_open(self) -> bool:
+        return self._run is not None
 
     @property
     def is_used(self) -> bool:
@@ -49,30 +45,21 @@ class Streams:
 
     def open(self, names: "list[str]", descriptors: "list[int]", log: "Log | None") -> None:
         """Begin. `descriptors` belong to this object from now on."""
-        self.log, self.is_open = log, True
-        for name, fd in zip(names, descriptors):
-            os.set_blocking(fd, False)
-            if name == "stdin":
-                self._stdin = fd
-                continue
-            if name == "terminal":
-                self._terminal = self._stdin = fd
-            source = Terminal(self._loop, fd) if name == "terminal" else Pipe(self._loop, fd)
-            self._sources.append(source)
-            self._pumps.append(self._loop.spawn(self._pump("stdout" if name == "terminal" else name, source)))
-        self._opened.set(None)
+        run = self._run = Run(self._loop, names, descriptors, log)
+        self._pumps = [self._loop.spawn(self._pump(run, stream, source)) for stream, source in run.sources]
+        self._begun.set(run)
 
-    async def _pump(self, stream: str, source: Terminal) -> None:
+    async def _pump(self, run: Run, stream: str, source: "Terminal") -> None:
         while not source.is_closed and (data := await source.peek()):
-            if self.log:
-                self.log.write(stream, data)
+            if run.log:
+                run.log.write(stream, data)
                 self._grow()
             source.take(len(data))
             self._clients = [client for client in self._clients if not client.is_gone]
             for client in self._clients:
                 client.show(stream, data)
             for client in list(self._clients):
-                if not self._is_ending:
+                if not run.is_ending:
                     await client.room()
             await self._loop.sleep(0)  # a program that prints without a pause would have all of our time
 
@@ -82,7 +69,8 @@ class Streams:
 
     async def end(self) -> None:
         """Return when all output is in the log and on its way to the clients, which are closed when they have it."""
-        self._is_ending = True
+        if self._run:
+            self._run.is_ending = True
         for client in self._clients:
             client.make_room()
         limit = self._loop.sleep(_PATIENCE)
@@ -91,25 +79,17 @@ class Streams:
         self.close()
 
     def close(self) -> None:
-        self._close_stdin()
-        for source in self._sources:
-            source.close()
-        self._sources, self._pumps, self._stdin, self._terminal = [], [], -1, -1
-        if self.log:
-            self.log.close()
-        self.log, self.is_open, self._is_ending, self._opened = None, False, False, Future()
+        if self._run:
+            self._run.close()
+        self._run, self._begun, self._pumps = None, Future(), []
         self._grow()
         clients, self._clients = self._clients, []
         for client in clients:
             client.finish()
 
     def resize(self, height: int, width: int) -> None:
-        if self._terminal >= 0:
-            size = height.to_bytes(2, sys.byteorder) + width.to_bytes(2, sys.byteorder) + bytes(4)
-            try:
-                ioctl(self._terminal, _TIOCSWINSZ, size)
-            except OSError:
-                pass  # it has been hung up: the program has just ended
+        if self._run:
+            self._run.resize(height, width)
 
     # Clients.
 
@@ -119,17 +99,17 @@ class Streams:
         `ahead` is what the client has sent already. Returns whether the client left by the detach keys.
         """
         client = self._begin(fd, message, ahead)
-        opened = self._opened  # the next end puts another one in its place
+        begun = self._begun  # the next end puts another one in its place
         if message["history"]:
             await self._recall(client, message["history"])
-        if not message["stream"] or opened is not self._opened:
+        if not message["stream"] or begun is not self._begun:
             client.finish()
             return False
         self._clients = [*(one for one in self._clients if not one.is_gone), client]
         if not message["stdin"]:
             await client.watch()
             return False
-        return await self._type(client, message)
+        return await self._type(await begun, client, message)
 
     def _begin(self, fd: int, message: "Message", ahead: bytes) -> Client:
         websocket = message.get("websocket")
@@ -152,48 +132,27 @@ class Streams:
                 for stream, _, text in entries:
                     client.show(stream, text)
                 await client.room()
-            for stream, text in self.log.held.items() if self.log else ():
+            for stream, text in self._run.log.held.items() if self._run and self._run.log else ():
                 client.show(stream, text)
         finally:
             self._recalling -= 1
             history.close()
 
-    async def _type(self, client: Client, message: "Message") -> bool:
-        await self._opened
+    async def _type(self, run: Run, client: Client, message: "Message") -> bool:
         scanner = Scanner(message["keys"].encode("latin-1"))
         while not client.is_gone:
             data = await client.receive()
             if not data:
                 break
             passed, has_left = scanner.scan(data)
-            await self._put(passed)
+            await run.put(passed)
             await self._loop.sleep(0)  # so would a client
             if has_left:
                 self._drop(client)
                 return True
-        if client in self._clients:
-            self._half_close(client, message["closes_stdin"])
+        if client in self._clients and not (message["closes_stdin"] and run.close_stdin()):
+            self._drop(client)  # it has nothing more to send, and that is not the end of the program's input
         return False
-
-    async def _put(self, data: bytes) -> None:
-        if self._stdin < 0 or not data:
-            return
-        try:
-            await self._loop.write_all(self._stdin, data)
-        except OSError:
-            self._close_stdin()  # the program has closed its standard input, or has ended
-
-    def _half_close(self, client: Client, closes_stdin: bool) -> None:
-        """The client has nothing more to send. Where that is not the end of stdin, it is the end of the client."""
-        if closes_stdin and self._terminal < 0:
-            self._close_stdin()
-        else:
-            self._drop(client)
-
-    def _close_stdin(self) -> None:
-        if self._stdin >= 0 and self._stdin != self._terminal:
-            self._loop.close(self._stdin)
-            self._stdin = -1
 
     def fail(self, text: str) -> None:
         """Show why the program could not be started, and end."""
