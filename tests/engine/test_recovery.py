@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -356,10 +357,12 @@ def test_a_start_for_which_there_are_too_few_descriptors_fails_and_leaves_nothin
         assert own_engine.inspect("web", ".State.Running") is False
         wait_until(lambda: differences(own_engine) == {}, "agreement")
 
-    assert {status for status, _ in errors} == {500}
-    assert all("Too many open files" in message for _, message in errors), errors
-    assert (500, "socketpair: Too many open files") in errors
-    assert (500, "descriptors of the engine: Too many open files") in errors
+    named = (
+        r".*/container\.json|socketpair|descriptors of the engine"  # which of them come depends on other connections
+    )
+    assert len(errors) > 1
+    for status, message in errors:
+        assert status == 500 and re.fullmatch(f"({named}): Too many open files", message), message
     assert own_engine.inspect("web", ".State.Running") is True
 
 
