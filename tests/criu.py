@@ -7,17 +7,16 @@ Run as a program it gets the latter, by the machine's own apt, and keeps it wher
 import contextlib
 import fcntl
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
+import packages
+
 SUITE = "forky"
-_LOADER = SourceFileLoader("vmrun", str(Path(__file__).with_name("vmrun")))
+_NAME = f"criu-{SUITE}"
 # It runs by that Debian's C library, in place of which no other can be given to a program.
 _SCRIPT = """#!/bin/sh
 root={root}
@@ -28,7 +27,7 @@ exec $root/usr/lib64/ld-linux-x86-64.so.2 --library-path $root/usr/lib/x86_64-li
 @functools.lru_cache
 def directory() -> "str | None":
     """Return the directory of the program, None where there is none that can dump here."""
-    candidates = [shutil.which("criu"), f"{_vmrun().CACHE}/criu-{SUITE}/bin/criu"]
+    candidates = [shutil.which("criu"), str(packages.place(_NAME) / "bin/criu")]
     return next((os.path.dirname(path) for path in candidates if path and _can_dump(path)), None)
 
 
@@ -66,16 +65,7 @@ def _can_dump(path: str) -> bool:
     return os.path.exists(path) and subprocess.run([path, "check"], capture_output=True).returncode == 0
 
 
-def _vmrun():
-    spec = importlib.util.spec_from_loader("vmrun", _LOADER)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    _LOADER.exec_module(module)
-    return module
-
-
-def _unpack(vmrun, target: str) -> None:
-    root = vmrun.Apt(SUITE, f"{target}/apt").unpack("criu", follow="lib")
+def _finish(root: str, target: str) -> None:
     shutil.move(root, f"{target}/root")
     program = Path(target, "bin/criu")
     program.parent.mkdir()
@@ -84,9 +74,5 @@ def _unpack(vmrun, target: str) -> None:
 
 
 if __name__ == "__main__":
-    vmrun = _vmrun()
-    try:
-        if not directory():
-            vmrun.cached(f"criu-{SUITE}", functools.partial(_unpack, vmrun))
-    except (OSError, subprocess.CalledProcessError) as error:
-        sys.exit(f"no criu: {error}")
+    if not directory():
+        packages.fetch(_NAME, SUITE, "criu", "lib", _finish)

@@ -1,4 +1,4 @@
-"""Tests of engines that need a real systemd, in a virtual machine."""
+"""Tests of engines that need a real systemd, or a kernel with NFS, in a virtual machine."""
 
 from pathlib import Path
 
@@ -14,3 +14,7 @@ def test_engines_under_systemd_hold():
     tests = [Path(__file__).with_name("test_systemd_engine.py")]
 
     virtual_machine.check(virtual_machine.start(tests, "--systemd", "--cgroup", "unified", seconds=SECONDS))
+
+
+def test_volumes_of_other_machines_hold():
+    virtual_machine.check(virtual_machine.start([Path(__file__).with_name("test_remote_volumes.py")], seconds=SECONDS))

@@ -211,6 +211,31 @@ def test_options_say_what_is_mounted(engine, tmp_path):
     assert os.listdir(tmp_path) == ["here"]
 
 
+def test_cp_reaches_what_a_volume_is_of_a_container_that_does_not_run(engine, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("sent")
+    engine.ok("volume", "create", "-o", "type=none", "-o", f"device={tmp_path}/there", "-o", "o=bind", "vb")
+    engine.ok("volume", "create", "-o", "type=none", "-o", f"device={tmp_path}/there", "-o", "o=bind,ro", "vr")
+    engine.ok("create", "--name", "web", "-v", "vb:/x", "-v", "vr:/y", "busybox")
+
+    engine.ok("cp", tmp_path / "file", "web:/x/file")
+    engine.ok("cp", "web:/y/file", tmp_path / "got")
+
+    assert (tmp_path / "there/file").read_text() == (tmp_path / "got").read_text() == "sent"
+    assert "read-only" in engine.fails("cp", tmp_path / "file", "web:/y/other")[1].lower()
+
+
+def test_a_volume_of_a_type_that_the_kernel_lacks_is_told_at_the_start(engine):
+    engine.ok("volume", "create", "-o", "type=glusterfs", "-o", "device=host:/x", "-o", "o=acl", "vn")
+
+    error = engine.fails("run", "--rm", "-v", "vn:/x", "busybox", "true")[1]
+
+    place = f"{engine.data}/volumes/vn/_data"
+    assert f"volume '{place}': failed to mount local volume: mount host:/x:{place}, data: acl: " in error
+    assert "glusterfs: No such device" in error
+    assert engine.ok("ps", "-aq") == ""
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -218,7 +243,7 @@ def test_options_say_what_is_mounted(engine, tmp_path):
         (["volume", "create", "../x"], "includes invalid characters"),
         (["volume", "create", "x"], "volume name is too short, names should be at least two alphanumeric characters"),
         (["volume", "create", "-o", "nosuch=1", "vx"], 'create vx: invalid option: "nosuch"'),
-        (["volume", "create", "-o", "type=nfs", "-o", "device=:/x", "vx"], "a volume of type nfs: not part of this"),
+        (["volume", "create", "-o", "type=nfs", "-o", "o=addr=127.0.0.1", "vx"], 'missing required option: "device"'),
         (["volume", "create", "-d", "nosuch", "vx"], "create vx: error looking up volume plugin nosuch"),
         (["create", "-v", "new:/x", "-v", "/tmp:/y:zzz", "busybox"], "invalid mode: zzz"),
         (["create", "-v", "new:/x", "-w", "relative", "busybox"], "it needs to be an absolute path"),

@@ -10,7 +10,7 @@ from pyrun.checkpoint.dump import checkpoint
 from pyrun.checkpoint.options import INVENTORY, Images, requested
 from pyrun.container.state import load
 from pyrund.errors import ApiError
-from pyrund.launch import sharing, subpath
+from pyrund.launch import sharing, volume_mounts
 from pyrund.model.container import load as load_container
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         return None
     known = load_container(places, message["id"])
     assert known is not None
-    subpath.refuse_checkpoint(known)
+    volume_mounts.refuse_checkpoint(known)
     sharing.refuse_checkpoint(known)
     if folder == places.checkpoints(message["id"]) and os.path.isdir(path) and not is_complete(path):
         remove_path(path)  # of a worker that was killed; what a client's own folder has is not ours

@@ -15,7 +15,7 @@ from pyrun.checkpoint import criu
 from pyrun.checkpoint.options import Images
 from pyrun.checkpoint.restore import restore
 from pyrund.errors import ApiError
-from pyrund.launch import sharing, subpath
+from pyrund.launch import sharing, volume_mounts
 from pyrund.launch.checkpoint import is_complete, options
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ def restored(container: "Container", request: "Request", checkpoint: str, undo: 
 
     Raises ApiError, Error and OSError; `undo` then removes what was made.
     """
-    subpath.refuse_checkpoint(container)
+    volume_mounts.refuse_checkpoint(container)
     sharing.refuse_checkpoint(container)
     if not is_complete(checkpoint):
         name = os.path.basename(checkpoint)

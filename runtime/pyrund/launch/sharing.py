@@ -55,7 +55,7 @@ def _named(container: "Container", mode: "str | None", words: str) -> "tuple[Con
 
 
 def sources(container: "Container", joined: Joined) -> "dict[tuple[str, str], int]":
-    """Return detached mounts, as subpath.sources() does for volumes: the shared memory of the container whose IPC
+    """Return detached mounts, as volume_mounts.sources() does for volumes: the shared memory of the container whose IPC
     namespace this one joins, and binds by which what the container mounts reaches the host. Raises Error and OSError.
 
     In a namespace of its own, the runtime would find only slaves of what is mounted on the host.

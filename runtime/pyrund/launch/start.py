@@ -27,7 +27,7 @@ from pyrun.launch.start import start
 from pyrun.launch.undo import Undo
 from pyrun.stub.monitor import keep_watch
 from pyrund.errors import ApiError
-from pyrund.launch import remove, sharing, subpath, users
+from pyrund.launch import remove, sharing, users, volume_mounts
 from pyrund.launch.connect import connect
 from pyrund.launch.ends import Ends
 from pyrund.model.container import Container, load
@@ -84,7 +84,7 @@ def _start(container: Container, ends: Ends, answers: "Port", joined: Joined, ch
         else:
             request.overlay = places.layer(container.id)
             request.layers = [f"{places.images}/layers/{name}" for name in container.layers]
-            request.sources = {**subpath.sources(container), **sharing.sources(container, joined)}
+            request.sources = {**volume_mounts.sources(container), **sharing.sources(container, joined)}
             state, terminal = create(request, undo)
             for fd in request.sources.values():
                 os.close(fd)

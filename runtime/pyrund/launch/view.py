@@ -9,13 +9,10 @@ import stat
 from foundation.errors import Error
 from foundation.linux import os
 from foundation.linux.mount import (
-    AT_RECURSIVE,
     MOUNT_ATTR_RDONLY,
-    OPEN_TREE_CLONE,
     mount,
     mount_setattr,
     move_mount,
-    open_tree,
 )
 from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from foundation.linux.opened import opened
@@ -25,7 +22,7 @@ from pyrun.container.process import open_process
 from pyrun.container.state import load
 from pyrun.rootfs.tree import Tree
 from pyrund.errors import ApiError
-from pyrund.launch import subpath
+from pyrund.launch.volume_mounts import detached
 from pyrund.spec.mounts import Mount, of_container
 
 TYPE_CHECKING = False
@@ -95,7 +92,7 @@ def _with_layers(container: "Container", is_written: bool, look: "Callable[[int]
 
 def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look: "Callable[[int], T]") -> "T":
     for one in mounts:
-        if one.kind != "tmpfs" and (one.subpath or not one.backing):
+        if one.kind != "tmpfs":
             _attach(Tree(root), one)
     if container.host_config.get("ReadonlyRootfs"):
         mount_setattr(root, MOUNT_ATTR_RDONLY)
@@ -103,11 +100,11 @@ def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look:
 
 
 def _attach(tree: Tree, one: Mount) -> None:
+    """Raises ApiError, as start would, for a volume that cannot be mounted, or has not the part that is wanted: what a
+    client sends to it must not go elsewhere."""
     if not os.path.exists(one.source):
         return  # start would make it, or refuse
-    with opened(_open_source(one)) as source:
-        if one.read_only or "ro" in one.whole()[2]:
-            mount_setattr(source, MOUNT_ATTR_RDONLY, recursive=True)
+    with opened(detached(one)) as source:
         make = tree.make_directory if stat.S_ISDIR(os.fstat(source).st_mode) else tree.make_file
         try:
             target = make(one.target)
@@ -115,14 +112,6 @@ def _attach(tree: Tree, one: Mount) -> None:
             return  # the root is read-only, or the image has something else there: start would fail
         with opened(target):
             move_mount(source, target)
-
-
-def _open_source(one: Mount) -> int:
-    """Return a detached mount. Raises ApiError, as start would, for a part that the volume does not have: what a client
-    sends to it must not go elsewhere."""
-    if one.subpath:
-        return subpath.detached(one)
-    return open_tree(os.fsencode(one.source), OPEN_TREE_CLONE | AT_RECURSIVE)
 
 
 def clean(path: str) -> str:

@@ -4,7 +4,7 @@ import json
 import sys
 
 from foundation.linux import os, whole_file
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.loop import Turns
 from pyrund.model.names import is_name
 from pyrund.model.times import now
@@ -22,8 +22,8 @@ ANONYMOUS = "com.docker.volume.anonymous"  # the label of a volume that no clien
 _FIELDS = frozenset(("Name", "CreatedAt", "Labels", "Options", "Owner"))
 _LONGEST_NAME = 255
 _OPTIONS = ("type", "device", "o", "size")
-# They would be mounted in the container's network.
-_NETWORK_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "glusterfs")
+# File systems of other machines.
+REMOTE_TYPES = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "glusterfs")
 
 
 class Volume:
@@ -179,6 +179,4 @@ def checked_options(name: str, options: "dict[str, str]") -> "dict[str, str] | N
     for key in ("device", "type"):
         if not options.get(key):
             raise ApiError(400, f'create {name}: missing required option: "{key}"')
-    if options["type"] in _NETWORK_TYPES:
-        raise missing(f"a volume of type {options['type']}")
     return options

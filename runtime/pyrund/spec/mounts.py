@@ -6,7 +6,7 @@ from foundation.linux.mountinfo import mounts as mounted
 from foundation.linux.opened import opened
 from pyrund.errors import ApiError, missing
 from pyrund.model.names import new_id
-from pyrund.model.volume import check_driver, check_name
+from pyrund.model.volume import REMOTE_TYPES, check_driver, check_name
 from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT
 
 TYPE_CHECKING = False
@@ -96,6 +96,16 @@ class Mount:
         """Whether what is mounted in the container appears at the source, too."""
         return self.kind == "bind" and self.propagation in _SHARED
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a file system of another machine."""
+        return self.backing is not None and self.whole()[0] in REMOTE_TYPES
+
+    @property
+    def is_mounted_here(self) -> bool:
+        """Whether a worker makes the mount, which the container gets by descriptor (launch/volume_mounts.py)."""
+        return bool(self.subpath) or self.is_remote
+
     def described(self) -> "Json":
         """Return the mount as inspect shows it."""
         volume = {"Name": self.name} if self.kind == "volume" else {}
@@ -121,14 +131,17 @@ class Mount:
         return "bind", self.source, ["bind" if self.recursion == "none" else "rbind", self.propagation, *self.options]
 
     def entry(self) -> "Json":
-        """Return the mount for config.json. A `subpath` is not opened by its source there, which only tells of it."""
+        """Return the mount for config.json. If it `is_mounted_here`, it is read-only already, and the source only tells
+        what it is."""
         kind, source, options = self.whole()
+        if self.is_remote:
+            kind, source, options = "bind", self.source, ["rbind", self.propagation]
         read_only = "rro" if self.kind == "bind" and self.recursion == "all" else "ro"
         return {
             "destination": self.target,
             "type": kind,
             "source": f"{source}/{self.subpath}" if self.subpath else source,
-            "options": [*options, read_only] if self.read_only else options,
+            "options": [*options, read_only] if self.read_only and not self.is_mounted_here else options,
         }
 
 
