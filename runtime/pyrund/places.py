@@ -49,6 +49,10 @@ def _base(variable: str, usual: str) -> str:
     return named.rstrip("/") if named.startswith("/") else f"{os.home()}/{usual}"
 
 
+IN_DATA = ("containers", "images", "sizes", "volumes", "networks", "builds", "events")  # what an engine would change
+MARKS = ("init/.dockerenv", "images/oci-layout")  # of a folder in which an engine has begun, also an older one
+
+
 class Places:
     """The folders of one engine.
 

@@ -5,7 +5,7 @@ from pyfetch.image.document import Configuration, read_configuration
 from pyrund.errors import Refused
 from pyrund.net import bridge, subnet
 from pyrund.net.subnet import Subnet
-from pyrund.places import Defaults
+from pyrund.places import IN_DATA, MARKS, Defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,7 +117,18 @@ def read(given: "Options") -> Settings:
     for name in _OF_DOCKERD:
         if os.path.lexists(f"{settings.data_root}/{name}"):
             raise Refused(f"{settings.data_root}: has the data of dockerd; name another folder with --data-root")
+    _check_data_root(settings.data_root)
     return settings
+
+
+def _check_data_root(path: str) -> None:
+    """Raise Refused if what somebody else has there would be taken for ours: an engine that begins removes halves."""
+    if any(os.path.exists(f"{path}/{mark}") for mark in MARKS):
+        return
+    for name in IN_DATA:
+        place = f"{path}/{name}"
+        if os.path.lexists(place) and not (os.path.isdir(place) and not os.listdir(place)):
+            raise Refused(f"{place} is not of pyrund; name another folder with --data-root")
 
 
 def _bip(text: str) -> "tuple[Subnet, str] | None":

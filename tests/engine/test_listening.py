@@ -402,6 +402,20 @@ def test_the_data_of_dockerd_is_left_alone(hub, tmp_path):
     assert os.listdir(tmp_path / "d") == ["overlay2"]
 
 
+@pytest.mark.parametrize("name", ["volumes/photos/_data/file", "containers/box/file", "builds/made/file", "events"])
+def test_a_folder_with_somebody_s_files_is_no_data_root(hub, tmp_path, name):
+    """An engine that begins removes volumes, containers and builds that were half made."""
+    file = tmp_path / "d" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+
+    said = refused(hub, tmp_path, "-H", f"unix://{tmp_path}/s")
+
+    assert f"{tmp_path}/d/{name.partition('/')[0]} is not of pyrund; name another folder with --data-root" in said
+    assert file.read_text() == "mine"
+    assert os.listdir(tmp_path / "d") == [name.partition("/")[0]]
+
+
 # A daemon that nobody has started
 
 

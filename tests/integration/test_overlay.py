@@ -45,6 +45,17 @@ def lower(bundle):
 CHANGES = "echo new >/etc/file; rm -r /data; mkdir /data; echo x >/data/x; chmod 700 /etc; mkdir -p /a/b; rm /bin/ls"
 
 
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_directory_that_cannot_be_made_leaves_no_container(container, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+
+    message = container.run_fails("true", options=[f"--overlay={tmp_path}/{place}"])
+
+    assert message.endswith(": Not a directory")
+    assert container.works("list", "-q") == ""
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_what_the_container_writes_does_not_reach_the_bundle(container, lower):
     before = digest(lower)
     output = container.run("sh", "-c", f"{CHANGES}; cat /etc/file; echo /data/*", options=["--overlay"])

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import stat
 import subprocess
 import time
 
@@ -56,6 +57,23 @@ def test_who_captures_all_streams_of_a_detached_run_need_not_wait_for_the_contai
 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert [stream(container, number) for number in range(3)] == ["/dev/null"] * 3
+
+
+def test_a_pid_is_written_to_what_is_no_file(container, tmp_path):
+    os.mknod(tmp_path / "device", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (tmp_path / "link").symlink_to("device")
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    for name in ("device", "link", "fifo"):
+        container.run("true", options=["--pid-file", tmp_path / name])
+    assert os.read(reader, 100).isdigit()
+    container.sleeping()
+    for name in ("device", "link", "fifo"):
+        container.works("exec", "--pid-file", tmp_path / name, container.id, "true")
+
+    assert os.read(reader, 100).isdigit()
+    os.close(reader)
+    assert stat.S_ISCHR((tmp_path / "device").stat().st_mode) and (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.parametrize("with_pid_file", [False, True])

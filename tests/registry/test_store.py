@@ -27,6 +27,30 @@ def test_the_second_pull_of_a_tag_asks_one_question(pyfetch, registry, busybox):
     assert [(r.method, r.path) for r in registry.requests if r.path != "/v2/"] == [("HEAD", "/v2/test/manifests/1")]
 
 
+@pytest.mark.parametrize("name", ["notes", "layers/work/thesis", "partial/notes", "blobs/sha256/data", "locks/file"])
+@pytest.mark.parametrize("words", [("prune",), ("prune", "--all"), ("images",)])
+def test_a_directory_with_somebody_s_files_is_no_store(pyfetch, tmp_path, words, name):
+    file = tmp_path / "mine" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    before = names(tmp_path)
+
+    done = pyfetch.run("--store", tmp_path / "mine", *words)
+
+    assert done.returncode == 7
+    assert done.stderr.endswith(f": {tmp_path}/mine is no store: name a new directory with --store\n")
+    assert names(tmp_path) == before
+
+
+def test_a_file_is_no_store(pyfetch):
+    done = pyfetch.run("--store", "/etc/passwd", "images")
+
+    assert (done.returncode, done.stderr) == (
+        7,
+        "pyfetch: error: /etc/passwd: is not a directory: choose another with --store\n",
+    )
+
+
 def test_a_digest_in_the_store_opens_no_socket(pyfetch, registry, busybox):
     registry.add(busybox)
     name = f"{registry.host}/test@{busybox.digest}"

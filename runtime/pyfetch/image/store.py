@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 REF_NAME = "org.opencontainers.image.ref.name"  # annotations.md: the name of an image in a layout
 
+_MARK = "oci-layout"  # what makes a directory a store
+_TEMPORARY = ".part"
 LASTING_LOCKS = {"store", "index"}
 _FOLDERS = ("blobs", "blobs/sha256", "blobs/sha512", "partial", "layers", "bundles", "locks")
 
@@ -59,14 +61,20 @@ class Store:
 
     def open(self, exclusive: bool = False) -> None:
         """Make the store if necessary, and lock it for as long as the process lives."""
-        os.makedirs(self.path, 0o700, exist_ok=True)
+        try:
+            os.makedirs(self.path, 0o700, exist_ok=True)
+        except FileExistsError:
+            raise DiskError(f"{self.path}: is not a directory: choose another with --store") from None
         self._check_owner()
+        is_made = os.path.exists(self._file(_MARK))
+        if not is_made:
+            self._check_new()
         for folder in _FOLDERS:
             os.makedirs(os.path.join(self.path, folder), 0o700, exist_ok=True)
         self._descriptor = self._open_lock("store")
         fcntl.flock(self._descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        if not os.path.exists(self._file("oci-layout")):
-            self._write_file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        if not is_made:
+            self._write_file(_MARK, b'{"imageLayoutVersion":"1.0.0"}')
 
     def close(self) -> None:
         """Release the lock."""
@@ -78,6 +86,16 @@ class Store:
         status = os.stat(self.path)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise DiskError(f"{self.path}: belongs to or can be written by another user: choose another with --store")
+
+    def _check_new(self) -> None:
+        """Refuse a directory with the files of somebody else, which prune would remove. What open() makes may be there,
+        of another process, or of one that was killed."""
+        for folder in ("", *_FOLDERS):
+            path = self._file(folder) if folder else self.path
+            ours = {name.rpartition("/")[2] for name in _FOLDERS if name.rpartition("/")[0] == folder}
+            for name in os.listdir(path) if os.path.isdir(path) else []:
+                if not (name in ours or name.endswith(_TEMPORARY) or (folder == "locks" and name in LASTING_LOCKS)):
+                    raise DiskError(f"{path}/{name}: {self.path} is no store: name a new directory with --store")
 
     # Blobs.
 
@@ -254,7 +272,7 @@ def nameless_file(folder: str) -> "IO[bytes]":
 
 
 def _new_file(folder: str, mode: int) -> "tuple[str, int]":
-    name = os.path.join(folder, f".{os.urandom(8).hex()}.part")
+    name = os.path.join(folder, f".{os.urandom(8).hex()}{_TEMPORARY}")
     return name, os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 

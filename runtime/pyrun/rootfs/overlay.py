@@ -7,7 +7,7 @@ crash. A layer that is to be kept is in `upper` of a directory; the kernel requi
 import stat
 from errno import EINVAL
 
-from foundation import overlayfs
+from foundation import interrupts, overlayfs
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.mount import move_mount
@@ -45,18 +45,21 @@ class Overlay:
         """Make the directories that are kept, owned by the container's root. The runtime calls it, on the host."""
         if not self.directory:
             return
-        missing = self.directory
-        while not os.path.isdir(missing):
-            self._made.insert(0, missing)
-            missing = os.path.dirname(missing)
-        for path in [*self._made, *(f"{self.directory}/{name}" for name in _LAYERS)]:
+        above = self.directory
+        missing: list[str] = []
+        while not os.path.isdir(above):
+            missing.insert(0, above)
+            above = os.path.dirname(above)
+        for path in [*missing, *(f"{self.directory}/{name}" for name in _LAYERS)]:
             private = path.startswith(self.directory)
+            mask = interrupts.hold()  # an interruption between mkdir(2) and the note of it would leave the directory
             try:
                 os.mkdir(path, 0o700 if private else 0o755)
+                self._made.append(path)
             except FileExistsError:
                 continue  # it is left from an earlier run, or another runtime has just made it
-            if path not in self._made:
-                self._made.append(path)
+            finally:
+                interrupts.release(mask)
             if private and self._in_user_namespace:
                 os.chown(path, *self._owner)
         self._hide()

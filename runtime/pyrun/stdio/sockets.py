@@ -1,6 +1,7 @@
 """What the caller gets of a new process: its terminal or a pidfd over a socket, and a file with its pid."""
 
 import _socket
+import stat
 from fcntl import ioctl
 
 from foundation.linux import os, whole_file
@@ -56,11 +57,26 @@ def _connect(connection: "_socket.socket", path: str) -> None:
 def write_pid_file(path: str, pid: int) -> None:
     """Write `pid` as digits without a newline, as go-runc and conmon read it; atomically, so that they read all of it.
 
-    Raises OSError with `path`.
+    A device or a FIFO, as /dev/stdout may be, is written to, as by crun; runc puts a file in its place. Raises OSError
+    with `path`.
     """
     directory, name = os.path.split(path)
+    data = b"%d" % pid
     try:
-        whole_file.put(path, b"%d" % pid, f"{directory}/.{name}", 0o644)
+        if _is_special(path):
+            with opened(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)) as fd:
+                whole_file.write_all(fd, data)
+            return
+        whole_file.put(path, data, f"{directory}/.{name}", 0o644)
     except OSError as error:
         error.filename = path  # not the temporary name, which the caller does not know
         raise
+
+
+def _is_special(path: str) -> bool:
+    """Return whether `path` leads to something that is neither a file nor a directory, perhaps through a symlink."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
