@@ -1,5 +1,7 @@
 """The base of the programs' exceptions, and how an exception or text from elsewhere becomes a line for the user."""
 
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,9 +20,19 @@ def reason(error: BaseException) -> str:
     if not isinstance(error, OSError) or error.strerror is None:
         return " ".join(str(error).split("\n")) or type(error).__name__
     if error.filename is None or isinstance(error.filename, int):  # a descriptor: its number says nothing
-        return f"{_place_of(error)}: {error.strerror}"
+        return f"{'standard output' if _is_of_output(error) else _place_of(error)}: {error.strerror}"
     name = error.filename if isinstance(error.filename, str) else _text(error.filename)
     return f"{name}: {error.strerror}"
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Return whether what was printed cannot be written, as to a full disk: it is still there, and fails again."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as again:
+        return again.errno == error.errno
+    return False
 
 
 def _place_of(error: OSError) -> str:

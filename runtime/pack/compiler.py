@@ -29,8 +29,10 @@ FREQUENT = ("cli", "create", "start", "run", "exec", "state", "kill", "delete", 
 # M_MMAP_THRESHOLD. With larger objects, `run` has 90 page faults more.
 OBJECT_MAXIMUM = 100_000
 SOURCES = Path(__file__).parents[1]
+# Until the program's main() begins, ^C ends the process as it does with any other program, without a traceback.
 LINE = (
-    "import marshal;m=sys.modules['_frozen_importlib_external'].MAGIC_NUMBER;t=f.read(4);l=f.read({loader_size});"
+    "import marshal,_signal as s;s.getsignal(2)is s.default_int_handler and s.signal(2,s.SIG_DFL);"
+    "m=sys.modules['_frozen_importlib_external'].MAGIC_NUMBER;t=f.read(4);l=f.read({loader_size});"
     "exec(\"sys.exit('error: '+p+': cut short')\"if len(l)<{loader_size} else marshal.loads(l)if t==m else"
     "'def start(f,p,_):f.close();sys.path[:0]=[p];from {program}.cli import main;main()');start(f,p,{index_size})\n"
 )

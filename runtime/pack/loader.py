@@ -177,8 +177,6 @@ def start(file: "BufferedReader", path: str, index_size: int) -> None:
         if pack.imports.keys() == {main} or file.fileno() <= 2:
             pack.read_rest()
         pack.execute_all([*pack.imports[main], main])
-    except KeyboardInterrupt:
-        sys.exit(130)
     except (OSError, ImportError, MemoryError) as error:  # too few descriptors, or too little memory
         sys.exit(f"error: {str(error) or 'out of memory'}")
     sys.modules[main].main()

@@ -6,12 +6,12 @@ pyrun run -b "$(pyfetch alpine)"        what `docker run alpine` does
 import sys
 from _signal import SIGINT
 
-from foundation.errors import Error, one_line, reason
+from foundation.errors import Error, did_you_mean, one_line, reason
 from foundation.interrupts import hold, interrupt_once
 from foundation.linux import os
 from foundation.linux.whole_file import to_standard_error
 from pyfetch import __version__
-from pyfetch.errors import exit_status, translate
+from pyfetch.errors import UsageError, exit_status, translate
 from pyfetch.image.store import Store, default_path
 from pyfetch.options import VERBS, WITHOUT_STORE, Arguments, parse
 
@@ -65,10 +65,12 @@ def _run(argv: "list[str]") -> int:
     interrupt_once()
     os.umask(0o022)
     _open_standard_streams()
-    if argv == ["--version"]:
+    words = argv[: argv.index("--")] if "--" in argv else argv
+    if "--version" in words:
         print(f"pyfetch {__version__}")
         return 0
-    words = argv[: argv.index("--")] if "--" in argv else argv
+    if words[:1] == ["help"] and words[1:] and words[1] not in VERBS:
+        raise UsageError(f'"{words[1]}" is not a verb{did_you_mean(words[1], VERBS) or ": see `pyfetch help`"}')
     if "--help" in words or "-h" in words or words[:1] == ["help"]:
         from pyfetch.help import help_text
 

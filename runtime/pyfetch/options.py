@@ -211,6 +211,8 @@ def parse(argv: "list[str]") -> Arguments:
             _take(arguments, by_name, word, ours)
         else:
             arguments.words.append(word)
+    if verb == "pull" and arguments.overlay and arguments.copy:
+        raise UsageError("--overlay and --copy exclude each other")
     least, most = _WORDS.get(verb, (0, 0))
     if verb == "pull" and arguments.no_bundle:
         most = _MANY

@@ -27,6 +27,8 @@ def main() -> None:
     """Run the command line of this process, and exit."""
     status = 0
     try:
+        if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # as pack/compiler.py has it
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         _open_standard_streams()
         _use_utf8()
         # We inherit an ignored SIGCHLD, with which waiting for a child fails: wait(2), NOTES.

@@ -282,7 +282,7 @@ def parse(arguments: "list[str]", known: "dict[str, Option]", stop_early: bool) 
         name = names.get(given, given)
         if name not in known:
             meant = ": it stands before the command" if given in GLOBAL else did_you_mean(given, known, "--")
-            raise UsageError(f"flag provided but not defined: -{given}{meant}")
+            raise UsageError(f"flag provided but not defined: -{given}{meant or ': see --help'}")
         takes = known[name][1]
         if takes.startswith("["):
             if equals and not value:
@@ -304,6 +304,8 @@ def _add(options: "dict[str, Any]", name: str, takes: str, value: str) -> None:
         raise UsageError(f'invalid {what} "{value}": {known}{did_you_mean(value, choices)}')
     if takes.endswith("..."):
         options.setdefault(keyword, []).append(value)
+    elif name == "bundle" and not value:
+        raise UsageError(f'invalid value "" for flag -{name}: expected a directory')
     elif takes:
         options[keyword] = value
     elif value in ("true", "false", "1", "0"):
@@ -320,4 +322,5 @@ def check_count(verb: str, usage: str, positional: "list[str]") -> None:
     if len(positional) < least or len(positional) > most:
         exactly = "exactly" if least == most else "a minimum of" if len(positional) < least else "at most"
         count = most if len(positional) > most else least
-        raise UsageError(f'"pyrun {verb}" requires {exactly} {count} argument{"" if count == 1 else "s"}: {usage}')
+        plural = "" if count == 1 else "s"
+        raise UsageError(f'"pyrun {verb}" requires {exactly} {count} argument{plural}{usage and ": "}{usage}')

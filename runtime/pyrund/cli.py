@@ -8,7 +8,7 @@ which returns the exit code. `server` is the daemon, to which a verb connects by
 """
 
 import sys
-from _signal import SIGINT
+from _signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 
 from foundation.errors import Error, one_line, reason
 from foundation.linux import os
@@ -37,6 +37,8 @@ def main() -> "NoReturn":
 def run(words: "list[str]") -> int:
     """Execute the command line; return the exit status."""
     try:
+        if getsignal(SIGINT) == SIG_DFL:  # as pack/compiler.py has it
+            signal(SIGINT, default_int_handler)
         status = _run(words)
         sys.stdout.flush()
         return status
@@ -64,6 +66,8 @@ def _run(words: "list[str]") -> int:
     if given.pop("help", False):
         return _help([verb])
     check_count(verb, usage, len(others))
+    if others[:1] == [""]:
+        raise Refused(f"'pyrund {verb}': the first argument is empty: {usage}")
     command = __import__(f"pyrund.commands.{verb.replace('-', '_')}", fromlist=["run"])
     return int(command.run(None if verb in _LOCAL else _server(verb, options), others, given))
 

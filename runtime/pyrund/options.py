@@ -282,7 +282,7 @@ def _take_long(options: "Options", known: "dict[str, Option]", word: str, rest: 
     given, equals, value = word[2:].partition("=")
     name = _ALIASES.get(given, given)
     if name not in known:
-        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--')}", 125)
+        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--') or _SEE}", 125)
     if not equals and known[name][1]:
         if not rest:
             raise Refused(f"flag needs an argument: --{given}", 125)
@@ -297,7 +297,7 @@ def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest:
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in names:
-            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else ""
+            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else _SEE
             raise Refused(f"unknown shorthand flag: {letter!r} in {word}{meant}", 125)
         name = names[letter]
         if letters.startswith("="):
@@ -313,6 +313,7 @@ def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest:
         _set(options, known, name, value)
 
 
+_SEE = ": see --help"
 # Older names that docker still takes.
 _ALIASES = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
 _WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
@@ -349,7 +350,16 @@ def check_count(verb: str, usage: str, count: int) -> None:
         raise Refused(f"'pyrund {verb}' requires {kind}{number} argument{plural}: {usage}")
 
 
+# Verbs that docker's client alone has.
+_OF_DOCKER = (
+    "build builder checkpoint commit compose container context diff export history image import load network pause "
+    "port rename save system unpause update volume"
+).split()
+
+
 def check_verb(verb: str) -> None:
     """Raise Refused if there is no such verb."""
+    if verb in _OF_DOCKER:
+        raise Refused(f"pyrund has no {verb}: docker's client has, with DOCKER_HOST=unix:///var/run/docker.sock")
     if verb not in VERBS:
         raise Refused(f"unknown command: pyrund {verb}{did_you_mean(verb, VERBS) or ': see `pyrund help`'}")

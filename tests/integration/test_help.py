@@ -65,7 +65,7 @@ def test_help_shows_usage_options_and_example(container, ask):
         (["frobnicate"], '"frobnicate" is not a command of pyrun: see pyrun --help'),
         (["run", "--detatch"], "flag provided but not defined: -detatch: did you mean '--detach'?"),
         (["--rot=/x", "list"], "flag provided but not defined: -rot: did you mean '--root'?"),
-        (["list", "--zzz"], "flag provided but not defined: -zzz"),
+        (["list", "--zzz"], "flag provided but not defined: -zzz: see --help"),
         (["list", "--format", "jsn"], "invalid format option \"jsn\": table or json: did you mean 'json'?"),
         (["--log-format=tex", "list"], "invalid log-format \"tex\": text or json: did you mean 'text'?"),
         (["list", "--root", "/x"], "flag provided but not defined: -root: it stands before the command"),

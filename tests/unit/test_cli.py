@@ -72,7 +72,13 @@ def test_only_the_first_equals_sign_divides():
 
 
 def test_a_value_may_be_empty():
-    assert options("--bundle=") == options("--bundle", "") == {"bundle": ""}
+    assert options("--pid-file=") == options("--pid-file", "") == {"pid_file": ""}
+
+
+@pytest.mark.parametrize("arguments", [("--bundle=",), ("--bundle", "")])
+def test_a_bundle_without_a_name_is_refused(arguments):
+    with pytest.raises(UsageError, match='invalid value "" for flag -bundle: expected a directory'):
+        options(*arguments)
 
 
 @pytest.mark.parametrize("value", ["-", "--", "-d", "--detach"])
@@ -170,8 +176,8 @@ def test_the_help_names_all_verbs_and_global_options(arguments, capsys):
         (["start", "a", "b"], '"pyrun start" requires exactly 1 argument: ID'),
         (["state"], '"pyrun state" requires a minimum of 1 argument: ID...'),
         (["kill"], '"pyrun kill" requires a minimum of 1 argument: ID... [SIGNAL]'),
-        (["spec", "a"], '"pyrun spec" requires exactly 0 arguments: '),
-        (["list", "a"], '"pyrun list" requires exactly 0 arguments: '),
+        (["spec", "a"], '"pyrun spec" requires exactly 0 arguments'),
+        (["list", "a"], '"pyrun list" requires exactly 0 arguments'),
         (["completion"], '"pyrun completion" requires exactly 1 argument: bash|zsh|fish'),
         (["exec"], '"pyrun exec" requires a minimum of 1 argument: ID [CMD...]'),
     ],

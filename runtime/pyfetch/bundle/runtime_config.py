@@ -140,6 +140,8 @@ def _args(image: Document, settings: Settings) -> "list[str]":
         args = (entrypoint if entrypoint != [""] else []) + (settings.args or image.strings("Cmd"))
     else:
         args = [settings.entrypoint] * bool(settings.entrypoint) + settings.args
+    if settings.entrypoint == "" and not args:
+        raise UsageError('--entrypoint "" leaves no command: give one after `--`')
     if not args or not args[0]:
         raise UsageError("no command specified: the image names none; give one after `--`")
     return args

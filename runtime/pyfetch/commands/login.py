@@ -39,7 +39,7 @@ def registry_in(words: "list[str]") -> str:
     """Return the registry that the command line names."""
     host = normal_registry(words[0]) if words else DOCKER_HUB
     if not is_registry(host):
-        raise UsageError(f"{words[0]}: expected a registry, HOST or HOST:PORT")
+        raise UsageError(f"{words[0] or repr('')}: expected a registry, HOST or HOST:PORT")
     return host
 
 

@@ -83,7 +83,9 @@ def has_host(name: str) -> bool:
 
 def _check(text: str, host: str, repository: str) -> None:
     if not is_registry(host):
-        raise _invalid(text, f"{host!r} is not a host")
+        is_path = text.startswith((".", "/"))
+        way_out = f": for a file, oci-archive:{text} or docker-archive:{text}" if is_path else ""
+        raise _invalid(text, f"{host!r} is not a host{way_out}")
     if not _is_repository(repository):
         lower = _is_repository(repository.lower())
         raise _invalid(

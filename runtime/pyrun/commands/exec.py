@@ -1,8 +1,9 @@
 """pyrun exec"""
 
 from foundation import interrupts
-from foundation.errors import Error, reason
+from foundation.errors import Error, did_you_mean, reason
 from foundation.linux import os
+from foundation.linux.capability import CAPABILITIES
 from foundation.node import UINT32
 from pyrun import log
 from pyrun.cgroup.group import Cgroup
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 _ID_DIGITS = 10
+_USER, _GID = "UID[:GID], in numbers", "GID, a number"
 _STOPPED = "cannot exec in a stopped container"
 
 
@@ -48,11 +50,14 @@ def run(
     """
     descriptors.check(preserve_fds)
     for gid in changes.get("additional_gids", ()):
-        _id("--additional-gids", gid)
+        _id("--additional-gids", gid, _GID)
     try:
         container = load(settings.root, id_)
         _check_status(container, ignore_paused)
         config = load_config(container.config_file)
+        for name in changes.get("cap", ()):
+            if name not in CAPABILITIES:
+                log.warning(f"--cap: {name!r} is unknown and left out{did_you_mean(f'CAP_{name}', CAPABILITIES)}")
         wanted = _wanted(config, list(command), process, changes)
         console = Console(wanted, detach, console_socket)
         preserved = descriptors.receive(preserve_fds)
@@ -172,18 +177,18 @@ def _user(json: "dict[str, Any]", user: str, additional_gids: "list[str]") -> "d
     if user:
         uid, colon, gid = user.partition(":")
         # As in runc, the gid defaults to 0; the config's additional groups are kept.
-        json = {**json, "uid": _id("--user", uid), "gid": _id("--user", gid) if colon else 0}
+        json = {**json, "uid": _id("--user", uid, _USER), "gid": _id("--user", gid, _USER) if colon else 0}
     if additional_gids:
-        gids = [_id("--additional-gids", gid) for gid in additional_gids]
+        gids = [_id("--additional-gids", gid, _GID) for gid in additional_gids]
         json = {**json, "additionalGids": [*json.get("additionalGids", ()), *gids]}
     return json
 
 
-def _id(option: str, text: str) -> int:
+def _id(option: str, text: str, form: str) -> int:
     """Return the id `text`. A text that is not an id must never become 0 (CVE-2026-30892)."""
     # Check the length first: int() of thousands of digits is slow, or raises a ValueError.
     if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS) or int(text) >= UINT32[1]:
-        raise UsageError(f'{option}: "{text}" is not an id: UID[:GID], in numbers')
+        raise UsageError(f'{option}: "{text}" is not an id: {form}')
     return int(text)
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def run(settings: "Settings", id_: str, source: str, destination: str, options: "list[str] | None" = None) -> None:
+    if not destination:
+        raise UsageError("the destination is empty")
     wanted = [option for text in options or [] for option in text.split(",") if option]
     entry = {"source": source, "destination": destination, "type": "bind", "options": wanted}
     planned = PlannedMount(Mount(Node.root(entry, "mount")))
     for ignored in planned.warnings:
-        raise UsageError(ignored)
+        raise UsageError(ignored.removesuffix(": ignored"))
     mount.mount(load(settings.root, id_), planned)

@@ -42,6 +42,7 @@ NOTIFY = "notify"
 EXIT = "exit"
 RESTORED_ROOT = "root"
 
+_WAY_OUT = ": set XDG_RUNTIME_DIR, or name a directory of your own by --root"
 _LAST_PID = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 
@@ -280,9 +281,14 @@ def new(root_directory: str, id_: str) -> Container:
     directory = f"{root_directory}/{id_}"
     try:
         os.makedirs(root_directory, 0o700, exist_ok=True)
+    except FileExistsError:
+        raise Error(f"{root_directory}: Not a directory") from None
+    except PermissionError as error:
+        raise Error(f"{reason(error)}{_WAY_OUT}") from None
+    try:
         os.mkdir(directory, 0o700)
     except PermissionError as error:
-        raise Error(f"{reason(error)}: set XDG_RUNTIME_DIR, or name a directory of your own by --root") from None
+        raise Error(f"{reason(error)}{_WAY_OUT}") from None
     except FileExistsError:
         raise Error(f"container with given ID already exists: {id_}") from None
     return Container(directory, id_)
@@ -296,6 +302,8 @@ def load(root_directory: str, id_: str) -> Container:
         node = _read(f"{container.directory}/{STATE_FILE}")
     except (FileNotFoundError, NotADirectoryError):
         raise NoContainer(id_, _similar(root_directory, id_)) from None
+    except PermissionError as error:
+        raise Error(f"{reason(error)}{_WAY_OUT}") from None
     container.pid = node.integer("pid", (0, _LAST_PID))
     container.start_time = node.integer("startTime")
     container.bundle = _host_path(node, "bundle")
@@ -327,7 +335,11 @@ def load_all(root_directory: str, unreadable: "Callable[[str, Error], None] | No
     `unreadable` is called with the id of each container whose state cannot be read, and the error.
     """
     found = []
-    for id_ in sorted(os.listdir(root_directory)):
+    try:
+        names = os.listdir(root_directory)
+    except PermissionError as error:
+        raise Error(f"{reason(error)}{_WAY_OUT}") from None
+    for id_ in sorted(names):
         try:
             found.append(load(root_directory, id_))
         except NoContainer:

@@ -2,6 +2,7 @@
 
 import sys
 
+from foundation.errors import one_line
 from foundation.sizes import human
 from pyrund.errors import ApiError
 
@@ -43,7 +44,7 @@ def each(names: "list[str]", do: "Callable[[str], str | None]") -> int:
         try:
             line = do(name)
         except ApiError as error:
-            print(f"Error response from daemon: {error}", file=sys.stderr)
+            print(f"Error response from daemon: {one_line(str(error))}", file=sys.stderr)
             status = 1
             continue
         if line is not None:

@@ -2,7 +2,9 @@
 
 import sys
 
+from foundation.errors import reason
 from foundation.linux import os, whole_file
+from foundation.linux.opened import opened
 from pyrund.client import creation
 from pyrund.client.server import flags
 from pyrund.client.values import platform
@@ -24,11 +26,31 @@ def run(server: "Server", words: "list[str]", options: "Options") -> int:
 
 def create(server: "Server", body: "dict[str, Any]", options: "Options") -> str:
     """Return the id of the container that `body` describes. A missing image is fetched."""
-    when, cidfile = options.get("pull", "missing"), options.get("cidfile", "")
+    path = options.get("cidfile", "")
+    if not path:
+        return _made(server, body, options)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise Refused(
+            f"container ID file found, make sure the other container isn't running or delete {path}", 125
+        ) from None
+    except OSError as error:
+        raise Refused(f"failed to create the container ID file: {reason(error)}", 125) from None
+    with opened(file):
+        try:
+            id_ = _made(server, body, options)
+        except BaseException:
+            os.unlink(path)
+            raise
+        whole_file.write_all(file, id_.encode())
+    return id_
+
+
+def _made(server: "Server", body: "dict[str, Any]", options: "Options") -> str:
+    when = options.get("pull", "missing")
     if when not in ("always", "missing", "never"):
         raise Refused(f'invalid pull option: \'{when}\': must be one of "always", "missing" or "never"', 125)
-    if cidfile and os.path.exists(cidfile):
-        raise Refused(f"container ID file found, make sure the other container isn't running or delete {cidfile}", 125)
     if when == "always":
         _pull(server, body, options)
     try:
@@ -44,8 +66,6 @@ def create(server: "Server", body: "dict[str, Any]", options: "Options") -> str:
         answer = _create(server, body, options)
     for warning in answer.get("Warnings") or []:
         print(f"WARNING: {warning}", file=sys.stderr)
-    if cidfile:
-        whole_file.create(cidfile, answer["Id"].encode())
     return str(answer["Id"])
 
 

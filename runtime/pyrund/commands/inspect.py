@@ -3,6 +3,7 @@
 import json
 import sys
 
+from foundation.errors import one_line
 from pyrund.client.listing import one
 from pyrund.client.server import flags, quoted
 from pyrund.errors import ApiError, Refused
@@ -31,7 +32,8 @@ def run(server: "Server", words: "list[str]", options: "Options") -> int:
         try:
             found.append(_inspect(server, name, [kind] if kind else list(_PLACES), options))
         except (ApiError, Refused) as error:
-            errors.append(f"Error response from daemon: {error}" if isinstance(error, ApiError) else str(error))
+            text = one_line(str(error))
+            errors.append(f"Error response from daemon: {text}" if isinstance(error, ApiError) else text)
     if not template:
         print(json.dumps(found, indent=4, ensure_ascii=False))
     for value in found if template else []:
