@@ -12,8 +12,16 @@ def explained(usage: str, summary: str, more: str, options: "dict[str, Option]")
     if more:
         lines += [*wrapped(more), ""]
     if options:
-        lines += [*described(options), ""]
+        lines += [*described(with_repetition(options)), ""]
     return lines
+
+
+def with_repetition(options: "dict[str, Option]") -> "dict[str, Option]":
+    """Return the options of a verb with summaries that say which of them can be repeated."""
+    return {
+        name: (short, takes, f"{summary}; can be repeated" if takes.endswith("...") else summary)
+        for name, (short, takes, summary) in options.items()
+    }
 
 
 def overview(usage: str, program: str, summaries: "dict[str, str]", options: "dict[str, Option]") -> "list[str]":

@@ -1,8 +1,27 @@
 """Help texts, made of the tables in options.py, and suggestions for misspelt verbs."""
 
 from foundation.errors import did_you_mean
+from foundation.help import wrapped
 from pyfetch.options import EXIT_STATUS, VERBS, options_of
 
+IMAGES = (
+    "IMAGE is a name, such as alpine, docker.io/library/alpine:3 or docker://host:5000/a/b@sha256:...; an OCI image "
+    "layout, oci:DIR[:REF], or its archive, oci-archive:FILE[:REF]; an archive of `docker save`, "
+    "docker-archive:FILE[:TAG|:@N], of which @N is the image number N, from 0 on; or - for either archive on standard "
+    "input."
+)
+# What a verb's summary does not say.
+MORE = {
+    "pull": f"{IMAGES} An image that has the name of a verb needs the word `pull`. Arguments after -- replace the "
+    "image's command.",
+    "inspect": IMAGES,
+    "push": IMAGES,
+    "copy": IMAGES,
+}
+OPTIONS = (
+    ("-h, --help", "print this help, or that of the verb beside it, as `pyfetch help VERB` does"),
+    ("--version", "print the version"),
+)
 # Each example works when pasted, if a registry can be reached.
 EXAMPLES = {
     "pull": "pyfetch alpine ./box -- echo hello\npyrun run -b ./box box\npyfetch rm ./box",
@@ -25,13 +44,15 @@ def help_text(verb: str) -> str:
     if not verb:
         verbs = "".join(f"  {name:8} {summary}\n" for name, (_, summary) in VERBS.items())
         usage = "usage: pyfetch [pull] IMAGE [BUNDLE] [-- ARGUMENT...]\n       pyfetch help VERB"
-        return f"{usage}\n\n{verbs}\n{EXIT_STATUS}"
+        options = "".join(f"  {names:12} {summary}\n" for names, summary in OPTIONS)
+        return "\n".join([usage, "", *wrapped(IMAGES), "", f"{verbs}\n{options}\n{EXIT_STATUS}"])
     words, summary = VERBS[verb]
     rows = [(f"{', '.join(option.names)} {option.value}", option.summary) for option in options_of(verb)]
     lines = "".join(f"  {left:32} {right}\n" for left, right in rows)
     usage = f"usage: pyfetch {verb} [OPTION...] {words}".rstrip()
     example = "".join(f"    {line}\n" for line in EXAMPLES[verb].split("\n"))
-    return f"{usage}\n\n{summary}\n\n{lines}\nexample:\n{example}\n{EXIT_STATUS}"
+    more = "".join(f"{line}\n" for line in ["", *wrapped(MORE[verb])]) if verb in MORE else ""
+    return f"{usage}\n\n{summary}\n{more}\n{lines}\nexample:\n{example}\n{EXIT_STATUS}"
 
 
 def mistaken_verb(words: "list[str]") -> str:

@@ -24,10 +24,13 @@ VERBS = {
     "tags": ("REPOSITORY", "list the tags of a registry's repository"),
     "tag": ("IMAGE NAME", "give an image of the store another name"),
     "login": ("[REGISTRY]", "keep credentials for a registry, Docker Hub by default, where docker keeps them"),
-    "logout": ("[REGISTRY]", "forget them"),
+    "logout": ("[REGISTRY]", "forget credentials for a registry, Docker Hub by default"),
 }
 WITHOUT_STORE = ("tags", "login", "logout")
-EXIT_STATUS = "exit status: 2 usage, 3 not found, 4 authentication, 5 network, 6 verification, 7 disk, 1 anything else"
+EXIT_STATUS = (
+    "exit status: 0 success, 2 usage, 3 not found, 4 authentication, 5 network, 6 verification, 7 disk,\n"
+    "             1 any other error, 128+N after signal N"
+)
 
 
 class Option:
@@ -137,7 +140,7 @@ _SENDING = [
 _OPTIONS = {
     "pull": [
         Option("--platform", "OS/ARCH[/VARIANT]", "the platform of the image (default: this machine's)", _PLATFORM),
-        Option("--pull", "always|missing|never", "when to ask for a newer image", "always", one_of(*_WHEN)),
+        Option("--pull", "always|missing|never", "when to ask for a newer image (always)", "always", one_of(*_WHEN)),
         Option("--no-bundle", "", "only fetch, and print the name; IMAGEs may follow"),
         Option("--overlay", "", "make an overlay over the store's layers, or fail"),
         Option("--copy", "", "make a flat tree instead of an overlay"),
@@ -174,7 +177,7 @@ _OPTIONS = {
     "copy": [*_SENDING, _POLICY],
     "tags": _REGISTRY,
     "login": [Option("-u, --username", "NAME", "the user (asked for on a terminal)"), _PASSWORD, _KEPT, *_CONNECTION],
-    "logout": [_KEPT],
+    "logout": [Option("--authfile", "FILE", "forget those in FILE (default: in all files that are read)")],
 }
 
 

@@ -48,7 +48,7 @@ CREATION: "dict[str, Option]" = {
     "label-file": ("", "FILE...", "read labels from FILE"),
     "link": ("", "CONTAINER[:ALIAS]...", "link to another container"),
     "link-local-ip": ("", "ADDRESS...", "link-local address"),
-    "log-driver": ("", "DRIVER", "how the output is logged: json-file, none"),
+    "log-driver": ("", "DRIVER", "how the output is logged: json-file, local, none"),
     "log-opt": ("", "NAME=VALUE...", "option of the log driver, such as max-size=10m"),
     "mac-address": ("", "ADDRESS", "MAC address"),
     "memory": ("m", "SIZE", "memory limit"),

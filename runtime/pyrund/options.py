@@ -181,7 +181,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "keep credentials for a registry, if it accepts them",
     ),
-    "logout": ("[REGISTRY]", {}, "forget credentials"),
+    "logout": ("[REGISTRY]", {}, "forget credentials for a registry"),
     "search": (
         "TERM",
         {
@@ -232,10 +232,19 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "bip": ("", "ADDRESS/LENGTH", "the address of the default bridge, with the length of its network's prefix"),
             "ipv6": ("", "", "let the default bridge have addresses of IPv6, too"),
             "fixed-cidr-v6": ("", "NETWORK", "the default bridge's network of IPv6, instead of local addresses"),
-            "userland-proxy": ("", "", "serve published ports by a process; by default if the host forwards nothing"),
+            "userland-proxy": (
+                "",
+                "",
+                "serve published ports by a process; default: only if the host's firewall forwards nothing; "
+                "=false: never",
+            ),
             "label": ("", "KEY=VALUE...", "label of the daemon, which info shows"),
             "debug": ("D", "", "note in info that this is a daemon for debugging"),
-            "experimental": ("", "", "tell clients so, which docker's CLI wants for its verb checkpoint"),
+            "experimental": (
+                "",
+                "",
+                "tell clients that experimental features are on; docker's CLI offers `checkpoint` only then",
+            ),
             **_TLS,
             "insecure-tcp": ("", "", "allow other machines in without certificates: they are as good as root"),
             "idle": ("", "SECONDS", "end after so much time without containers that run and without clients"),

@@ -1,6 +1,7 @@
 """The man pages that build_zipapp.py makes of the tables."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ from harness import REPOSITORY
 
 from pyrun.options import GLOBAL, VERBS
 
+READS = re.compile(r'os\.environ(?:ment)?(?:\.get\(|\[)"(\w+)"|"(\w+)" (?:not )?in os\.environ|_base\(\'(\w+)\'')
 pytestmark = pytest.mark.only_pyrun("has other man pages")
 
 
@@ -46,3 +48,20 @@ def test_it_has_every_verb_option_and_example_of_pyrun():
         assert all(rf"\fB{roff(name)}\fR" in section for name in options), verb
         assert "Example:" in section, verb
     assert all(rf"\fB{roff(name)}\fR" in source for name in GLOBAL)
+
+
+def test_it_says_how_a_command_ends_and_which_variables_the_program_reads(page):
+    source = page.read_text().replace(r"\-", "-")
+    sources = [path.read_text() for path in (REPOSITORY / "runtime" / page.stem).rglob("*.py")]
+    read = {name for text in sources for names in READS.findall(text) for name in names if name}
+
+    assert len(read) > 4
+    assert [
+        name for name in sorted(read) if not re.search(rf"\b{name}\b", source.partition(".SH ENVIRONMENT")[2])
+    ] == []
+    assert re.findall(r"^\.SH (.*)", source, re.MULTILINE)[-4:] == ["EXIT STATUS", "ENVIRONMENT", "FILES", "SEE ALSO"]
+    assert "128+N" in source.partition(".SH EXIT STATUS")[2]
+
+
+def test_an_optional_value_is_shown(page):
+    assert (r"\fB\-\-overlay\fR[=DIR]" in page.read_text()) == (page.stem == "pyrun")

@@ -1,6 +1,7 @@
 """pyrun completion: a script for the shell, made from the tables of options.py."""
 
 from foundation.errors import did_you_mean
+from foundation.help import with_repetition
 from pyrun.completion import Command, Option, Program, bash, fish, zsh
 from pyrun.errors import UsageError
 from pyrun.options import GLOBAL, VERBS
@@ -24,14 +25,17 @@ def program() -> Program:
     """Return the description of pyrun's command line."""
     verbs = {}
     for verb, (usage, options, summary) in VERBS.items():
-        verbs[verb] = Command(summary, _options({**options, "help": GLOBAL["help"]}), _takes(verb, usage))
+        known = with_repetition({**options, "help": GLOBAL["help"]})
+        verbs[verb] = Command(summary, _options(known), _takes(verb, usage))
     return Program("pyrun", verbs, _options(GLOBAL), "list -q")
 
 
 def _options(options: "dict[str, Row]") -> "list[Option]":
     return [
         # An optional value can only be given with "=": such an option takes no following word.
-        Option(f"-{short}" if short else "", f"--{name}", takes.rstrip(".") if takes[:1] != "[" else "", summary)
+        Option(f"-{short}" if short else "", f"--{name}", "", summary, takes)
+        if takes.startswith("[")
+        else Option(f"-{short}" if short else "", f"--{name}", takes.rstrip("."), summary)
         for name, (short, takes, summary) in options.items()
     ]
 

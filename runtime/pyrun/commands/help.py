@@ -38,11 +38,13 @@ TEXTS: "dict[str, tuple[str, str]]" = {
         _BEGIN + "pyrun kill web KILL" + _END,
     ),
     "delete": (
-        "Deletes only stopped containers, unless --force is given. With --regex, no match is not an error.",
+        "Deletes containers that are stopped or not yet started; --force kills running ones first. With --regex, no "
+        "match is not an error.",
         _BEGIN + "pyrun list -q | xargs pyrun delete -f",
     ),
     "wait": (
-        "Prints a line for each container, and exits with the first status that is not 0.",
+        "Prints a line for each container, and exits with the first status that is not 0. If an ID is unknown, it "
+        "waits for none.",
         "pyrun run -d web -- sleep 1\npyrun wait web\npyrun delete web",
     ),
     "exec": (
@@ -86,7 +88,8 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     "list": ("", _BEGIN + "pyrun list" + _END),
     "ps": ("PS-OPTIONS are those of ps(1). They must print a column PID.", _BEGIN + "pyrun ps web -o pid,args" + _END),
     "spec": (
-        "An existing config.json is not changed. The example makes a whole bundle from the host's static busybox.",
+        "An existing config.json is not changed. The example makes a whole bundle from the host's static busybox, "
+        "Debian's package busybox-static.",
         "mkdir -p box/rootfs/bin && cp /bin/busybox box/rootfs/bin && cd box\n"
         "for name in sh sleep echo cat ls; do ln -s busybox rootfs/bin/$name; done\n"
         'pyrun spec && sed -i \'s/"terminal": true/"terminal": false/\' config.json\n'

@@ -1,6 +1,6 @@
 """pyrun wait: print the exit statuses of containers, and exit with the first that is not 0.
 
-The stub (stub/rows.py) waits, not Python: each `wait` takes 12 kB.
+The stub (stub/rows.py) waits, not Python: each `wait` takes 16 kB.
 """
 
 from fcntl import ioctl

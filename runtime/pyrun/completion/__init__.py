@@ -5,12 +5,14 @@ This package knows nothing of pyrun: build_zipapp.py also describes pyfetch with
 
 
 class Option:
-    """`short` and `long` include their dashes, or are ""; `takes` is the value as shown by help, or ""."""
+    """`short` and `long` include their dashes, or are ""; `takes` is the value as shown by help, or "", and `may_take`
+    one that may follow with "=", such as [=DIR]."""
 
-    def __init__(self, short: str, long: str, takes: str, summary: str) -> None:
+    def __init__(self, short: str, long: str, takes: str, summary: str, may_take: str = "") -> None:
         self.names = [name for name in (short, long) if name]
         self.takes = takes
         self.summary = summary
+        self.may_take = may_take
 
 
 class Command:

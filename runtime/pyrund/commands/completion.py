@@ -1,6 +1,7 @@
 """pyrund completion: a script for the shell, made from the tables of options.py."""
 
 from foundation.errors import did_you_mean
+from foundation.help import with_repetition
 from pyrun.completion import Command, Option, Program, bash, fish, zsh
 from pyrund.errors import Refused
 from pyrund.options import GLOBAL, VERBS
@@ -32,7 +33,8 @@ def program() -> Program:
     """Return the description of pyrund's command line."""
     verbs = {}
     for verb, (usage, options, summary) in VERBS.items():
-        verbs[verb] = Command(summary, _options({**options, "help": GLOBAL["help"]}), _takes(usage))
+        known = with_repetition({**options, "help": GLOBAL["help"]})
+        verbs[verb] = Command(summary, _options(known), _takes(usage))
     return Program("pyrund", verbs, _options(GLOBAL), f"completion {_CONTAINERS}")
 
 

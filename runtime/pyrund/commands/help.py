@@ -60,10 +60,10 @@ TEXTS: "dict[str, tuple[str, str]]" = {
     "version": ("", "pyrund version"),
     "events": ("", "pyrund events --since 10m --until 0s"),
     "serve": (
-        "Other commands start a daemon by themselves if none listens at the default socket. The kernel's files of "
-        "containers go on when it ends. Without root its places are those of the user: $XDG_RUNTIME_DIR/docker.sock, "
+        "Other commands start a daemon by themselves if none listens at the default socket. Containers go "
+        "on running when it ends. Without root its places are those of the user: $XDG_RUNTIME_DIR/docker.sock, "
         "$XDG_RUNTIME_DIR/pyrund, ~/.local/share/pyrund and ~/.config/docker/daemon.json.",
-        "pyrund serve -H unix:///run/pyrund/docker.sock &\npyrund -H unix:///run/pyrund/docker.sock ps\nkill %1",
+        "pyrund serve -H unix:///run/pyrund.sock &\npyrund -H unix:///run/pyrund.sock ps\nkill %1",
     ),
     "dial-stdio": ("`pyrund -H ssh://HOST` runs it on the other machine.", "pyrund dial-stdio </dev/null"),
     "completion": ("", "source <(pyrund completion bash)"),
