@@ -291,7 +291,7 @@ def _take_long(options: "Options", known: "dict[str, Option]", word: str, rest: 
     given, equals, value = word[2:].partition("=")
     name = _ALIASES.get(given, given)
     if name not in known:
-        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--') or _SEE}", 125)
+        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--')}", 125)
     if not equals and known[name][1]:
         if not rest:
             raise Refused(f"flag needs an argument: --{given}", 125)
@@ -306,7 +306,7 @@ def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest:
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in names:
-            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else _SEE
+            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else ""
             raise Refused(f"unknown shorthand flag: {letter!r} in {word}{meant}", 125)
         name = names[letter]
         if letters.startswith("="):
@@ -322,7 +322,6 @@ def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest:
         _set(options, known, name, value)
 
 
-_SEE = ": see --help"
 # Older names that docker still takes.
 _ALIASES = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
 _WORDS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}

@@ -116,9 +116,11 @@ def test_what_is_saved_can_be_loaded(other, tmp_path):
     all_ = other.ok("save", "busybox", "other", text=False)
     by_id = other.ok("save", ids["busybox"], text=False)
 
-    assert [entry["RepoTags"] for entry in names_in(one)] == [["docker.io/library/busybox:latest"]]
+    assert [entry["RepoTags"] for entry in names_in(one)] == [["busybox:latest"]]
     assert sum((entry["RepoTags"] for entry in names_in(all_)), []) == [
-        f"docker.io/library/{name}" for name in ("busybox:latest", "other:1", "other:2")
+        "busybox:latest",
+        "other:1",
+        "other:2",
     ]
     assert names_in(by_id)[0]["RepoTags"] is None
     (tmp_path / "id.tar").write_bytes(by_id)

@@ -1,5 +1,6 @@
 """Containers that are there: lists, inspection, start and stop, pause, rename, removal."""
 
+import json
 import os
 import threading
 import time
@@ -447,3 +448,26 @@ def test_what_comes_while_a_client_waits_is_not_answered_within_the_answer(engin
     answered = engine.exchange(wait + b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
 
     assert answered.count(b"HTTP/1.1 ") == 1
+
+
+def test_inspect_shows_all_fields_of_what_a_client_has_left_out(engine, dockerd):
+    host = {"NetworkMode": "none", "PortBindings": {"80/tcp": [{"HostPort": "1"}]}}
+    wanted = json.dumps({"Image": "busybox", "HostConfig": host}).encode()
+    shown = []
+    for daemon in (engine, dockerd):
+        made = asked(daemon, "POST", "/containers/create", wanted, {"Content-Type": "application/json"})[1][0]["Id"]
+        shown.append(asked(daemon, "GET", f"/containers/{made}/json")[1][0]["HostConfig"])
+
+    own, theirs = shown
+    assert set(theirs) - set(own) == {"KernelMemory", "KernelMemoryTCP"}  # of older versions of the API
+    differing = {name for name in theirs if name in own and own[name] != theirs[name]}
+    assert differing == {"MaskedPaths", "RestartPolicy", "Runtime"}  # some paths more; "no" instead of ""
+    assert set(theirs["MaskedPaths"]) <= set(own["MaskedPaths"])
+
+
+def test_a_paused_container_is_not_started(engine):
+    engine.ok("run", "-d", "--name", "still", "--network=none", "busybox", "sleep", "1000")
+    engine.ok("pause", "still")
+
+    assert "cannot start a paused container, try unpause instead" in engine.fails("start", "still")[1]
+    engine.ok("unpause", "still")

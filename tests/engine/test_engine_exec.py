@@ -5,7 +5,7 @@ import os
 
 import pytest
 from beside_dockerd import asked
-from daemon import DOCKER, Daemon, changed_program, read_all, wait_until
+from daemon import DOCKER, Daemon, changed_program, read_all, read_until, wait_until
 from terminals import expect, in_terminal
 
 pytestmark = pytest.mark.usefixtures("removed", "web")
@@ -170,3 +170,31 @@ def test_inspect_shows_the_keys_that_were_given_as_dockerd_does(engine, dockerd,
     dockerd.docker("rm", "-f", "web")
 
     assert found == [shown, shown]
+
+
+def test_a_variable_that_the_client_does_not_have_is_taken_away(engine):
+    engine.ok("run", "-d", "--name", "with-a", "--network=none", "-e", "A=1", "busybox", "sleep", "1000")
+
+    shown = engine.ok("exec", "-e", "A", "-e", "NONE", "-e", "B=2", "with-a", "env").split()
+
+    assert "B=2" in shown
+    assert not [one for one in shown if one.startswith(("A", "NONE"))]
+
+
+def test_a_client_may_resize_an_exec_that_is_about_to_start(engine):
+    created = {"Cmd": ["sh", "-c", "sleep 0.3; stty size"], "Tty": True, "AttachStdout": True}
+    exec_ = engine.call("POST", "/containers/web/exec", created)[1]["Id"]
+    body = b'{"Tty":true}'
+    head = f"POST /exec/{exec_}/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+    with engine.connect() as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        read_until(connection, b"\r\n\r\n")
+
+        assert engine.call("POST", f"/exec/{exec_}/resize?h=33&w=99")[0] == 200
+        assert read_all(connection) == b"33 99\r\n"
+
+
+def test_an_exec_that_was_never_started_cannot_be_resized(engine):
+    exec_ = engine.call("POST", "/containers/web/exec", {"Cmd": ["true"]})[1]["Id"]
+
+    assert engine.call("POST", f"/exec/{exec_}/resize?h=33&w=99")[0] == 409

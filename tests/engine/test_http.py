@@ -7,6 +7,7 @@ import time
 
 import pytest
 from daemon import read_all, read_until
+from images import entry, tar
 
 pytestmark = pytest.mark.usefixtures("removed")
 
@@ -351,3 +352,19 @@ def test_a_deep_body_is_refused(engine):
     data = get("/containers/create", f"{CLOSE}Content-Length: {len(body)}\r\n", "POST") + body
 
     assert answer(engine.exchange(data))[0] == 400
+
+
+@pytest.mark.parametrize("path", ["/images/load", "/images/create?fromSrc=-", "/build"])
+def test_a_response_after_which_the_connection_ends_says_so(engine, path):
+    """The worker that reads such a body may leave some of it unread."""
+    archive = engine.docker("save", "busybox", text=False).stdout
+    if path == "/build":
+        archive = tar(entry("Dockerfile", data=b"FROM busybox\n"))
+    with engine.connect() as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: d\r\nContent-Length: {len(archive)}\r\n\r\n"
+        connection.sendall(head.encode() + archive)
+
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert answer.endswith(b"\r\n0\r\n\r\n")

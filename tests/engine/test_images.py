@@ -337,3 +337,14 @@ def test_the_last_tag_of_a_repository_takes_its_digests_along(engine, dockerd, h
 
     expected = [f"Untagged: {name}:latest", f"Untagged: {name}@{digest}", f"Deleted: {id_}"]
     assert [one.splitlines()[:3] for one in said] == [expected, expected]  # dockerd goes on with layers
+
+
+def test_a_pull_without_a_tag_is_of_all_tags(engine, hub):
+    for tag in ("1", "2", "latest"):
+        hub.push(hello(f"of {tag}"), f"many:{tag}")
+
+    answer = engine.exchange(b"POST /images/create?fromImage=many HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b'"Pulling from library/many","id":"2"' in answer
+    assert sorted(engine.ok("images", "--format", "{{.Tag}}", "many").split()) == ["1", "2", "latest"]

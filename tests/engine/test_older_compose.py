@@ -75,6 +75,10 @@ def test_a_project_is_built_up_scaled_paused_restarted_and_down(compose, own_eng
     assert pid(engine, "shop_db_1") not in (0, first)
     compose("exec", "-T", "db", "sh", "-c", "echo kept >/data/file")
 
+    second = pid(engine, "shop_db_1")
+    compose("up", "--detach", "--force-recreate")
+    assert pid(engine, "shop_db_1") not in (0, second)
+
     compose("down")
 
     assert engine.call("GET", "/containers/json?all=1")[1] == []

@@ -408,3 +408,12 @@ def test_a_port_at_an_address_of_ipv6_is_served_for_a_container_with_ipv4_alone(
     assert who(hub.run, "::1", 8080) == "172.17.0.1"
     engine.ok("rm", "-f", "web")
     assert "refused" in asked(hub.run, "::1", 8080)
+
+
+def test_a_port_that_a_client_names_is_not_given_to_one_that_any_will_do_for(engine):
+    engine.ok("run", "-d", "--name", "one", "-p", "80", "busybox", "sleep", "1000")
+    following = int(engine.inspect("one", '(index .NetworkSettings.Ports "80/tcp")')[0]["HostPort"]) + 1
+
+    engine.ok("run", "-d", "--name", "two", "-p", "80", "-p", f"{following}:81", "busybox", "sleep", "1000")
+
+    assert engine.inspect("two", '(index .NetworkSettings.Ports "81/tcp")')[0]["HostPort"] == str(following)

@@ -72,6 +72,7 @@ def test_a_value_of_a_wrong_type_is_told_by_its_name(engine, path, base, fields)
     [
         ({"ConsoleSize": [5]}, "HostConfig.ConsoleSize: expected [height, width]"),
         ({"ShmSize": -1}, "SHM size can not be less than 0"),
+        ({"ExtraHosts": ["a:zz"]}, 'invalid IP address in add-host: "zz"'),
         ({"OomScoreAdj": 1001}, "range for oom score adj is [-1000, 1000]"),
         ({"CpuPeriod": 999}, "CPU cfs period can not be less than 1ms"),
         ({"CpuQuota": 999}, "CPU cfs quota can not be less than 1ms"),

@@ -32,7 +32,7 @@ _CAPABILITIES = [
         "SETUID SYS_CHROOT"
     ).split()
 ]
-_MASKED = [
+MASKED_PATHS = [
     *(
         f"/proc/{name}"
         for name in "acpi asound interrupts kcore keys latency_stats sched_debug scsi timer_list".split()
@@ -41,7 +41,7 @@ _MASKED = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ]
-_READONLY = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")]
+READONLY_PATHS = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")]
 
 # Labels become annotations, and runtimes and engines act on some of these: an image must not choose hooks, devices or
 # systemd properties on the host (CVE-2026-53488 and relatives). These are the potentiallyUnsafeConfigAnnotations of
@@ -244,8 +244,8 @@ def _linux(settings: Settings, mappings: IdMappings) -> "Json":
         namespaces.append("network")
     linux: Json = {
         "namespaces": [{"type": kind} for kind in namespaces],
-        "maskedPaths": _MASKED,
-        "readonlyPaths": _READONLY,
+        "maskedPaths": MASKED_PATHS,
+        "readonlyPaths": READONLY_PATHS,
         "seccomp": default_profile(),
     }
     if mappings.uids:

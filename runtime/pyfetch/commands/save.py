@@ -11,7 +11,7 @@ from pyfetch.commands.inspect import find_image
 from pyfetch.errors import NotFound, UsageError, translate
 from pyfetch.image.image import Image, stored_image
 from pyfetch.image.manifest import MAXIMUM_SIZE, OCI_INDEX, Descriptor
-from pyfetch.image.reference import Reference
+from pyfetch.image.reference import DOCKER_HUB, Reference, parse_reference
 from pyfetch.image.store import REF_NAME, Store, check_space, write_file
 from pyfetch.progress import open_progress
 from pyfetch.sources.archives import CONTAINERD_NAME
@@ -55,6 +55,11 @@ def run(arguments: "Arguments", store: Store, _: "IdMappings") -> int:
     except OSError as error:
         raise translate(f"{arguments.output or 'standard output'}: {error.strerror}", error) from error
     return 0
+
+
+def _familiar(name: str) -> str:
+    """Return docker's form of a name, without Docker Hub: tools compare it with what they have asked for."""
+    return parse_reference(name).familiar() if name.startswith(f"{DOCKER_HUB}/") else name
 
 
 def _fetch_all_platforms(arguments: "Arguments", store: Store, name: str, top: Descriptor) -> "list[Descriptor]":
@@ -111,7 +116,7 @@ def write(
             targets.append({**top.as_json(), **annotations})
         entry = {
             "Config": _path(image.manifest.config),
-            "RepoTags": [name for name in names if "@" not in name] or None,
+            "RepoTags": [_familiar(name) for name in names if "@" not in name] or None,
             "Layers": [_path(layer) for layer in image.manifest.layers],
         }
         docker.append(entry)

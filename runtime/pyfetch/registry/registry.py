@@ -62,8 +62,10 @@ class Registry:
                 since = offset
                 patience.wait(error)
 
-    def tags(self) -> "list[str]":
-        """Return the names of the repository's tags, as the registry itself has them."""
+    def tags(self, of_mirrors: bool = False) -> "list[str]":
+        """Return the names of the repository's tags, as the registry itself has them, or one of its mirrors."""
+        if of_mirrors:
+            return self._retrying(lambda: self._anywhere(lambda repository: list(repository.tags())))
         return self._retrying(lambda: list(self._repositories[-1].tags()))
 
     def distrust(self) -> bool:

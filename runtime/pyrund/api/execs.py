@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
+_PATIENCE = 10.0  # seconds for an exec to start, before it can be resized: as dockerd's
 _FLAGS = ("AttachStdin", "AttachStdout", "AttachStderr", "Privileged")
 _START = {"Detach": FLAG, "Tty": FLAG, "ConsoleSize": [NUMBER]}
 _SHAPE = {
@@ -99,6 +100,8 @@ class ExecsApi:
     async def resize(self, request: "Request") -> Response:
         exec_ = self._engine.exec(request.values[0])
         message = sized(exec_.id, request.number("h", 0), request.number("w", 0))
+        if exec_.has_begun and not exec_.is_running and exec_.exit_code is None:
+            await self._engine.loop.in_time(exec_.is_settled, _PATIENCE)
         if not exec_.is_running:
             raise ApiError(409, f"exec {exec_.id} is not running")
         await self._engine.streams.send(message)

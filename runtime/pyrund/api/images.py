@@ -56,15 +56,19 @@ class ImagesApi:
         if tag:
             name += f"@{tag}" if ":" in tag else f":{tag}"
         reference = reference_of(name)
+        # As with dockerd, a name without a tag means all of them; docker's CLI sends "latest" unless it has --all-tags.
+        is_all = ":" not in name.rpartition("/")[2] and "@" not in name
         message = {
             "do": "pull",
             "name": str(reference),
+            "all": is_all,
             "login": request.headers.get("x-registry-auth", ""),
             "platform": request.query.get("platform", ""),
         }
         answer = await let_answer(engine, request, message)
         if answer["is_pulled"]:
-            engine.events.tell("image", "pull", reference.familiar(), {"name": reference.familiar_repository()})
+            shown = reference.familiar_repository() if is_all else reference.familiar()
+            engine.events.tell("image", "pull", shown, {"name": reference.familiar_repository()})
 
     async def list_all(self, request: "Request") -> Response:
         known, filters = self._engine.images, request.filters(_FILTERS)

@@ -14,6 +14,34 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 
+# HostConfig of a client that wants nothing. Clients expect all of its fields.
+_UNSET: "Json" = {
+    **dict.fromkeys(
+        (
+            "Cgroup CgroupParent ContainerIDFile CpusetCpus CpusetMems Isolation PidMode UTSMode UsernsMode "
+            "VolumeDriver"
+        ).split(),
+        "",
+    ),
+    **dict.fromkeys(
+        (
+            "BlkioWeight CpuCount CpuPercent CpuPeriod CpuQuota CpuRealtimePeriod CpuRealtimeRuntime CpuShares "
+            "IOMaximumBandwidth IOMaximumIOps Memory MemoryReservation MemorySwap NanoCpus OomScoreAdj"
+        ).split(),
+        0,
+    ),
+    **dict.fromkeys("AutoRemove OomKillDisable Privileged PublishAllPorts ReadonlyRootfs".split(), False),
+    **dict.fromkeys(
+        (
+            "Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeightDevice "
+            "CapAdd CapDrop DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch ExtraHosts GroupAdd "
+            "Links MemorySwappiness PidsLimit PortBindings SecurityOpt Ulimits VolumesFrom"
+        ).split()
+    ),
+    "ConsoleSize": [0, 0],
+}
+
+
 def summary(container: Container, networks: "Networks", aliases: "list[str]") -> "Json":
     """Return the container as a list shows it; `aliases` are the names that others have for it."""
     return {
@@ -58,7 +86,7 @@ def details(container: Container, networks: "Networks", execs: "list[str]", link
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": execs or None,
-        "HostConfig": {**container.host_config, **({"Links": links or None} if "Links" in document else {})},
+        "HostConfig": {**_host_config(container), **({"Links": links or None} if "Links" in document else {})},
         "GraphDriver": {"Name": "overlay2", "Data": _layers(container)},
         "Mounts": mounts.described(container),
         "Config": container.config,
@@ -93,6 +121,23 @@ def _command_line(words: "list[str]") -> str:
 
 
 _SPECIAL = frozenset(" \t\n'\"\\|&;<>()$`*?[]#~%")
+
+
+def _host_config(container: Container) -> "Json":
+    """Return HostConfig with all of its fields, also of a client that has sent few."""
+    given = container.host_config
+    paths: Json = {"MaskedPaths": None, "ReadonlyPaths": None}
+    if not given.get("Privileged"):
+        from pyfetch.bundle.runtime_config import MASKED_PATHS, READONLY_PATHS  # large, and only needed here
+
+        paths = {"MaskedPaths": MASKED_PATHS, "ReadonlyPaths": READONLY_PATHS}
+    own = {name: value for name, value in given.items() if value is not None}
+    if own.get("PortBindings"):
+        own["PortBindings"] = {
+            port: [{"HostIp": "", "HostPort": "", **one} for one in bindings or []]
+            for port, bindings in own["PortBindings"].items()
+        }
+    return {**_UNSET, **paths, **own}
 
 
 def _layers(container: Container) -> "Json":

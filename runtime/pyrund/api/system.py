@@ -1,6 +1,7 @@
 """The engine itself: _ping, version, info."""
 
 from foundation.linux import os, whole_file
+from pyfetch.image.digest import digest_of
 from pyrund import __version__
 from pyrund.http.request import NEWEST, OLDEST, shown
 from pyrund.http.response import Response
@@ -75,7 +76,7 @@ class System:
         if not places.has_cgroups:
             warnings.append("WARNING: Running in rootless-mode without cgroups. Limits are not in force")
         own: Json = {
-            "ID": "",
+            "ID": _id(places.data),
             "Driver": "overlay2",
             "DriverStatus": [],
             "Plugins": {
@@ -125,6 +126,16 @@ class System:
         }
 
 
+def _id(data: str) -> str:
+    """Return a UUID of the engine, which stays the same: of the machine and the data-root."""
+    try:
+        machine = whole_file.read("/etc/machine-id", 1 << 10)
+    except OSError:
+        machine = os.fsencode(os.uname().nodename)
+    found = digest_of(machine + os.fsencode(data)).partition(":")[2]
+    return "-".join((found[:8], found[8:12], found[12:16], found[16:20], found[20:32]))
+
+
 def _registries(settings: "Settings") -> "Json":
     insecure = ["127.0.0.0/8", *settings.insecure_registries]
     hub = {"Name": "docker.io", "Mirrors": settings.mirrors, "Secure": True, "Official": True}
@@ -135,8 +146,8 @@ def _host() -> "Json":
     kernel = os.uname()
     return {
         "KernelVersion": kernel.release,
-        "OperatingSystem": _operating_system(),
-        "OSVersion": "",
+        "OperatingSystem": _os_release("PRETTY_NAME") or "Linux",
+        "OSVersion": _os_release("VERSION_ID"),
         "OSType": "linux",
         "Architecture": kernel.machine,
         "NCPU": len(os.sched_getaffinity(0)),
@@ -145,10 +156,11 @@ def _host() -> "Json":
     }
 
 
-def _operating_system() -> str:
+def _os_release(wanted: str) -> str:
+    """Return a value of os-release(5), "" if there is none."""
     try:
         text = whole_file.read("/etc/os-release", 1 << 16).decode("utf-8", "replace")
     except OSError:
-        return "Linux"
+        return ""
     lines = (line.partition("=") for line in text.splitlines())
-    return next((value.strip('"') for name, _, value in lines if name == "PRETTY_NAME"), "Linux")
+    return next((value.strip('"') for name, _, value in lines if name == wanted), "")

@@ -69,9 +69,11 @@ async def start(engine: "Engine", exec_: Exec) -> None:
         begun, monitor = await monitors.begin(engine, {"do": "execute", "id": exec_.id}, take)
     except (ApiError, OSError) as error:
         exec_.exit_code = shell_status(reason(error), 126)
+        exec_.is_settled.set(None)
         engine.loop.spawn(_forget(engine, exec_))
         raise
     exec_.is_running = True
+    exec_.is_settled.set(None)
     exec_.document.update(Pid=begun["pid"], Monitor=begun["monitor"])  # which the worker has written down
     engine.loop.spawn(watch(engine, exec_, monitor))
 

@@ -21,6 +21,8 @@ async def start(engine: "Engine", container: "Container", checkpoint: str = "") 
     """Start the container, or let it go on from the folder `checkpoint`; return False if it runs already, or will be
     started again. Raises ApiError."""
     async with container.turns:
+        if container.is_paused:
+            raise ApiError(409, "cannot start a paused container, try unpause instead")
         if container.is_active:
             return False
         if container.is_removing:

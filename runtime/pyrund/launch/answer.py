@@ -19,8 +19,9 @@ class Answer:
         self._waiting: list[bytes] = []
         self._size = 0
 
-    def begin(self, headers: "dict[str, str]") -> None:
-        self.send(response.head(200, {**headers, "Transfer-Encoding": "chunked"}))
+    def begin(self, headers: "dict[str, str]", closes: bool = False) -> None:
+        """Begin chunks. `closes`: the connection ends after the response, as after Connection.stream_body()."""
+        self.send(response.head(200, {**headers, "Transfer-Encoding": "chunked"}, closes))
 
     def write(self, data: bytes) -> None:
         """Write a part of the body; small ones are sent together."""

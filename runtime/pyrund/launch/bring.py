@@ -46,7 +46,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         raise ApiError(400, str(error)) from None
     if platform and platform.os != "linux":
         raise ApiError(400, "operating system is not supported")
-    stream, made = Stream(descriptors[0]), ""
+    stream, made = Stream(descriptors[0], closes=True), ""
     try:
         made = _make(places, message, _archive(message, descriptors[0], stream), config, platform)
         stream.line(made)

@@ -26,7 +26,7 @@ class Output:
 
     def begin(self) -> None:
         self.has_begun = True
-        self._answer.begin({"Content-Type": JSON})
+        self._answer.begin({"Content-Type": JSON}, closes=True)
 
     def line(self, text: str) -> None:
         if not self._is_quiet:

@@ -70,7 +70,9 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
         raise Error(NO_NAME)
     own["cwd"] = wanted["WorkingDir"] or own["cwd"]
     # Of two values of a variable the last one counts: the container, or the client, may name another terminal.
-    own["env"] = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]
+    env = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]
+    unset = {entry for entry in wanted["Env"] if "=" not in entry}  # `docker exec -e NAME`, where the client has none
+    own["env"] = [entry for entry in env if entry.partition("=")[0] not in unset]
     own.pop("consoleSize", None)
     if wanted["ConsoleSize"]:
         height, width = wanted["ConsoleSize"]

@@ -51,7 +51,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
                 continue
             loaded.append(str(parse_reference(name)) if name else image.manifest.config.digest)
             if not has_begun:
-                answer.begin({"Content-Type": JSON})
+                answer.begin({"Content-Type": JSON}, closes=True)
                 has_begun = True
             _tell(answer, {"stream": f"Loaded image: {shown}\n" if name else f"Loaded image ID: {loaded[-1]}\n"})
         if others and not loaded:

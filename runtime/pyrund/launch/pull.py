@@ -5,9 +5,13 @@ from foundation.linux import os
 from pyfetch.bundle.runtime_config import IdMappings
 from pyfetch.commands.pull import Pull
 from pyfetch.errors import AuthError, NotFound, UsageError
+from pyfetch.image.platforms import parse_platform
+from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import Store
 from pyfetch.options import parse
 from pyfetch.registry import endpoints
+from pyfetch.registry.access import Options
+from pyfetch.registry.registry import Registry
 from pyrund.errors import ApiError
 from pyrund.http.request import decode_header
 from pyrund.launch import layer_sizes
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
-    """Fetch `name` and answer the request on the connection `descriptors[0]`.
+    """Fetch `name`, or `all` tags of its repository, and answer the request on the connection `descriptors[0]`.
 
     Tells the daemon whether that worked. Raises ApiError if no response has begun.
     """
@@ -35,10 +39,13 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     stream = Stream(client)
     is_pulled = False
     try:
-        pull = Pull(parse(["pull", *platform, message["name"]]), store, IdMappings([], []), stream)
-        pull.login = login
-        image = pull.into_store()
-        layer_sizes.note(places, store, image)
+        if message["platform"]:
+            parse_platform(message["platform"])  # before anybody is asked
+        for name in _names(message, login):
+            pull = Pull(parse(["pull", *platform, name]), store, IdMappings([], []), stream)
+            pull.login = login
+            image = pull.into_store()
+            layer_sizes.note(places, store, image)
         is_pulled = True
     except (Error, OSError) as error:
         if not stream.has_begun:
@@ -46,6 +53,18 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         stream.failed(reason(error))
     stream.end()
     return {"is_pulled": is_pulled}
+
+
+def _names(message: "Message", login: "Credentials | None") -> "list[str]":
+    reference = parse_reference(message["name"])
+    if not message["all"]:
+        return [str(reference)]
+    options = Options()
+    options.login = login
+    tags = Registry(reference, options, lambda note: None).tags(of_mirrors=True)
+    if not tags:
+        raise NotFound(f"no tags found for {reference.familiar_repository()}")
+    return [f"{str(reference).rpartition(':')[0]}:{tag}" for tag in sorted(tags)]
 
 
 def login_of(header: str) -> "Credentials | None":

@@ -14,11 +14,15 @@ _INTERVAL = 0.1  # seconds between two events about the position in a layer
 
 
 class Stream(JsonEvents):
-    """Progress as chunks of the response, which begins with the first event: until then the status may be an error."""
+    """Progress as chunks of the response, which begins with the first event: until then the status may be an error.
 
-    def __init__(self, client: int) -> None:
+    `closes` is that of Answer.begin().
+    """
+
+    def __init__(self, client: int, closes: bool = False) -> None:
         super().__init__(self._send)
         self._client = client
+        self._closes = closes
         self.has_begun = False
         self._shown: dict[str, tuple[str, float]] = {}  # digest -> (state, when it was shown)
         self._moved = 0.0  # when moved() was shown
@@ -65,7 +69,8 @@ class Stream(JsonEvents):
     def _send(self, text: str) -> None:
         if not self.has_begun:
             self.has_begun = True
-            self._write_all(response.head(200, {"Content-Type": response.JSON, "Transfer-Encoding": "chunked"}))
+            headers = {"Content-Type": response.JSON, "Transfer-Encoding": "chunked"}
+            self._write_all(response.head(200, headers, self._closes))
         self._write_all(response.chunk(text.encode("utf-8", "replace")))
 
     def _write_all(self, data: bytes) -> None:

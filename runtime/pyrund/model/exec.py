@@ -4,6 +4,7 @@ import json
 from binascii import b2a_base64
 
 from foundation.linux import os, whole_file
+from pyrund.loop import Future
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Exec:
     Monitor                       (pid, start time) of its monitor
 
     exit_code   None until it has ended
+    is_settled  done when it runs, or could not be started
     """
 
     def __init__(self, places: "Places", document: "Json") -> None:
@@ -33,6 +35,7 @@ class Exec:
         self.is_running = False
         self.has_begun = False
         self.exit_code: int | None = None
+        self.is_settled: Future[None] = Future()
 
     @property
     def id(self) -> str:

@@ -237,6 +237,7 @@ class Images:
             "Config": {**_NOTHING_CONFIGURED, **image.config},
             "Architecture": platform.architecture if platform else "",
             "Os": platform.os if platform else "",
+            "ContainerConfig": {},  # where Debian's docker-compose 1.29 looks for volumes, at any version
             "Size": self.size(image),
             **({"VirtualSize": self.size(image)} if is_old else {}),
             "GraphDriver": {"Name": "overlay2", "Data": _graph(layers)},

@@ -86,7 +86,10 @@ class Reservations:
         if any(one.protocol == "sctp" for one in bindings) and not os.path.exists(_TRACKS_SCTP):
             raise missing("a published port of SCTP, which this kernel does not forward (CONFIG_NF_CT_PROTO_SCTP)")
         try:
-            return [published for one in bindings for published in self._reserve(id_, one)]
+            # Ports that any will do for come last: they must not take one that the client names.
+            order = sorted(range(len(bindings)), key=lambda index: not bindings[index].first)
+            reserved = {index: self._reserve(id_, bindings[index]) for index in order}
+            return [published for index in range(len(bindings)) for published in reserved[index]]
         except BaseException:
             self.release(id_)
             raise

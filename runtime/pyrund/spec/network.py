@@ -237,6 +237,10 @@ def check_names(given: "Json") -> None:
         for text in given.get(name) or []:
             if not text or text.split() != [text] or name == "Dns" and not _is_address(text):
                 raise ApiError(400, f"invalid {'IP address' if name == 'Dns' else name}: {text[:80]}")
+    for text in given.get("ExtraHosts") or []:
+        address = text.partition(":")[2].strip("[]")
+        if address != "host-gateway" and not _is_address(address):
+            raise ApiError(400, f'invalid IP address in add-host: "{address[:80]}"')
     _check_links(given)
 
 
