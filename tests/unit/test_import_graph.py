@@ -121,6 +121,7 @@ def test_the_programs_share_the_foundation_and_only_the_engine_uses_the_others()
         ("pyrund", "foundation"),
         ("pyrund", "pyrun"),
         ("pyrund", "pyfetch"),
+        ("pack", "pyrun"),  # its description of a program is what man pages are made of
     }
 
 

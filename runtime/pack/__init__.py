@@ -1,0 +1,1 @@
+"""What build_zipapp.py needs beside the sources of the programs."""
