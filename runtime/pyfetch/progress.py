@@ -89,14 +89,17 @@ class Quiet(Progress):
 
 
 class JsonEvents(Progress):
-    """One object per line, in the shape of docker's API: status, id, progressDetail; `write` gets each line."""
+    """One object a line, in the shape of docker's API: status, id, progress and its detail; `write` gets each line."""
 
     def line(self, text: str) -> None:
         self.event({"status": text})
 
     def layer(self, layer: Descriptor, state: str, position: int = 0) -> None:
-        detail = {"current": position, "total": layer.size} if state in _MOVING else {}
-        self.event({"status": state, "progressDetail": detail, "id": short(layer.digest)})
+        event: dict[str, object] = {"status": state, "progressDetail": {}, "id": short(layer.digest)}
+        if state in _MOVING:
+            event["progressDetail"] = {"current": position, "total": layer.size}
+            event["progress"] = f"{_bar(position, layer.size)}{human(position):>8}/{human(layer.size)}"
+        self.event(event)
 
     def event(self, event: "dict[str, object]") -> None:
         with self._lock:
@@ -166,14 +169,19 @@ class _Line:
             return text
         total = max(self._layer.size, 1)
         if columns > _BAR_COLUMNS:
-            done = min(50 * self._position // total, 50)
-            text += f" [{'=' * max(done - 1, 0)}{'>' if done < 50 else '='}{' ' * (49 - done)}]"
-        text += f"  {human(self._position)}/{human(self._layer.size)}"
+            text += f" {_bar(self._position, total)}"
+        text += f" {human(self._position)}/{human(self._layer.size)}"
         rate = (self._position - self._from) / max(time.monotonic() - self._since, 0.001)
         if rate > 0:
             left = int((total - self._position) / rate)
             text += f"  {human(rate)}/s  {left // 60}:{left % 60:02d} left"
         return text[: columns - 1]
+
+
+def _bar(position: int, total: int) -> str:
+    """Return docker's bar, with a space behind it."""
+    done = min(50 * position // max(total, 1), 50)
+    return f"[{'=' * done}>{' ' * (50 - done)}] "
 
 
 class _Watched:

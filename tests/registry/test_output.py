@@ -69,6 +69,8 @@ def test_json_is_one_event_a_line(pyfetch, registry):
     layer = image.manifest["layers"][0]
 
     assert {"status": "Pull complete", "progressDetail": {}, "id": layer["digest"][7:19]} in events
+    bar = f"[{'=' * 50}>] "
+    assert any(event.get("progress", "").startswith(bar) for event in events)
     assert {"current": layer["size"], "total": layer["size"]} in [e.get("progressDetail") for e in events]
 
 
