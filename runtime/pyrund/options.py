@@ -56,6 +56,8 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "CONTAINER [CONTAINER...]",
         {
             "attach": ("a", "", "show its output, and wait for its end"),
+            "checkpoint": ("", "NAME", "let the container go on from a checkpoint"),
+            "checkpoint-dir": ("", "DIR", "directory of the daemon's machine that has the checkpoint"),
             "detach-keys": _DETACH_KEYS,
             "interactive": ("i", "", "attach standard input, too"),
             "sig-proxy": _SIG_PROXY,
@@ -158,6 +160,8 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
     "pull": (
         "NAME[:TAG|@DIGEST]",
         {
+            "all-tags": ("a", "", "fetch all tags of the repository"),
+            "disable-content-trust": CREATION["disable-content-trust"],
             "platform": CREATION["platform"],
             "quiet": ("q", "", "print the image's name only"),
         },
@@ -167,6 +171,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "NAME[:TAG]",
         {
             "all-tags": ("a", "", "send all tags of the repository"),
+            "disable-content-trust": CREATION["disable-content-trust"],
             "platform": ("", "OS/ARCH", "send the manifest of this platform alone"),
             "quiet": ("q", "", "print the image's name only"),
         },

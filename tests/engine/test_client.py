@@ -9,6 +9,7 @@ import time
 import pytest
 from clients import assert_same, begin, ok, on_terminal, ours
 from daemon import DOCKER, PYRUND, wait_until
+from hello import hello
 from terminals import expect, in_terminal, rest_of, set_size
 
 from pyrund.commands.help import TEXTS
@@ -397,3 +398,22 @@ def test_the_example_of_a_verb_works_when_pasted(engine, verb):  # a search woul
 
     assert done.returncode == 0, done.stderr
     assert engine.ok("ps", "-aq") == ""
+
+
+def test_all_tags_of_a_repository_are_fetched(engine, hub):
+    for tag in ("1", "2"):
+        hub.push(hello(f"of {tag}"), f"tagged:{tag}")
+
+    assert assert_same(engine, "pull", "-a", "-q", "tagged") == "docker.io/library/tagged\n"
+    assert sorted(engine.ok("images", "--format", "{{.Tag}}", "tagged").split()) == ["1", "2"]
+    assert ours(engine, "pull", "-a", "tagged:1").stderr == "pyrund: tag can't be used with --all-tags/-a\n"
+
+
+def test_a_container_goes_on_from_a_checkpoint_of_a_name(engine):
+    ok(engine, "create", "--name", "web", "--network=none", "busybox")
+
+    done = ours(engine, "start", "--checkpoint", "none", "web")
+    several = ours(engine, "start", "--checkpoint", "none", "web", "other")
+
+    assert "checkpoint none does not exist for container /web" in done.stderr
+    assert "you cannot restore multiple containers at once" in several.stderr

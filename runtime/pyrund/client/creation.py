@@ -119,6 +119,7 @@ def _host_config(options: "Options") -> "Json":
         "GroupAdd": given("group_add"),
         "Devices": [_device(text) for text in given("device", [])],
         "DeviceCgroupRules": given("device_cgroup_rule"),
+        "DeviceRequests": [_gpus(text) for text in given("gpus", [])],
         "LogConfig": {"Type": given("log_driver", ""), "Config": values.pairs(given("log_opt", []), "log-opt")},
         "StorageOpt": values.pairs(given("storage_opt", []), "storage-opt") or None,
         "Sysctls": values.pairs(given("sysctl", []), "sysctl"),
@@ -148,12 +149,53 @@ def _limits(options: "Options") -> "Json":
         "CpuQuota": number(options, "cpu-quota"),
         "CpusetCpus": options.get("cpuset_cpus", ""),
         "CpusetMems": options.get("cpuset_mems", ""),
+        "CpuRealtimePeriod": number(options, "cpu-rt-period"),
+        "CpuRealtimeRuntime": number(options, "cpu-rt-runtime"),
         "BlkioWeight": number(options, "blkio-weight"),
+        "BlkioWeightDevice": _of_devices(options, "blkio-weight-device", "Weight"),
+        "BlkioDeviceReadBps": _of_devices(options, "device-read-bps", "Rate"),
+        "BlkioDeviceReadIOps": _of_devices(options, "device-read-iops", "Rate"),
+        "BlkioDeviceWriteBps": _of_devices(options, "device-write-bps", "Rate"),
+        "BlkioDeviceWriteIOps": _of_devices(options, "device-write-iops", "Rate"),
         "PidsLimit": number(options, "pids-limit"),
         "OomKillDisable": bool(options.get("oom_kill_disable")),
         "OomScoreAdj": number(options, "oom-score-adj"),
         "Ulimits": [_ulimit(text) for text in options.get("ulimit", [])],
     }
+
+
+def _of_devices(options: "Options", name: str, what: str) -> "list[Json]":
+    """Return the limits DEVICE:N, or DEVICE:SIZE of the options whose names end in "bps"."""
+    found = []
+    for text in options.get(name.replace("-", "_"), []):
+        path, colon, value = text.rpartition(":")
+        if not colon or not path.startswith("/dev/"):
+            raise values.refused(name, text, f"bad format for device path: {text}")
+        given: Options = {name.replace("-", "_"): value}
+        count = values.size(given, name) if name.endswith("bps") else number(given, name)
+        found.append({"Path": path, what: count})
+    return found
+
+
+def _gpus(text: str) -> "Json":
+    """Return the request for "all", a number, or fields such as count=2,capabilities=utility."""
+    request: Json = {"Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": [["gpu"]], "Options": {}}
+    for field in mounts.fields(text, "gpus"):
+        key, equals, value = field.partition("=")
+        if not equals or key == "count":
+            wanted = value if equals else key
+            request["Count"] = -1 if wanted == "all" else number({"gpus": wanted}, "gpus")
+        elif key == "driver":
+            request["Driver"] = value
+        elif key == "device":
+            request["DeviceIDs"] = value.split(",")
+        elif key == "capabilities":
+            request["Capabilities"] = [[*value.split(","), "gpu"]]
+        elif key == "options":
+            request["Options"] = values.pairs(value.split(","), "gpus")
+        else:
+            raise values.refused("gpus", text, f"unexpected key '{key}' in '{field}'")
+    return request
 
 
 def _cpus(text: str) -> int:

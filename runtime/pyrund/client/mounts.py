@@ -3,7 +3,7 @@
 import stat
 
 from foundation.linux import os
-from pyrund.client.values import is_number
+from pyrund.client.values import is_number, refused
 from pyrund.errors import ApiError, Refused
 from pyrund.spec import log_config
 
@@ -39,7 +39,7 @@ def mounts(texts: "list[str]") -> "list[Json]":
 
 def _mount(text: str) -> "Json":
     mount: Json = {"Type": "volume"}
-    for field in _fields(text):
+    for field in fields(text, "mount"):
         name, equals, value = field.partition("=")
         _set(mount, name.lower(), value if equals else "true", text)
     if not mount.get("Target"):
@@ -103,15 +103,15 @@ def _size(value: str, text: str) -> int:
         raise _invalid(text, f"invalid value for tmpfs-size: {value}") from None
 
 
-def _fields(text: str) -> "list[str]":
-    """Return the fields between commas; a field in quotes may have commas in it (RFC 4180)."""
+def fields(text: str, option: str) -> "list[str]":
+    """Return the fields between commas; a field in quotes may have commas in it (RFC 4180). Raises Refused."""
     import csv
 
     try:
         return next(csv.reader([text], strict=True), [])
     except csv.Error as error:
-        raise _invalid(text, str(error)) from None
+        raise refused(option, text, error) from None
 
 
 def _invalid(text: str, why: str) -> Refused:
-    return Refused(f'invalid argument "{text}" for "--mount" flag: {why}', 125)
+    return refused("mount", text, why)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pyrund.client.server import Query, Server
 
 
-def pull(server: "Server", name: str, platform: str, output: int, is_quiet: bool) -> "Reference":
-    """Fetch the image `name`, and show that on the descriptor `output`. Raises ApiError and Refused."""
+def pull(server: "Server", name: str, platform: str, output: int, is_quiet: bool, is_all: bool = False) -> "Reference":
+    """Fetch the image `name`, or all tags of the repository, and show that on the descriptor `output`. Raises ApiError
+    and Refused."""
     reference = _reference(name)
     query = {
         "fromImage": f"{reference.host}/{reference.repository}",
-        "tag": reference.digest or reference.tag,
-        **flags(platform=platform),
+        **flags(tag="" if is_all else reference.digest or reference.tag, platform=platform),
     }
     _transfer(server, "/images/create", query, reference, _display(output, is_quiet))
     return reference

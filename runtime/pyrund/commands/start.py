@@ -3,7 +3,7 @@
 from pyrund.client.attachment import check_terminal
 from pyrund.client.output import each
 from pyrund.client.running import Foreground
-from pyrund.client.server import quoted
+from pyrund.client.server import flags, quoted
 from pyrund.errors import Refused
 
 TYPE_CHECKING = False
@@ -18,8 +18,14 @@ def run(server: "Server", words: "list[str]", options: "Options") -> int:
             raise Refused("you cannot start and attach multiple containers at once")
         return _in_foreground(server, words[0], options)
 
+    query = flags(checkpoint=options.get("checkpoint"))
+    if query and len(words) > 1:
+        raise Refused("you cannot restore multiple containers at once")
+    if query:
+        query.update(flags(**{"checkpoint-dir": options.get("checkpoint_dir")}))
+
     def start(name: str) -> str:
-        server.call("POST", f"/containers/{quoted(name)}/start")
+        server.call("POST", f"/containers/{quoted(name)}/start", query)
         return name
 
     return each(words, start)
