@@ -5,7 +5,7 @@ from pyfetch.bundle import overlay
 from pyfetch.image.store import Store
 from pyrund.archive.changes import Comparison
 from pyrund.launch.answer import send_json
-from pyrund.model.container import load
+from pyrund.model.container import existing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Answer the request on the connection `descriptors[0]` with the changes, each directory before what is in it."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     upper = f"{places.layer(container.id)}/upper"
     found: list[tuple[bytes, int]] = []
     if os.path.isdir(upper):

@@ -11,7 +11,7 @@ from pyrun.checkpoint.options import INVENTORY, Images, requested
 from pyrun.container.state import load
 from pyrund.errors import ApiError
 from pyrund.launch import sharing, volume_mounts
-from pyrund.model.container import load as load_container
+from pyrund.model.container import existing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
             raise ApiError(500, f"checkpoint {name} does not exist for container {container}")
         remove_path(path)
         return None
-    known = load_container(places, message["id"])
-    assert known is not None
+    known = existing(places, message["id"])
     volume_mounts.refuse_checkpoint(known)
     sharing.refuse_checkpoint(known)
     if folder == places.checkpoints(message["id"]) and os.path.isdir(path) and not is_complete(path):

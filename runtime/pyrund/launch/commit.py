@@ -12,7 +12,7 @@ from pyrund.build.layer import write_layer
 from pyrund.errors import ApiError
 from pyrund.launch import new_image
 from pyrund.model import health
-from pyrund.model.container import load
+from pyrund.model.container import existing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
     """Return the id of the new image of container `id`, whose own image the store finds as `image`."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     store = Store(places.images)
     store.open()
     descriptor = store.find(message["image"])

@@ -22,7 +22,7 @@ from pyrund.errors import ApiError
 from pyrund.http.body import Body
 from pyrund.launch import users
 from pyrund.launch.view import INSIDE, clean, with_root
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.spec.mounts import of_container
 
 TYPE_CHECKING = False
@@ -41,8 +41,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     """Read the archive from the connection `descriptors[0]`, and make its files in the directory `path`."""
     os.umask(0)
     os.set_blocking(descriptors[0], True)
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     chunks, runs = iter(Body(descriptors[0], message["body"])), message["runs"]
     if not runs:
         chunks = _spooled(places, chunks)

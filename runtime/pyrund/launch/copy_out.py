@@ -18,7 +18,7 @@ from pyrund.archive.writer import END, Archive
 from pyrund.errors import ApiError
 from pyrund.launch.answer import Answer
 from pyrund.launch.view import INSIDE, clean, find, go_mode, with_root
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.model.times import rfc3339
 
 TYPE_CHECKING = False
@@ -38,8 +38,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
 
     Raises ApiError if no response has begun.
     """
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     path, name = message["path"], message["name"]
 
     def look(root: int) -> "Message":

@@ -18,7 +18,7 @@ from pyrund.errors import ApiError
 from pyrund.launch import users
 from pyrund.launch.ends import Ends
 from pyrund.launch.start import NO_NAME
-from pyrund.model.exec import load
+from pyrund.model.exec import existing
 from pyrund.spec.config_json import user_json
 from pyrund.spec.confinement import every_capability
 
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Start the exec `id`. Returns only by raising."""
-    exec_ = load(places, message["id"])
-    assert exec_ is not None
+    exec_ = existing(places, message["id"])
     wanted = exec_.config
     try:
         state = load_state(places.states, exec_.container_id)

@@ -5,7 +5,7 @@ from foundation.linux.opened import opened
 from pyrund.archive.writer import END, Archive
 from pyrund.launch.answer import Answer
 from pyrund.launch.view import with_layers
-from pyrund.model.container import load
+from pyrund.model.container import existing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Answer the request on the connection `descriptors[0]`."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
 
     def look(root: int) -> None:
         answer, archive = Answer(descriptors[0]), Archive()

@@ -9,7 +9,7 @@ from pyrund.launch.connect import (
     route,
     running_pid,
 )
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.net import bridge
 
 TYPE_CHECKING = False
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Make what container.json says of `network`: the interface `outside` with its `addresses`; `routes`: the
     container's way out has changed, too. It may be half made already, by a worker that was killed."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     pid, ends = running_pid(container), ends_of(container)
     new = ends.get(message["network"])
     with bridge.Lock(places.run):

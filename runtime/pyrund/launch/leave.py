@@ -1,7 +1,7 @@
 """A worker that disconnects a running container from a network."""
 
 from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route, running_pid
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.net import bridge
 
 TYPE_CHECKING = False
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Remove the interface `outside`, whose other end had the `addresses`; `routes`: the container's way out is another
     one now. A part of that may be done already, by a worker that was killed."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     pid, ends = running_pid(container), ends_of(container)
     with bridge.Lock(places.run):
         bridge.remove(message["outside"])

@@ -1,7 +1,7 @@
 """A worker that notes in the /etc/hosts of a running container where the containers are to which it has links."""
 
 from pyrund.launch.connect import change_hosts
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.spec.links import host_lines
 
 TYPE_CHECKING = False
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Change the lines of the container `id` for its links; the aliases `gone` are none any more."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     lines = {alias.encode(): line.encode() for alias, line in host_lines(container).items()}
     gone = {alias.encode() for alias in message["gone"]}
 

@@ -2,7 +2,7 @@
 
 from foundation.linux import os
 from pyrund.launch.connect import running_pid
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.net.resolver import open_sockets
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Answer with the sockets. Does not return."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     answers.send({}, tuple(open_sockets(running_pid(container))))
     os._exit(0)

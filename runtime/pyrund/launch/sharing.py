@@ -7,7 +7,7 @@ from pyrun.container.state import load as load_state
 from pyrun.launch.mount import detached
 from pyrund.errors import ApiError, missing
 from pyrund.launch.connect import running_pid
-from pyrund.model.container import load
+from pyrund.model.container import existing
 from pyrund.spec.config_json import Joined, shared_memory_of
 from pyrund.spec.mounts import of_container
 
@@ -45,9 +45,7 @@ def _named(container: "Container", mode: "str | None", words: str) -> "tuple[Con
     kind, _, id_ = (mode or "").partition(":")
     if kind != "container":
         return None, 0
-    other = load(container.places, id_)
-    if other is None:
-        raise ApiError(404, f"No such container: {id_}")
+    other = existing(container.places, id_)
     try:
         return other, running_pid(other)
     except (Error, OSError):

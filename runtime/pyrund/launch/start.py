@@ -30,7 +30,7 @@ from pyrund.errors import ApiError
 from pyrund.launch import remove, sharing, users, volume_mounts
 from pyrund.launch.connect import connect
 from pyrund.launch.ends import Ends
-from pyrund.model.container import Container, load
+from pyrund.model.container import Container, existing
 from pyrund.model.times import now
 from pyrund.process import UPLINK
 from pyrund.spec.config_json import Joined, write_bundle
@@ -52,8 +52,7 @@ def prepare() -> None:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Start the container `id`. Returns only by raising."""
-    container = load(places, message["id"])
-    assert container is not None
+    container = existing(places, message["id"])
     remove.run(places, message, answers, [])  # what is left of the last run, if it could not be removed then
     if not container.command[0]:
         raise failure(NO_NAME)  # a name that no program has

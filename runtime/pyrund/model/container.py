@@ -9,6 +9,7 @@ import time
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
+from pyrund.errors import ApiError
 from pyrund.loop import Future, Turns
 from pyrund.model import init_layer, restart
 from pyrund.model.endpoint import Endpoint
@@ -235,6 +236,14 @@ def load(places: "Places", id_: str) -> "Container | None":
     if not isinstance(document, dict) or not document.keys() >= _FIELDS or document["Id"] != id_:
         raise Error(f"{path}: is not a container of this engine")
     return Container(places, document)
+
+
+def existing(places: "Places", id_: str) -> Container:
+    """Return the same. Raises ApiError if a client has just removed the container: no worker has its turn by itself."""
+    container = load(places, id_)
+    if container is None:
+        raise ApiError(404, f"No such container: {id_}")
+    return container
 
 
 def new_document(id_: str, name: str) -> "Json":

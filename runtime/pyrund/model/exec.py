@@ -4,6 +4,7 @@ import json
 from binascii import b2a_base64
 
 from foundation.linux import os, whole_file
+from pyrund.errors import ApiError
 from pyrund.loop import Future
 
 TYPE_CHECKING = False
@@ -95,6 +96,14 @@ def load(places: "Places", id_: str) -> "Exec | None":
         return Exec(places, json.loads(whole_file.read(f"{places.exec(id_)}/{_DOCUMENT}")))
     except FileNotFoundError:
         return None
+
+
+def existing(places: "Places", id_: str) -> Exec:
+    """Return the same. Raises ApiError if it has been removed with its container."""
+    found = load(places, id_)
+    if found is None:
+        raise ApiError(404, f"No such exec instance: {id_}")
+    return found
 
 
 def discard(places: "Places", id_: str) -> None:
