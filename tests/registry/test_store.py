@@ -42,6 +42,14 @@ def test_a_directory_with_somebody_s_files_is_no_store(pyfetch, tmp_path, words,
     assert names(tmp_path) == before
 
 
+def test_a_disk_of_its_own_is_a_store(pyfetch, tmp_path):
+    (tmp_path / "disk/lost+found").mkdir(parents=True)
+
+    pyfetch.ok("--store", tmp_path / "disk", "images")
+
+    assert (tmp_path / "disk/oci-layout").exists()
+
+
 def test_a_file_is_no_store(pyfetch):
     done = pyfetch.run("--store", "/etc/passwd", "images")
 

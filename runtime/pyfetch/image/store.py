@@ -90,12 +90,15 @@ class Store:
     def _check_new(self) -> None:
         """Refuse a directory with the files of somebody else, which prune would remove. What open() makes may be there,
         of another process, or of one that was killed."""
+        known = {*_FOLDERS, *(f"locks/{name}" for name in LASTING_LOCKS), "lost+found"}  # the last is of a whole disk
         for folder in ("", *_FOLDERS):
-            path = self._file(folder) if folder else self.path
-            ours = {name.rpartition("/")[2] for name in _FOLDERS if name.rpartition("/")[0] == folder}
+            path = self._file(folder)
             for name in os.listdir(path) if os.path.isdir(path) else []:
-                if not (name in ours or name.endswith(_TEMPORARY) or (folder == "locks" and name in LASTING_LOCKS)):
-                    raise DiskError(f"{path}/{name}: {self.path} is no store: name a new directory with --store")
+                if os.path.join(folder, name) not in known and not name.endswith(_TEMPORARY):
+                    raise DiskError(
+                        f"{self._file(os.path.join(folder, name))}: {self.path} is no store: name a new "
+                        "directory with --store"
+                    )
 
     # Blobs.
 
