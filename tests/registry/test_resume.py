@@ -62,8 +62,7 @@ def test_a_range_that_the_server_cannot_satisfy_starts_again(pyfetch, registry):
 def test_wrong_bytes_from_an_earlier_run_are_thrown_away(pyfetch, registry):
     image = big_image()
     digest = layer_of(image)["digest"]
-    os.makedirs(pyfetch.store / "partial", mode=0o700)
-    os.chmod(pyfetch.store, 0o700)
+    pyfetch.ok("images")  # which makes the store
     (pyfetch.store / "partial" / digest.replace(":", "-")).write_bytes(b"wrong" * 1000)
 
     for mode in ("--copy", "--overlay"):
