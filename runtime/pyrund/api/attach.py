@@ -62,6 +62,8 @@ class AttachApi:
             **more,
         }
         await give(self._engine, request, message, config["Tty"])
+        if container.is_removing:  # the streams may have been ended before the process had the request
+            await self._engine.streams.end(container.id)
         self._engine.events.of_container(container, "attach")
 
     async def logs(self, request: "Exchange") -> None:

@@ -1,6 +1,5 @@
 """Execs: create, start, inspect, resize."""
 
-from foundation.errors import reason
 from pyrund.api.attach import give
 from pyrund.api.running import sized
 from pyrund.daemon import executions
@@ -76,8 +75,8 @@ class ExecsApi:
         await self._attach(request, exec_)
         try:
             await executions.start(engine, exec_)
-        except (ApiError, OSError) as error:
-            await engine.streams.send({"do": "fail", "id": exec_.id, "text": f"{reason(error)}\r\n"})
+        except (ApiError, OSError):
+            pass  # the client has been shown why
         return None
 
     async def _attach(self, request: "Exchange", exec_: "Exec") -> None:

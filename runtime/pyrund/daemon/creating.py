@@ -76,10 +76,7 @@ async def create(
     mounts = with_volumes(wanted.mounts, _inherited(engine, wanted.host), list(merged["Volumes"]))
     made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
     try:
-        # Other clients may have taken the name, or removed the image, meanwhile. One that we invent is invented now.
-        engine.containers.refuse_name(name)
-        if find().id != image.id:
-            raise ApiError(409, "the image has been replaced meanwhile: try again")
+        engine.containers.refuse_name(name)  # another client may have taken it. One that we invent is invented now.
         document = {
             **new_document(id_, name or _new_name(engine)),
             "Image": image.id,
@@ -90,7 +87,7 @@ async def create(
             **_places(engine, wanted, merged),
             **({"Build": build} if build else {}),
         }
-        container = _write_down(engine, document, image)
+        container = _write_down(engine, document, image, find)
     except BaseException:
         volumes.release(engine, id_)
         await volumes.remove_all(engine, made)
@@ -201,11 +198,14 @@ def _places(engine: "Engine", wanted: Wanted, merged: "Json") -> "Json":
 # What stays.
 
 
-def _write_down(engine: "Engine", document: "Json", image: "Template") -> Container:
+def _write_down(engine: "Engine", document: "Json", image: "Template", find: "Callable[[], Template]") -> Container:
     container = Container(engine.places, document)
     try:
         make_folder(container)
         _register(container, image)
+        # From now on the layers stay. A worker may have removed them before, but the name of their image first.
+        if find().id != image.id:
+            raise ApiError(409, "the image has been replaced meanwhile: try again")
         container.save()
     except BaseException:
         # No document yet, so it is half made: a worker removes it as recovery would.

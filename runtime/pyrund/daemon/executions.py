@@ -71,8 +71,10 @@ async def start(engine: "Engine", exec_: Exec) -> None:
         exec_.exit_code = shell_status(reason(error), 126)
         exec_.is_settled.set(None)
         engine.loop.spawn(_forget(engine, exec_))
+        # Clients are shown why; and the streams process forgets the exec.
+        await engine.streams.send({"do": "fail", "id": exec_.id, "text": f"{reason(error)}\r\n"})
         raise
-    exec_.is_running = True
+    exec_.is_running = exec_.has_monitor = True
     exec_.is_settled.set(None)
     exec_.document.update(Pid=begun["pid"], Monitor=begun["monitor"])  # which the worker has written down
     engine.loop.spawn(watch(engine, exec_, monitor))
@@ -86,12 +88,16 @@ async def watch(engine: "Engine", exec_: Exec, monitor: int) -> None:
     await engine.streams.end(exec_.id)
     monitors.dismiss(monitor)
     engine.loop.close(monitor)
+    exec_.has_monitor = False
+    if exec_.id not in engine.execs:
+        _remove_folder(exec_)
 
 
 def note_end(engine: "Engine", exec_: Exec) -> None:
     """The exec has ended: read how, and forget it some minutes later."""
     exec_.exit_code = _recorded(exec_)
     exec_.is_running = False
+    exec_.ended.set(exec_.exit_code)
     container = engine.containers.get(exec_.container_id)
     if container:
         engine.events.of_container(container, "exec_die", execID=exec_.id, exitCode=str(exec_.exit_code))
@@ -115,8 +121,14 @@ async def _forget(engine: "Engine", exec_: Exec) -> None:
 
 
 def forget(engine: "Engine", exec_: Exec) -> None:
-    if engine.execs.pop(exec_.id, None):
-        try:
-            exec_.remove_folder()
-        except OSError as error:  # the next engine that begins tries again
-            print(f"pyrund: {reason(error)}", file=sys.stderr)
+    """Forget the exec. The folder of one that runs stays until watch() has dismissed its monitor; if this engine is
+    killed before, the next one finds the monitor by that."""
+    if engine.execs.pop(exec_.id, None) and not exec_.has_monitor:
+        _remove_folder(exec_)
+
+
+def _remove_folder(exec_: Exec) -> None:
+    try:
+        exec_.remove_folder()
+    except OSError as error:  # the next engine that begins tries again
+        print(f"pyrund: {reason(error)}", file=sys.stderr)

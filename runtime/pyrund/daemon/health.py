@@ -72,12 +72,13 @@ async def _result(engine: "Engine", container: "Container", check: "HealthCheck"
         output = engine.loop.spawn(_output(engine, client))
         exec_.has_begun = True
         await executions.start(engine, exec_)
-        if not await engine.loop.in_time(output, check.timeout):
+        if not await engine.loop.in_time(exec_.ended, check.timeout):
             _kill(exec_)
+            await exec_.ended
             text = await output
             what = f"Health check exceeded timeout ({_go_duration(check.timeout)})"
             return _NOT_ENDED, f"{what}: {text}" if text else what
-        return exec_.exit_code if exec_.exit_code is not None else _NOT_ENDED, await output
+        return exec_.ended.result(), await output
     finally:
         engine.loop.close(client)
         executions.forget(engine, exec_)

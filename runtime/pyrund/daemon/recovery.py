@@ -12,7 +12,7 @@ from foundation.linux.pidfd import pidfd_getfd
 from pyrun.container import exit_status
 from pyrun.container import state as states
 from pyrun.container.process import open_process
-from pyrund.daemon import executions, health, lifecycle, linking, naming, networking, stopping, volumes
+from pyrund.daemon import executions, health, lifecycle, linking, monitors, naming, networking, stopping, volumes
 from pyrund.daemon.building import undo as undo_build
 from pyrund.daemon.stopping import save
 from pyrund.errors import logged
@@ -64,6 +64,7 @@ async def recover(engine: "Engine") -> None:
         if exec_ and engine.containers.get(exec_.container_id):
             await _recover_exec(engine, exec_)
         else:
+            _dismiss(exec_)
             exec_model.discard(places, id_)
     await logged(networking.recover(engine), "networks")
     await logged(linking.recover(engine), "links")
@@ -98,7 +99,7 @@ async def _recover_container(engine: "Engine", container: "Container") -> bool:
     if any(one.id for one in container.endpoints.values()):
         container.leave_networks()  # the engine was killed before a worker had begun to start it
         save(container)
-    return False
+    return bool(container.host_config.get("AutoRemove"))  # as dockerd: whoever was about to start it cannot any more
 
 
 def _state(engine: "Engine", id_: str) -> "State | None":
@@ -187,10 +188,18 @@ async def _recover_exec(engine: "Engine", exec_: "Exec") -> None:
     monitor = await take_back_exec(engine, exec_)
     exec_.has_begun = monitor >= 0 or os.path.exists(exec_.record)
     if monitor >= 0:
-        exec_.is_running = True
+        exec_.is_running = exec_.has_monitor = True
         engine.loop.spawn(executions.watch(engine, exec_, monitor))
     elif exec_.has_begun:
         executions.note_end(engine, exec_)
+
+
+def _dismiss(exec_: "Exec | None") -> None:
+    """Let the monitor of an exec go, whose container has gone."""
+    pid, start_time = exec_.document["Monitor"] if exec_ else (0, 0)
+    for monitor in _take((pid, start_time), 1) if pid else ():
+        monitors.dismiss(monitor)
+        os.close(monitor)
 
 
 async def take_back_exec(engine: "Engine", exec_: "Exec") -> int:

@@ -42,7 +42,7 @@ _LATER = frozenset(
 )
 # What acts on networks and cgroups: in a rootless engine others are in the network of the host.
 _INSIDE = frozenset("start execute remove update networks unpublish join leave relink resolver forward".split())
-_REPEATABLE = frozenset("remove remove_volume clear_build unpublish join leave relink networks resolver".split())
+_REPEATABLE = frozenset("freeze remove remove_volume clear_build unpublish join leave relink networks resolver".split())
 
 
 class Launcher:

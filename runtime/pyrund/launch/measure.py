@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
     """Return the bytes in each of `folders`, 0 for one that is not there."""
-    return {"bytes": [size_of(folder) if os.path.isdir(folder) else 0 for folder in message["folders"]]}
+    return {"bytes": [_size_of(folder) for folder in message["folders"]]}
+
+
+def _size_of(folder: str) -> int:
+    try:
+        return size_of(folder)
+    except FileNotFoundError:
+        return 0  # nothing was written, or it has been removed meanwhile
 
 
 def size_of(folder: str) -> int:

@@ -26,8 +26,10 @@ class Exec:
     Pid                           0 before it is started
     Monitor                       (pid, start time) of its monitor
 
+    has_monitor whether it has one that has not been dismissed
     exit_code   None until it has ended
     is_settled  done when it runs, or could not be started
+    ended       its exit code when it has run and ended
     """
 
     def __init__(self, places: "Places", document: "Json") -> None:
@@ -35,8 +37,10 @@ class Exec:
         self.document = document
         self.is_running = False
         self.has_begun = False
+        self.has_monitor = False
         self.exit_code: int | None = None
         self.is_settled: Future[None] = Future()
+        self.ended: Future[int] = Future()
 
     @property
     def id(self) -> str:

@@ -3,6 +3,7 @@
 import sys
 from fcntl import ioctl
 
+from pyrund.http.linger import linger
 from pyrund.loop import Future
 
 TYPE_CHECKING = False
@@ -116,10 +117,15 @@ class Client:
         made.set(None)
 
     def _close(self) -> None:
+        """Close the connection when the client has closed it, too: with unread input, close(2) would reset it."""
         if not self.is_gone:
             self.is_gone = True
             self.make_room()
-            self._loop.close(self.fd)
+            self._loop.spawn(self._close_after_it())
+
+    async def _close_after_it(self) -> None:
+        await linger(self._loop, self.fd)
+        self._loop.close(self.fd)
 
 
 def framed(stream: str, data: bytes) -> bytes:

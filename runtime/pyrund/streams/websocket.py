@@ -1,6 +1,5 @@
 """A client that sees the streams of a container by a WebSocket: `GET /containers/ID/attach/ws`."""
 
-from pyrund.http.linger import linger
 from pyrund.streams.client import Client
 from pyrund.streams.frames import BINARY, CLOSE, NORMAL, PING, PONG, PROTOCOL_ERROR, TEXT, Reader, Violation, frame
 
@@ -17,7 +16,7 @@ class WebSocketClient(Client):
         super().__init__(loop, fd, wanted, False, ahead)
         self._kind = TEXT if is_text else BINARY
         self._reader = Reader()
-        self._is_ending = self._is_closing = False
+        self._is_ending = False
 
     def show(self, stream: str, data: bytes) -> None:
         if stream in self._wanted and not self._is_ending:
@@ -64,13 +63,3 @@ class WebSocketClient(Client):
             self._is_ending = True
             self.send(frame(CLOSE, why))
         super().finish()
-
-    def _close(self) -> None:
-        """Close the connection when the client has read the last frame and answered it (section 7.1.1)."""
-        if not self._is_closing:
-            self._is_closing = True
-            self._loop.spawn(self._close_after_answer())
-
-    async def _close_after_answer(self) -> None:
-        await linger(self._loop, self.fd)
-        super()._close()
