@@ -33,6 +33,7 @@ KNOWN_TO_LACK = {
     "memory tracking": "CONFIG_MEM_SOFT_DIRTY is not in the machine's kernel",
     "criu": "Debian 12's does not know the machine's kernel, and a newer one comes from the Debian mirror",
     "NFS": "not in the machine's kernel; test_in_virtual_machine.py boots one that has it",
+    "programs of NFS": "from the Debian mirror, as criu",
     "Debian mirror": "the machine may be cut off from the network once its packages are installed",
     "cgroup v1 net_cls": "not mounted as v1; with systemd, test_virtual_machine.py boots one that has it",
     "cgroup v2 alone": "the machine has the hybrid layout; test_virtual_machine.py boots one that has it",
@@ -89,6 +90,8 @@ def lacks(what: str) -> bool:
         return criu.directory() is None
     if what == "NFS":
         return not nfs.can_be()
+    if what == "programs of NFS":
+        return not nfs.has_programs()
     if what == "memory tracking":
         return criu.lacks("mem_dirty_track")
     if what == "ps -f":

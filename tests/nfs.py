@@ -27,9 +27,13 @@ rpc.nfsd -N 3 -H 127.0.0.1 1
 """
 
 
+def has_programs() -> bool:
+    return packages.place(_NAME).exists()
+
+
 def can_be() -> bool:
     """Tell whether this is one of our virtual machines, whose kernel has the server, and the programs are there."""
-    is_ours = os.path.exists("/run/vmrun") and packages.place(_NAME).exists()
+    is_ours = os.path.exists("/run/vmrun") and has_programs()
     return is_ours and all(subprocess.run(["modprobe", name]).returncode == 0 for name in ("nfsd", "nfs", "nfsv4"))
 
 

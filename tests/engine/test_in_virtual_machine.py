@@ -16,5 +16,6 @@ def test_engines_under_systemd_hold():
     virtual_machine.check(virtual_machine.start(tests, "--systemd", "--cgroup", "unified", seconds=SECONDS))
 
 
+@pytest.mark.needs("programs of NFS")
 def test_volumes_of_other_machines_hold():
     virtual_machine.check(virtual_machine.start([Path(__file__).with_name("test_remote_volumes.py")], seconds=SECONDS))
