@@ -74,7 +74,11 @@ async def create(
     _check_conflicts(wanted)
     _name_others(engine, wanted.host)
     mounts = with_volumes(wanted.mounts, _inherited(engine, wanted.host), list(merged["Volumes"]))
-    made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
+    try:
+        made = await volumes.take(engine, mounts, image.layers(engine.images.store), id_)
+    except ApiError:
+        find()  # raises, in docker's words, if that was because the image has been removed meanwhile
+        raise
     try:
         engine.containers.refuse_name(name)  # another client may have taken it. One that we invent is invented now.
         document = {
