@@ -78,5 +78,5 @@ def _is_special(path: str) -> bool:
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return False
+        return False  # usually there is nothing; if there is another error, the attempt to write tells it
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

@@ -130,7 +130,7 @@ def _id(data: str) -> str:
     """Return a UUID of the engine, which stays the same: of the machine and the data-root."""
     try:
         machine = whole_file.read("/etc/machine-id", 1 << 10)
-    except OSError:
+    except OSError:  # a machine without systemd need not have it
         machine = os.fsencode(os.uname().nodename)
     found = digest_of(machine + os.fsencode(data)).partition(":")[2]
     return "-".join((found[:8], found[8:12], found[12:16], found[16:20], found[20:32]))

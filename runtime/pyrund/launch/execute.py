@@ -70,7 +70,7 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
     own["cwd"] = wanted["WorkingDir"] or own["cwd"]
     # Of two values of a variable the last one counts: the container, or the client, may name another terminal.
     env = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]
-    unset = {entry for entry in wanted["Env"] if "=" not in entry}  # `docker exec -e NAME`, where the client has none
+    unset = {entry for entry in wanted["Env"] if "=" not in entry}  # `docker exec -e NAME`, if the client has no NAME
     own["env"] = [entry for entry in env if entry.partition("=")[0] not in unset]
     own.pop("consoleSize", None)
     if wanted["ConsoleSize"]:

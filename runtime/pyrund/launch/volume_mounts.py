@@ -1,7 +1,7 @@
 """Volumes that the container gets by descriptor: parts of volumes, and file systems of other machines.
 
-What NFS and its like say to their servers goes through the network of the process that mounts them: that of the host,
-because the container's own need not lead there.
+NFS and its like reach their servers through the network of the process that mounts them. A worker does that in the
+host's network, because the container's own need not lead to the server.
 """
 
 import _socket
