@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 _FIRST_ID, _ENOUGH = 100_000, 65_536  # for the advice
 
 
-def enter(places: "Places") -> "tuple[int, int]":
-    """Become root of the engine's user namespace; return descriptors of its network namespace and of the pipe.
+def enter(places: "Places") -> "tuple[tuple[int, int], bool]":
+    """Become root of the engine's user namespace; return descriptors of its network namespace and of the pipe, and
+    whether there is an uplink.
 
     Whoever calls this has the lock of the engine: no other one makes namespaces meanwhile. Raises Refused.
     """
@@ -54,8 +55,7 @@ def enter(places: "Places") -> "tuple[int, int]":
         network = _make_network()
         reader, pipe = os.pipe()
         os.close(reader)
-    uplink.begin(network, pipe, places.run)
-    return network, pipe
+    return (network, pipe), uplink.begin(network, pipe, places.run)
 
 
 def _monitor(places: "Places") -> "tuple[int, int]":

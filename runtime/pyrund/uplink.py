@@ -3,7 +3,8 @@
       network namespace ── tap0 ── slirp4netns ── sockets in the host's network
 
 It runs as long as somebody has the end of a pipe: the engine, or the monitor of a container. slirp4netns waits for that
-itself (--exit-fd); pasta is ended by a process that does nothing else.
+itself (--exit-fd); pasta is ended by a process that does nothing else. If it ends before, nobody reads the pipe any
+more: the engine notices that, and a worker begins another one (launch/uplink.py).
 
 Sources: slirp4netns(1), pasta(1).
 """
@@ -12,6 +13,7 @@ import _signal
 import select
 import sys
 import time
+from errno import ESRCH
 
 from foundation.linux import os, whole_file
 from foundation.linux.opened import opened
@@ -35,21 +37,26 @@ _IPV6 = "/proc/net/if_inet6"  # there if the kernel has IPv6
 _CUT_OFF = "containers reach each other, and nothing outside"
 
 
-def begin(network: int, pipe: int, folder: str) -> None:
-    """Connect the namespace `network` with the world, unless it is. `pipe` is our end; log files are in `folder`."""
-    if _is_read(pipe):
-        return
+def begin(network: int, pipe: int, folder: str) -> bool:
+    """Connect the namespace `network` with the world, unless it is; return whether it is then.
+
+    `pipe` is our end; log files are in `folder`.
+    """
+    if _is_read(pipe):  # perhaps by one that was killed and has not quite ended, which takes until its tap0 is removed
+        return True
     its_end = os.open(f"/proc/self/fd/{pipe}", os.O_RDONLY | os.O_CLOEXEC)
     with opened(its_end):
         for name, start in (("slirp4netns", _start_slirp4netns), ("pasta", _start_pasta)):
             program = _found(name)
             if program:
                 log = f"{folder}/{name}.log"
-                if not start(program, network, its_end, log):
-                    text = whole_file.read(log).decode("utf-8", "replace")
-                    _warn(f"{name} does not begin: {_CUT_OFF}: {', '.join(text.strip().splitlines())}")
-                return
+                if start(program, network, its_end, log):
+                    return True
+                text = whole_file.read(log).decode("utf-8", "replace")
+                _warn(f"{name} does not begin: {_CUT_OFF}: {', '.join(text.strip().splitlines())}")
+                return False
     _warn(f"neither slirp4netns nor pasta is installed: {_CUT_OFF}; try: apt-get install slirp4netns")
+    return False
 
 
 def _is_read(pipe: int) -> bool:
@@ -110,14 +117,18 @@ def _start_pasta(program: str, network: int, its_end: int, log: str) -> bool:
 
 
 def _end_with(its_end: int, pidfd: int) -> None:
-    """Start the process that ends the one of `pidfd` when nobody has the pipe any more. Python has gone from it."""
+    """Start the process that ends the one of `pidfd` when nobody has the pipe any more. Python has gone from it.
+
+    It ends with that one, too: then nobody reads the pipe.
+    """
 
     def wait() -> None:
         os.setsid()
         table = Table(report=-1, inherited=(its_end, pidfd))
         table.call("prctl", PR_SET_NAME, table.string(b"pyrund:uplink"))
-        table.call("read", its_end, table.words(0), 1)
-        table.call("pidfd_send_signal", pidfd, _signal.SIGTERM, 0, 0)
+        pollfds = b"".join(word.to_bytes(4, "little") for fd in (its_end, pidfd) for word in (fd, select.POLLIN))
+        table.call("ppoll", table.block(pollfds), 2, 0, 0, 0)
+        table.call("pidfd_send_signal", pidfd, _signal.SIGTERM, 0, 0, excused=(ESRCH,))
         table.call("exit_group", 0)
         carrier.carry_out(carrier.open_program(), table, (b"uplink",))
 

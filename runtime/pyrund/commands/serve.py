@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pyrund.options import Options
 
 _HAND_OVER = 10.0  # seconds for the processes of an earlier engine to end
+_UPLINK_PAUSE = 0.2  # seconds: an uplink that ends at once shall not keep the machine busy
 # What a login has and a daemon must not use: registries get the credentials that a client sends.
 _PERSONAL = (
     "DOCKER_CONFIG DOCKER_AUTH_CONFIG REGISTRY_AUTH_FILE XDG_CONFIG_HOME XDG_RUNTIME_DIR LISTEN_FDS LISTEN_PID "
@@ -54,17 +55,18 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     _make_folders(places)
     lock = _lock(places)
     inside: tuple[int, ...] = ()
+    has_uplink = False
     if told.is_rootless:
         from pyrund import rootless  # root has no use for it, and it takes long to import
 
-        inside = rootless.enter(places)
+        inside, has_uplink = rootless.enter(places)
     else:  # who makes his own network shares the table with nobody
         table.refuse_other(places.table, places.run)
     _clean_environment(places)
     signals = _receive_signals()  # before a client can see us
     opened = listeners(told, given)
     try:
-        Daemon(told, places, lock, inside, opened).serve(signals, manager)
+        Daemon(told, places, lock, inside, opened).serve(signals, manager, has_uplink)
     finally:
         for listener in opened:
             listener.close()
@@ -80,6 +82,7 @@ class Daemon:
         self._settings = told
         self._places = places
         self._lock = lock
+        self._inside = inside
         encrypted = [one for one in opened if one.is_tcp and told.tls]
         self._encrypted = self._encrypt(encrypted) if encrypted else None
         # Later garbage collections leave the present objects alone. They would write to each of them, and this process
@@ -98,8 +101,9 @@ class Daemon:
         verifies = self._settings.tls == "tlsverify"
         return EncryptedProcess([one.socket for one in opened], self._settings.tls_files, verifies, self._lock)
 
-    def serve(self, signals: int, manager: str) -> None:
+    def serve(self, signals: int, manager: str, has_uplink: bool) -> None:
         """Serve until a signal comes, or nobody has needed the daemon for too long; tell the service `manager` of both.
+        A rootless engine that `has_uplink` keeps it.
 
         Raises Refused, Error and OSError if the engine cannot begin.
         """
@@ -110,10 +114,10 @@ class Daemon:
             has_detached=lambda id_: self._engine.tell_detached(id_),
         )
         self._engine = Engine(self._places, self._launcher, self._loop, streams, self._settings)
-        self._loop.run(self._loop.spawn(self._serve(signals, manager)))
+        self._loop.run(self._loop.spawn(self._serve(signals, manager, has_uplink)))
         _notify(manager, b"STOPPING=1\n")
 
-    async def _serve(self, signals: int, manager: str) -> None:
+    async def _serve(self, signals: int, manager: str, has_uplink: bool) -> None:
         loop = self._loop
         await recovery.recover(self._engine)
         handle = handler(self._engine)
@@ -129,6 +133,8 @@ class Daemon:
         ending = loop.readable(signals)
         if self._settings.idle:
             loop.spawn(self._watch_idleness(ending))
+        if has_uplink:
+            loop.spawn(self._keep_uplink(self._inside[1]))
         await ending
 
     async def _accept(self, listener: Listener, handle: "Handler") -> None:
@@ -159,6 +165,17 @@ class Daemon:
     async def _attend(self, connection: Connection, handle: "Handler", counting: "Daemon | Listener") -> None:
         await connection.serve(handle)
         counting.connections.remove(connection)
+
+    async def _keep_uplink(self, pipe: int) -> None:
+        """Have the uplink begin again whenever nobody reads the pipe any more, until it cannot: the log says why."""
+        is_begun = True
+        while is_begun:
+            await self._loop.broken(pipe)
+            await self._loop.sleep(_UPLINK_PAUSE)
+            try:
+                is_begun = (await self._launcher.do(self._loop, {"do": "uplink"}))["is_begun"]
+            except ApiError as error:
+                print(f"pyrund: warning: the uplink does not begin again: {error}", file=sys.stderr, flush=True)
 
     def _has_clients(self) -> bool:
         return bool(self.connections) or any(listener.connections for listener in self._opened)
