@@ -133,6 +133,44 @@ def test_no_line_is_lost_when_the_streams_process_is_killed_while_a_container_st
         engine.stop()
 
 
+# The daemon notices late that the second streams process has all streams, and the third one gets them later.
+UNEQUAL = """
+from pyrund.daemon import recovery
+give_streams_again, pauses = recovery.give_streams_again, [(0, 2), (4, 0)]
+async def give_unequally(engine):
+    before, after = pauses.pop(0)
+    await engine.loop.sleep(before)
+    await give_streams_again(engine)
+    await engine.loop.sleep(after)
+recovery.give_streams_again = give_unequally
+"""
+
+
+def test_no_line_is_lost_when_the_streams_process_is_killed_twice(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon, "PYRUND", changed_program(tmp_path, UNEQUAL))
+    engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
+    (tmp_path / "shared").mkdir()
+    try:
+        engine.ok("pull", "busybox")
+        prints = f"while [ ! -e /shared/go ]; do sleep 0.01; done; {COUNT.format(10)}"
+        words = ("-d", "--name", "web", "--network=none", "-v", f"{tmp_path}/shared:/shared")
+        id_ = engine.ok("run", *words, "busybox", "sh", "-c", prints)
+        first = engine.children()["streams"]
+        kill(first)
+        wait_until(lambda: engine.children().get("streams", first) != first, "the second one")
+        second = engine.children()["streams"]
+        time.sleep(0.2)  # until it has the streams
+        os.kill(second, signal.SIGSTOP)
+        (tmp_path / "shared/go").touch()
+        engine.await_record(id_)
+        kill(second)
+
+        assert engine.ok("wait", "web") == "0"
+        assert engine.ok("logs", "web").splitlines() == lines(10)
+    finally:
+        engine.stop()
+
+
 def test_a_terminal_is_taken_back(engine):
     engine.ok("run", "-dit", "--name", "web", "--network=none", "busybox", "sh")
 

@@ -6,7 +6,7 @@
                         ◀── a byte, or end of file
       exit with its status                    wait for the init, record how it ended, exit
 
-The monitor is a stub with a table of its own (stub/table.py): it takes 12 kB, much less than an interpreter. It stays
+The monitor is a stub with a table of its own (stub/table.py): it takes 16 kB, much less than an interpreter. It stays
 in the namespaces of the runtime, has its own session, and keeps open only the record. It blocks all signals but
 SIGTERM, which ends it: a service manager that stops everything need not wait for the container.
 

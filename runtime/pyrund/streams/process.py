@@ -130,7 +130,8 @@ class StreamsProcess:
         """Return when all that the container or exec has written is where it belongs."""
         has_ended = False
         while not has_ended:
-            await self._is_whole  # a process that has not got the streams yet would find that they have ended
+            while not self._is_whole.is_done:  # a process that has not got the streams yet would find that they ended
+                await self._is_whole  # another one, if the process is killed meanwhile
             future = self._waiting.setdefault(id_, Future())
             await self._try_to_send({"do": "end", "id": id_})
             has_ended = await future
