@@ -33,6 +33,7 @@ KNOWN_TO_LACK = {
     "memory tracking": "CONFIG_MEM_SOFT_DIRTY is not in the machine's kernel",
     "criu": "Debian 12's does not know the machine's kernel, and a newer one comes from the Debian mirror",
     "NFS": "not in the machine's kernel; test_in_virtual_machine.py boots one that has it",
+    "ipvlan": "not in the machine's kernel; test_in_virtual_machine.py boots one that has it, with VLANs and dummies",
     "programs of NFS": "from the Debian mirror, as criu",
     "Debian mirror": "the machine may be cut off from the network once its packages are installed",
     "cgroup v1 net_cls": "not mounted as v1; with systemd, test_virtual_machine.py boots one that has it",
@@ -92,6 +93,9 @@ def lacks(what: str) -> bool:
         return not nfs.can_be()
     if what == "programs of NFS":
         return not nfs.has_programs()
+    if what == "ipvlan":
+        make = "ip link add veth0 type veth peer name veth1 && ip link add ipvlan0 link veth0 type ipvlan"
+        return subprocess.run(["unshare", "--net", "sh", "-c", make], capture_output=True).returncode != 0
     if what == "memory tracking":
         return criu.lacks("mem_dirty_track")
     if what == "ps -f":

@@ -54,6 +54,12 @@ def engine(hub, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def serve_engine(hub, tmp_path_factory):
+    """Return what serves a daemon with `options`, for all tests of a file that needs them."""
+    return lambda *options: serve(hub, tmp_path_factory.mktemp("engine"), "busybox", options=options)
+
+
+@pytest.fixture(scope="module")
 def dockerd(hub, engine, tmp_path_factory):
     if not shutil.which("dockerd"):
         pytest.skip("dockerd is not installed")

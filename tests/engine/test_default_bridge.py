@@ -134,6 +134,15 @@ def test_without_a_default_bridge_containers_have_no_network_unless_they_name_on
     assert start("engine").ok("network", "ls", "--format", "{{.Name}}").split() == ["bridge", "host", "none", "own"]
 
 
+def test_an_engine_without_a_default_bridge_begins_again_while_containers_run(start):
+    engine = start("engine", "--bridge", "none")
+    engine.ok("run", "-d", "--name", "web", "busybox", "sleep", "1000")
+
+    engine.kill()
+    engine.start()
+    assert engine.inspect("web", ".State.Running")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -1,4 +1,4 @@
-"""Tests of engines that need a real systemd, or a kernel with NFS, in a virtual machine."""
+"""Tests of engines that need a real systemd, or a kernel with NFS or ipvlan, in a virtual machine."""
 
 from pathlib import Path
 
@@ -19,3 +19,9 @@ def test_engines_under_systemd_hold():
 @pytest.mark.needs("programs of NFS")
 def test_volumes_of_other_machines_hold():
     virtual_machine.check(virtual_machine.start([Path(__file__).with_name("test_remote_volumes.py")], seconds=SECONDS))
+
+
+def test_all_kinds_of_parents_hold():
+    tests = [Path(__file__).with_name("test_kinds_of_parents.py")]
+
+    virtual_machine.check(virtual_machine.start(tests, seconds=SECONDS))

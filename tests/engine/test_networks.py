@@ -412,7 +412,7 @@ def test_what_only_a_swarm_has_is_refused_as_by_dockerd(engine, dockerd, options
     assert error == dockerd.docker("network", "create", *options, "n1").stderr.decode()
 
 
-@pytest.mark.parametrize("option", ["--driver=macvlan", "--driver=ipvlan", "--driver=nosuch", "--ipam-driver=nosuch"])
+@pytest.mark.parametrize("option", ["--driver=nosuch", "--ipam-driver=nosuch"])
 def test_a_driver_that_there_is_not_is_like_one_of_a_plugin(engine, option):
     """dockerd says the same, after it has searched for 15 seconds."""
     name = option.partition("=")[2]

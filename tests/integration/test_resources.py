@@ -388,8 +388,8 @@ mountpoint -q "$1/$2"
 mount --rbind "$1" /sys/fs/cgroup
 exec sleep 1000
 """
-# A hierarchy whose cgroups the kernel has not freed yet when it is unmounted stays, until the next one unmounts it. Then
-# it goes, some 50 ms later: whoever mounts it again before that makes a new one, which must go, too.
+# A hierarchy whose cgroups the kernel has not freed yet when it is unmounted stays, until the next one unmounts it.
+# Then it goes, some 50 ms later: whoever mounts it again before that makes a new one, which must go, too.
 UNMOUNT = 'mount -t cgroup -o "$1" cgroup "$2" && umount "$2" && sleep 0.5'
 
 

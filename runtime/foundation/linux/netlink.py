@@ -17,19 +17,19 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_GETADDR, _RTM_NEWROUTE, _RTM_DELROUTE = 20, 22, 24, 25
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_EXCL, _NLM_F_CREATE = 1, 4, 0x300, 0x200, 0x400
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = (
-    1,
-    3,
-    4,
-    10,
-    18,
-    27,
-    28,
-)
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 5, 4, 33
 _RTA_OIF, _RTA_GATEWAY = 4, 5
-_RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST, _RT_SCOPE_UNIVERSE, _RT_SCOPE_NOWHERE = 254, 4, 1, 0, 255
+_RT_TABLE_MAIN, _RTPROT_STATIC, _RTN_UNICAST, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_NOWHERE = (
+    254,
+    4,
+    1,
+    0,
+    253,
+    255,
+)
 _AF_INET, _AF_INET6 = 2, 10
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFF_UP = 1
@@ -133,6 +133,31 @@ class Netlink:
         content += (_mtu(mtu) if mtu else b"") + kind
         self._ask(_RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
 
+    def make(
+        self,
+        name: str,
+        kind: str,
+        data: bytes = b"",
+        *,
+        parent: int = 0,
+        group: int = 0,
+        mac: bytes = b"",
+        namespace: int = -1,
+    ) -> None:
+        """Make an interface of a `kind` such as "macvlan", whose attributes `data` has.
+
+        `parent` is the index, here, of the interface above which it is; `namespace` a descriptor of the network
+        namespace that gets it instead of this one. EEXIST: there is an interface of that name.
+        """
+        content = _link(0) + _name(name) + attribute(_IFLA_GROUP, group.to_bytes(4, "little"))
+        content += attribute(_IFLA_LINK, parent.to_bytes(4, "little")) if parent else b""
+        content += attribute(_IFLA_ADDRESS, mac) if mac else b""
+        content += attribute(_IFLA_NET_NS_FD, namespace.to_bytes(4, "little")) if namespace >= 0 else b""
+        information = attribute(_IFLA_INFO_KIND, kind.encode() + b"\0") + attribute(_IFLA_INFO_DATA, data)
+        self._ask(
+            _RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content + attribute(_IFLA_LINKINFO, information)
+        )
+
     def make_pair(self, name: str, bridge: int, peer: str, mac: bytes, namespace: int, mtu: int = 0) -> None:
         """Make a pair of interfaces: `name`, up and on the bridge with the index `bridge`, and `peer`, with the address
         `mac`, in the network namespace `namespace`, a descriptor. The end of either is the end of both."""
@@ -156,6 +181,10 @@ class Netlink:
         content = _link(0, _IFF_UP) + _name(name) + attribute(_IFLA_MASTER, bridge.to_bytes(4, "little"))
         self._ask(_RTM_NEWLINK, _NLM_F_ACK, content)
 
+    def remove_group(self, group: int) -> None:
+        """Remove all interfaces of the group. ENODEV: there is none."""
+        self._ask(_RTM_DELLINK, _NLM_F_ACK, _link(0) + attribute(_IFLA_GROUP, group.to_bytes(4, "little")))
+
     def remove(self, name: str) -> None:
         """Remove an interface. ENODEV: there is none of that name."""
         self._ask(_RTM_DELLINK, _NLM_F_ACK, _link(0) + _name(name))
@@ -166,9 +195,12 @@ class Netlink:
         content = head + attribute(_IFA_LOCAL, address) + attribute(_IFA_ADDRESS, address)
         self._ask(_RTM_NEWADDR, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
 
-    def route_all(self, gateway: bytes, index: int) -> None:
-        """Make the default route of IPv4 or IPv6. EEXIST: there is one."""
-        content = _default_route(_family(gateway), _RT_SCOPE_UNIVERSE) + attribute(_RTA_GATEWAY, gateway)
+    def route_all(self, index: int, gateway: bytes, of_ipv6: bool = False) -> None:
+        """Make the default route of IPv4 or IPv6 by the interface `index`, to the `gateway`; b"": all is reached there
+        directly. EEXIST: there is one."""
+        scope = _RT_SCOPE_UNIVERSE if gateway else _RT_SCOPE_LINK
+        content = _default_route(_AF_INET6 if of_ipv6 else _AF_INET, scope)
+        content += attribute(_RTA_GATEWAY, gateway) if gateway else b""
         content += attribute(_RTA_OIF, index.to_bytes(4, "little"))
         self._ask(_RTM_NEWROUTE, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyrund.daemon.engine import Engine
     from pyrund.http.request import Request
     from pyrund.http.router import Router
+    from pyrund.model.networks import Networks
 
 _FILTERS = frozenset(
     "ancestor before exited expose health id is-task isolation label name network publish since status volume".split()
@@ -86,7 +87,7 @@ class ContainersApi:
                 and all(any(tests[name](one, text) for text in filters[name]) for name in tests if name in filters)
                 and all(created < edge for edge in newest)
                 and all(created > edge for edge in oldest)
-                and (not ports or _has_port(one, ports))
+                and (not ports or _has_port(one, self._engine.networks, ports))
                 and has_labels(one.config["Labels"], filters)
             )
 
@@ -180,12 +181,12 @@ def _ports(texts: "list[str]", name: str) -> "list[tuple[str, int, int]]":
     return found
 
 
-def _has_port(one: Container, wanted: "dict[str, list[tuple[str, int, int]]]") -> bool:
+def _has_port(one: Container, networks: "Networks", wanted: "dict[str, list[tuple[str, int, int]]]") -> bool:
     """Return whether one of the container's ports is among those published or exposed that are wanted."""
     kinds = {"publish": "PublicPort", "expose": "PrivatePort"}
     return any(
         port["Type"] == protocol and first <= port.get(kinds[name], 0) <= last
-        for port in shown_networks.ports_listed(one)
+        for port in shown_networks.ports_listed(one, networks)
         for name, ranges in wanted.items()
         for protocol, first, last in ranges
     )

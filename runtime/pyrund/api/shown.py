@@ -51,7 +51,7 @@ def summary(container: Container, networks: "Networks", aliases: "list[str]") ->
         "ImageID": container.document["Image"],
         "Command": _command_line(container.command),
         "Created": int(seconds(container.document["Created"])),
-        "Ports": shown_networks.ports_listed(container),
+        "Ports": shown_networks.ports_listed(container, networks),
         "Labels": container.config["Labels"],
         "State": container.status,
         "Status": container.described(),

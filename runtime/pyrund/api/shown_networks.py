@@ -26,7 +26,7 @@ def settings(container: "Container", networks: "Networks") -> "Json":
         "SandboxKey": f"/proc/{container.pid}/ns/net" if container.is_running else "",
         "HairpinMode": False,
         "LinkLocalIPv6PrefixLen": 0,
-        "Ports": _ports(container) if container.is_running else {},
+        "Ports": _ports(container, networks) if container.is_running else {},
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         **{name: bridge[name] or (0 if name.endswith("Len") else "") for name in _OF_THE_DEFAULT_BRIDGE},
@@ -47,26 +47,26 @@ def _endpoint(container: "Container", name: str, endpoint: "Endpoint", networks:
         "NetworkID": endpoint.settings["NetworkID"],
         "EndpointID": endpoint.id,
         "MacAddress": endpoint.mac or endpoint.settings["WantedMac"],
-        "Gateway": network.gateway if network and has_address else "",
+        "Gateway": network.gateways[0] if network and has_address else "",
         "IPAddress": endpoint.address,
         "IPPrefixLen": network.subnet.prefix if network and has_address else 0,
-        "IPv6Gateway": network.gateway6 if network and endpoint.address6 else "",
+        "IPv6Gateway": network.gateways[1] if network and endpoint.address6 else "",
         "GlobalIPv6Address": endpoint.address6,
         "GlobalIPv6PrefixLen": network.subnet6.prefix if network and network.subnet6 and endpoint.address6 else 0,
         "DNSNames": container.names_in(endpoint) if network and not network.is_predefined else None,
     }
 
 
-def _ports(container: "Container") -> "Json":
+def _ports(container: "Container", networks: "Networks") -> "Json":
     """Return the published ports; one that is only exposed has None."""
-    found: Json = {"{1}/{0}".format(*one): None for one in _exposed(container)}
+    found: Json = {"{1}/{0}".format(*one): None for one in _exposed(container, networks)}
     for protocol, port, host_address, host_port, *_ in container.document["Ports"]:
         name = f"{port}/{protocol}"
         found[name] = [*(found.get(name) or []), {"HostIp": host_address, "HostPort": str(host_port)}]
     return found
 
 
-def ports_listed(container: "Container") -> "list[Json]":
+def ports_listed(container: "Container", networks: "Networks") -> "list[Json]":
     """Return the ports as a list of containers shows them."""
     if not container.is_running:
         return []
@@ -75,13 +75,14 @@ def ports_listed(container: "Container") -> "list[Json]":
         {"IP": host_address, "PrivatePort": port, "PublicPort": host_port, "Type": protocol}
         for protocol, port, host_address, host_port, *_ in published
     ]
-    exposed = _exposed(container) - {(protocol, port) for protocol, port, *_ in published}
+    exposed = _exposed(container, networks) - {(protocol, port) for protocol, port, *_ in published}
     return found + [{"PrivatePort": port, "Type": protocol} for protocol, port in sorted(exposed)]
 
 
-def _exposed(container: "Container") -> "set[tuple[str, int]]":
-    """Return the ports that a bridge has for others; the host's network and none have no ports of a container."""
-    if not any(one.address for one in container.endpoints.values()):
+def _exposed(container: "Container", networks: "Networks") -> "set[tuple[str, int]]":
+    """Return the ports that a bridge has for others; other networks have no ports of a container."""
+    places = [networks.named(name) for name, one in container.endpoints.items() if one.address]
+    if not any(network and network.is_bridge for network in places):
         return set()
     wanted = container.host_config.get("PortBindings") or {}
     return {parsed(name) for name in (*container.config["ExposedPorts"], *wanted)}

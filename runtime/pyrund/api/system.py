@@ -81,7 +81,7 @@ class System:
             "DriverStatus": [],
             "Plugins": {
                 "Volume": ["local"],
-                "Network": ["bridge", "host", "null"],
+                "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
                 "Authorization": None,
                 "Log": list(log_config.DEFAULTS),
             },

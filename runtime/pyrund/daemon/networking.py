@@ -121,7 +121,7 @@ def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> Non
     """Give the endpoint an address. Raises ApiError."""
     check_place(network, endpoint)
     address = address6 = ""
-    if network.is_bridge:
+    if network.gives_addresses:
         others = [one.endpoints[network.name] for one in networks.members(engine, network)]
         leaving = _leaving(engine, network)
         used = [*leaving, *(one.address for one in others)]
@@ -131,7 +131,7 @@ def _allocate(engine: "Engine", endpoint: "Endpoint", network: "Network") -> Non
         if not {*used, *used6, *network.kept}.isdisjoint(filter(None, (address, address6))):
             raise ApiError(403, "Address already in use")
     endpoint.settings["NetworkID"] = network.id
-    endpoint.begin(os.urandom(32).hex(), address, address6)
+    endpoint.begin(os.urandom(32).hex(), address, address6, has_mac=network.document["Driver"] != "ipvlan")
 
 
 def _leaving(engine: "Engine", network: "Network") -> "list[str]":
@@ -143,14 +143,15 @@ def _leaving(engine: "Engine", network: "Network") -> "list[str]":
 def _way_out(container: "Container", known: "dict[str, Network]") -> str:
     """Return the name of the network by which the container reaches the world, "" if there is none: as docker, the one
     with the highest priority, and of those with the same the first by name."""
-    out = [name for name, one in known.items() if one.is_bridge and not one.is_internal]
+    out = [name for name, one in known.items() if one.gives_addresses and not one.is_internal]
     return min(out, key=lambda name: (-container.endpoints[name].priority, name), default="")
 
 
 def _reserve(engine: "Engine", container: "Container") -> None:
-    """Reserve the ports that shall be published, if they can be."""
-    out = container.endpoints.get(container.way_out)
-    host_address = engine.networks.find(container.way_out).host_address if out else ""
+    """Reserve the ports that shall be published, if they can be: what is above a parent is not behind the host."""
+    network = engine.networks.named(container.way_out)
+    out = container.endpoints[container.way_out] if network and network.is_bridge else None
+    host_address = network.host_address if network else ""
     has_ipv6 = bool(out and out.address6)
     wanted = bindings(container.host_config, container.config, host_address, has_ipv6) if out else []
     if engine.places.is_rootless and any(one.protocol == "sctp" for one in wanted):

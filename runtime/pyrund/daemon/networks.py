@@ -26,7 +26,7 @@ async def create(engine: "Engine", wanted: "Network") -> None:
         engine.networks.choose_subnet6(wanted)
     engine.networks.add(wanted)
     try:
-        await remake(engine)
+        await remake(engine, new=wanted.id)
     except BaseException:
         engine.networks.remove(wanted)
         raise
@@ -37,7 +37,11 @@ def _refuse_twins(engine: "Engine", wanted: "Network") -> None:
     if engine.networks.named(wanted.name):
         raise ApiError(409, f"network with name {wanted.name} already exists")
     for other in engine.networks:
-        if other.is_bridge and other.bridge_name == wanted.bridge_name:
+        if wanted.has_parent and other.document["Driver"] == wanted.document["Driver"]:
+            if other.parent.name == wanted.parent.name:
+                taken = f"network {other.parent.alias} is already using parent interface {other.parent.name}"
+                raise ApiError(500, taken)
+        elif other.is_bridge and wanted.is_bridge and other.bridge_name == wanted.bridge_name:
             why = f"conflicts with network {other.id} ({other.bridge_name}): networks have same bridge name"
             raise ApiError(403, f"cannot create network {wanted.id} ({wanted.bridge_name}): {why}")
 
@@ -70,18 +74,18 @@ def _choose_default_subnet(engine: "Engine") -> None:
 
 async def prepare(engine: "Engine", network: "Network") -> None:
     """Make the default bridge when it is used for the first time."""
-    if not network.is_bridge or network.has_addresses:
+    if not network.gives_addresses or network.has_addresses:
         return
     _choose_default_subnet(engine)
     await remake(engine)
 
 
-async def remake(engine: "Engine", ends: "list[list[str]] | None" = None) -> None:
+async def remake(engine: "Engine", ends: "list[list[str]] | None" = None, new: str = "") -> None:
     """Make all bridges that are missing, and the table of rules, anew; remove those of networks that are gone.
 
-    `ends`: [[network id, name of an interface]] of running containers.
+    `ends`: [[network id, name of an interface]] of running containers. `new` is the id of a network that is just made.
     """
-    found = await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends or []})
+    found = await engine.launcher.do(engine.loop, {"do": "networks", "ends": ends or [], "new": new})
     if engine.settings.userland_proxy is None:
         engine.serves_ports = found["drops"]
 

@@ -8,8 +8,8 @@ from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
 from pyrund.launch.unpublish import take_back
 from pyrund.model import network
-from pyrund.net import bridge, table
-from pyrund.net.bridge import End
+from pyrund.net import bridge, ends, table
+from pyrund.net.ends import End
 from pyrund.net.ports import Published
 from pyrund.net.resolver import open_sockets
 from pyrund.spec.name_files import has_resolver, own_line, resolv_conf
@@ -28,14 +28,14 @@ def connect(container: "Container", pid: int) -> "list[int]":
     """Give the network namespace of the process `pid` all that container.json says; return the sockets of its name
     server, [] if it needs none. Raises OSError and Error."""
     places = container.places
-    ends = ends_of(container)
-    if not ends:
+    known = ends_of(container)
+    if not known:
         return []
     with bridge.Lock(places.run):
-        bridge.connect(pid, list(ends.values()))
-        route(container, pid, ends, of_ipv6=False)
-        if any(end.address6 for end in ends.values()):
-            route(container, pid, ends, of_ipv6=True)
+        ends.connect(pid, list(known.values()))
+        route(container, pid, known, of_ipv6=False)
+        if any(end.address6 for end in known.values()):
+            route(container, pid, known, of_ipv6=True)
         publish(container)
     return open_sockets(pid) if has_resolver(container) else []
 
@@ -113,15 +113,15 @@ def ends_of(container: "Container") -> "dict[str, End]":
     for name, endpoint in container.endpoints.items():
         if endpoint.address:
             known = network.load(container.places, endpoint.settings["NetworkID"])
-            found[name] = End(known.bridge(), endpoint.outside, endpoint.address, endpoint.address6, endpoint.mac)
+            found[name] = End(known.above(), endpoint.outside, endpoint.address, endpoint.address6, endpoint.mac)
     return found
 
 
-def route(container: "Container", pid: int, ends: "dict[str, End]", of_ipv6: bool) -> None:
+def route(container: "Container", pid: int, known: "dict[str, End]", of_ipv6: bool) -> None:
     """Let the running container have the default route that it shall have: of IPv6, by the same network as that of
     IPv4 if it can."""
-    found = ends.get(container.way_out)
+    found = known.get(container.way_out)
     if of_ipv6 and not (found and found.address6):
-        others = (end for _, end in sorted(ends.items()) if end.address6 and not end.bridge.is_internal)
+        others = (end for _, end in sorted(known.items()) if end.address6 and not end.above.is_internal)
         found = next(others, None)
-    bridge.route(pid, found, of_ipv6)
+    ends.route(pid, found, of_ipv6)

@@ -10,7 +10,7 @@ from pyrund.launch.connect import (
     running_pid,
 )
 from pyrund.model.container import existing
-from pyrund.net import bridge
+from pyrund.net import bridge, ends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     """Make what container.json says of `network`: the interface `outside` with its `addresses`; `routes`: the
     container's way out has changed, too. It may be half made already, by a worker that was killed."""
     container = existing(places, message["id"])
-    pid, ends = running_pid(container), ends_of(container)
-    new = ends.get(message["network"])
+    pid, known = running_pid(container), ends_of(container)
+    new = known.get(message["network"])
     with bridge.Lock(places.run):
         if new:
-            bridge.remove(message["outside"])
-            bridge.connect(pid, [new])
+            ends.disconnect(pid, message["outside"])
+            ends.connect(pid, [new])
             forget_hosts(container, message["addresses"])
             note_hosts(container, *message["addresses"])
             note_name_servers(container)
         if message["routes"]:
-            route(container, pid, ends, of_ipv6=False)
+            route(container, pid, known, of_ipv6=False)
             publish_again(container)
         if new and new.address6:
-            route(container, pid, ends, of_ipv6=True)
+            route(container, pid, known, of_ipv6=True)

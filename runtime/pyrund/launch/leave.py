@@ -2,7 +2,7 @@
 
 from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route, running_pid
 from pyrund.model.container import existing
-from pyrund.net import bridge
+from pyrund.net import bridge, ends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +14,14 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     """Remove the interface `outside`, whose other end had the `addresses`; `routes`: the container's way out is another
     one now. A part of that may be done already, by a worker that was killed."""
     container = existing(places, message["id"])
-    pid, ends = running_pid(container), ends_of(container)
+    pid, known = running_pid(container), ends_of(container)
     with bridge.Lock(places.run):
-        bridge.remove(message["outside"])
+        ends.disconnect(pid, message["outside"])
         if message["addresses"]:
             forget_hosts(container, message["addresses"])
             note_name_servers(container)
         if message["routes"]:
-            route(container, pid, ends, of_ipv6=False)
+            route(container, pid, known, of_ipv6=False)
             publish_again(container)
         if any(":" in address for address in message["addresses"]):
-            route(container, pid, ends, of_ipv6=True)
+            route(container, pid, known, of_ipv6=True)

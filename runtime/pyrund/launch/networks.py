@@ -6,7 +6,7 @@ from foundation.linux import os, whole_file
 from foundation.linux.nftables import FORWARD, drops
 from pyrund.errors import ApiError
 from pyrund.model import network
-from pyrund.net import bridge, table
+from pyrund.net import bridge, parent, table
 from pyrund.net.ports import Published
 
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message | None":
     """Make what is missing; return whether the host's firewall `drops` what it should forward.
 
-    `ends`: [[network id, name of an interface]] of running containers.
+    `ends`: [[network id, name of an interface]] of running containers. `new`: the id of a network that is just made. If
+    the parent of another one has gone, only its own containers cannot start.
 
     `absent`: only look whether the host has an interface of that name, and raise ApiError then. As a bridge of ours it
     would get an address, and would be removed with the network.
@@ -30,17 +31,27 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     with bridge.Lock(places.run):
         table.refuse_other(places.table, places.run)
         for gone in network.load_removed(places):
-            bridge.remove(gone.bridge_name)
+            if gone.is_bridge:
+                bridge.remove(gone.bridge_name)
+            elif gone.has_parent:
+                bridge.remove_ours(gone.parent.name)
             os.unlink(places.removed_network(gone.id))
         # After that, because the daemon may remove another one meanwhile: it would be made again, and stay.
-        bridges = {one.id: one.bridge() for one in network.load_all(places) if one.document["Subnet"]}
+        known = {one.id: one for one in network.load_all(places) if one.document["Subnet"]}
+        bridges = {id_: one.bridge() for id_, one in known.items() if one.is_bridge}
         for one in bridges.values():
             bridge.make(one)
         for id_, outside in message["ends"]:
-            bridge.repair(bridges[id_], outside)
-        forwarded = bridge.forward(places.run, any(one.subnet6 for one in bridges.values()))
-        table.make(places.table, places.run, list(bridges.values()), _published(places), forwarded)
-    return {"drops": drops(FORWARD)}
+            if id_ in bridges:
+                bridge.repair(bridges[id_], outside)
+        if message["new"] in known.keys() - bridges.keys():
+            parent.make(known[message["new"]].parent)
+        if bridges:
+            forwarded = bridge.forward(places.run, any(one.subnet6 for one in bridges.values()))
+            table.make(places.table, places.run, list(bridges.values()), _published(places), forwarded)
+        elif table.owner_of(places.table) == places.run:
+            table.remove(places.table)
+    return {"drops": bool(bridges) and drops(FORWARD)}
 
 
 def _published(places: "Places") -> "list[Published]":

@@ -71,9 +71,10 @@ class Endpoint:
     def priority(self) -> int:
         return int(self.settings["GwPriority"])
 
-    def begin(self, id_: str, address: str, address6: str) -> None:
-        """The container gets its place in the network, with addresses of IPv4 and IPv6, "" if it has none there."""
-        mac = self.settings["WantedMac"] or (mac_of(address) if address else "")
+    def begin(self, id_: str, address: str, address6: str, has_mac: bool) -> None:
+        """The container gets its place in the network, with addresses of IPv4 and IPv6, "" if it has none there, and
+        with a hardware address of its own if it `has_mac`."""
+        mac = self.settings["WantedMac"] or (mac_of(address) if address and has_mac else "")
         self.settings.update(EndpointID=id_, IPAddress=address, IPv6Address=address6, MacAddress=mac)
 
     def end(self) -> None:

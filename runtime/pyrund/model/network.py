@@ -9,6 +9,7 @@ from pyrund.errors import ApiError
 from pyrund.model.times import now
 from pyrund.net import subnet as addresses
 from pyrund.net.bridge import DEFAULT, Bridge
+from pyrund.net.parent import KINDS, OPTION, Parent
 from pyrund.net.subnet import Subnet
 
 TYPE_CHECKING = False
@@ -61,12 +62,22 @@ class Network:
         return bool(self.document["Driver"] == "bridge")
 
     @property
+    def has_parent(self) -> bool:
+        """Whether its containers are neighbours of the host's own, by an interface of the host."""
+        return self.document["Driver"] in KINDS
+
+    @property
+    def gives_addresses(self) -> bool:
+        return self.is_bridge or self.has_parent
+
+    @property
     def is_predefined(self) -> bool:
         return self.name in PREDEFINED
 
     @property
     def is_internal(self) -> bool:
-        return bool(self.document["Internal"])
+        """Whether nothing leads out of it."""
+        return bool(self.document["Internal"] or (self.has_parent and not self.document["Options"].get(OPTION)))
 
     @property
     def subnet(self) -> Subnet:
@@ -99,7 +110,7 @@ class Network:
     @property
     def names_its_bridge(self) -> bool:
         """Whether the client has chosen the bridge's name."""
-        return bool(self.document["Options"].get(BRIDGE_NAME))
+        return self.is_bridge and bool(self.document["Options"].get(BRIDGE_NAME))
 
     @property
     def bridge_name(self) -> str:
@@ -120,8 +131,27 @@ class Network:
         """Whether all are chosen that it shall have."""
         return bool(self.document["Subnet"] and (self.document["Subnet6"] or not self.document["EnableIPv6"]))
 
-    def bridge(self) -> Bridge:
+    @property
+    def gateways(self) -> "tuple[str, str]":
+        """Return the gateways that a container has, of IPv4 and IPv6, "" if it has none."""
+        if self.has_parent and (self.is_internal or not self.parent.has_neighbours):
+            return "", ""
+        return self.gateway, self.gateway6
+
+    @property
+    def parent(self) -> Parent:
+        return Parent(self.document["Driver"], self.id, self.document["Options"])
+
+    def above(self) -> "Bridge | Parent":
         """Return what the network is on the host. It must have a subnet."""
+        if self.is_bridge:
+            return self.bridge()
+        made = self.parent
+        made.subnet, made.subnet6 = self.subnet, self.subnet6
+        made.gateway, made.gateway6 = self.gateways
+        return made
+
+    def bridge(self) -> Bridge:
         options = self.document["Options"]
         made = Bridge(self.bridge_name, self.subnet, self.gateway)
         made.subnet6, made.gateway6 = self.subnet6, self.gateway6

@@ -27,11 +27,12 @@ class Networks:
         for one in network.load_all(places):
             self._by_id[one.id] = one
         for name, driver in PREDEFINED.items():
-            if not any(one.name == name for one in self):
+            if not self.named(name) and (name != "bridge" or settings.has_bridge):
                 self.add(network.new(names.new_id(), name, driver))
-        bridge = next(one for one in self if one.name == "bridge")
-        default_bridge.settle(bridge, settings, places)
-        if not settings.has_bridge:
+        bridge = self.named("bridge")  # of this engine, or of one before that had it
+        if bridge:
+            default_bridge.settle(bridge, settings, places)
+        if bridge and not settings.has_bridge:
             os.unlink(places.network(bridge.id))
             del self._by_id[bridge.id]
 

@@ -1,9 +1,8 @@
-"""Bridges, and a container's way to them. Workers call this: nothing here is known to the daemon.
+"""Bridges of the host. Workers call this: nothing here is known to the daemon.
 
-      container ── eth0 ══ vethXXXXXXX ── bridge ── (masquerade) ── the host's networks
+      containers ── bridge ── (masquerade) ── the host's networks
 
-All of it can be made again at any time: what is there stays. A pair of interfaces ends with the container's network
-namespace, so that nothing is left after a kill.
+All of it can be made again at any time: what is there stays.
 """
 
 import errno
@@ -11,12 +10,8 @@ import fcntl
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
-from foundation.linux.netlink import Netlink, inside, netlink_in
-from pyrund.net.subnet import Subnet, mac_bytes, packed, shown
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from foundation.linux.netlink import Netlink
+from pyrund.net.subnet import Subnet, packed, shown
 
 DEFAULT = "pyrund0"
 GROUP = 0x7079  # of the interfaces that any engine has made: see `ip link show group 28793`
@@ -48,17 +43,6 @@ class Bridge:
         self.mtu = 0  # 0: the kernel's default
 
 
-class End:
-    """A container's interface on a bridge; `outside` is the name of the other end."""
-
-    def __init__(self, bridge: Bridge, outside: str, address: str, address6: str, mac: str) -> None:
-        self.bridge = bridge
-        self.outside = outside
-        self.address = address
-        self.address6 = address6  # "" if it has none
-        self.mac = mac
-
-
 class Lock:
     """Whoever changes interfaces or the table has it. `run` is the folder of what does not outlive a reboot."""
 
@@ -86,7 +70,7 @@ def make(bridge: Bridge) -> int:
         _check_kind(here, bridge.name)
         _assign(here, found, bridge.gateway, bridge.subnet)
         if here.group(bridge.name) == GROUP or bridge.subnet6:  # one that the user has made may have IPv6 for him
-            _allow_ipv6(bridge.name, bool(bridge.subnet6))
+            allow_ipv6(bridge.name, bool(bridge.subnet6))
         if bridge.subnet6:
             # Else its link-local address, by which it asks for its neighbours, is of no use for the first seconds.
             _write(_DETECTS_DUPLICATES.format(bridge.name), b"0")
@@ -160,66 +144,6 @@ def remove_ours(name: str) -> None:
         remove(name)
 
 
-def connect(pid: int, ends: "list[End]") -> None:
-    """Give the network namespace of the process `pid` an interface for each of `ends`. The bridges are made if they are
-    missing. Raises OSError."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    here, there = Netlink(), netlink_in(namespace)
-    try:
-        for end in ends:
-            _add(here, there, namespace, end)
-    except BaseException:
-        for end in ends:
-            remove(end.outside)
-        raise
-    finally:
-        here.close()
-        there.close()
-        os.close(namespace)
-
-
-def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
-    name, bridge = _free_name(there), end.bridge
-    on = here.index(bridge.name) or make(bridge)
-    here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, bridge.mtu)
-    here.set_port(end.outside, isolated=not bridge.joins_containers)
-    if not end.address6:
-        inside(namespace, lambda: _allow_ipv6(name, False))
-    index = there.index(name)
-    there.assign(index, packed(end.address), bridge.subnet.prefix)
-    there.bring_up(index)
-    if end.address6 and bridge.subnet6:
-        there.assign(index, packed(end.address6), bridge.subnet6.prefix)
-
-
-def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
-    """Let the network namespace of the process `pid` have the default route by this interface, and no other.
-
-    Raises OSError.
-    """
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = netlink_in(namespace)
-    try:
-        try:
-            there.route_none(of_ipv6)
-        except ProcessLookupError:
-            pass
-        if way_out and of_ipv6:
-            _route(there, way_out.address6, way_out.bridge.gateway6)
-        elif way_out:
-            _route(there, way_out.address, way_out.bridge.gateway)
-    finally:
-        there.close()
-        os.close(namespace)
-
-
-def _route(there: Netlink, address: str, gateway: str) -> None:
-    for index in there.interfaces():
-        if any(one.value == packed(address) for one in there.addresses(index)):
-            there.route_all(packed(gateway), index)
-            return
-
-
 def repair(bridge: Bridge, outside: str) -> None:
     """Put the outer end of a running container's interface on its bridge again, if somebody has removed that."""
     here = Netlink()
@@ -264,7 +188,7 @@ def _assign(here: Netlink, index: int, address: str, subnet: Subnet) -> None:
         pass
 
 
-def _allow_ipv6(interface: str, is_allowed: bool) -> None:
+def allow_ipv6(interface: str, is_allowed: bool) -> None:
     """Let the interface have IPv6 if its network has. Else neighbours could reach it, and what listens on the host, by
     link-local addresses, and give it routes by router advertisements (CVE-2024-32473)."""
     try:
@@ -272,18 +196,6 @@ def _allow_ipv6(interface: str, is_allowed: bool) -> None:
     except FileNotFoundError:
         if is_allowed:
             raise  # the kernel has no IPv6
-
-
-def _free_name(there: Netlink) -> str:
-    taken = set(there.interfaces().values())
-    return next(name for name in _names() if name not in taken)
-
-
-def _names() -> "Iterator[str]":
-    number = 0
-    while True:
-        yield f"eth{number}"
-        number += 1
 
 
 def _write(path: str, value: bytes) -> None:

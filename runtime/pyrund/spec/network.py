@@ -7,6 +7,7 @@ from pyrund.model import network
 from pyrund.model.network import BOOLEANS, MTU, PREDEFINED, Network, flag
 from pyrund.net import subnet as addresses
 from pyrund.net.bridge import is_name
+from pyrund.net.parent import KINDS, OPTION
 from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT, check
 
 TYPE_CHECKING = False
@@ -66,14 +67,14 @@ def requested(given: "Json", id_: str) -> Network:
     made.document.update({key: bool(given.get(key)) for key in ("Internal", "Attachable", "EnableIPv6")})
     labels = {key: value or "" for key, value in (given.get("Labels") or {}).items()}
     made.document.update(Options=given.get("Options") or {}, Labels=labels)
-    _check_options(made.document["Options"])
+    _check_options(made)
     _take_addresses(made, given.get("IPAM") or {})
     return made
 
 
 def _check_driver(driver: str, scope: str) -> None:
-    """Raise ApiError, as dockerd does without a swarm, for what is no local network of a bridge. Whatever is another
-    scope, it asks the swarm for."""
+    """Raise ApiError, as dockerd does without a swarm, for what is no local network. Whatever is another scope, it asks
+    the swarm for."""
     if driver == "overlay" and scope == "local":
         raise ApiError(403, "cannot downgrade network scope for overlay networks")
     if scope == "swarm":
@@ -82,7 +83,7 @@ def _check_driver(driver: str, scope: str) -> None:
         raise ApiError(403, f'only one instance of "{driver}" network is allowed')
     if driver == "overlay" or scope not in ("", "local"):
         raise ApiError(503, f"{_SWARM}and try again.")
-    if driver != "bridge":
+    if driver not in ("bridge", *KINDS):
         raise _without_plugin(driver)
 
 
@@ -90,7 +91,13 @@ def _without_plugin(name: str) -> ApiError:
     return ApiError(404, f'plugin "{name[:80]}" not found')
 
 
-def _check_options(options: "Json") -> None:
+def _check_options(made: Network) -> None:
+    options = made.document["Options"]
+    if made.has_parent:
+        made.parent.check()
+        if options.get(OPTION) and not is_name(options[OPTION]):
+            raise ApiError(400, f"invalid name of an interface: {options[OPTION][:80]}")
+        return
     for name, value in options.items():
         if name in BOOLEANS and flag(value) is None:
             why = f'strconv.ParseBool: parsing "{value[:80]}": invalid syntax'
@@ -222,6 +229,8 @@ def check_place(network: Network, endpoint: "Endpoint") -> None:
         why = "user specified IP address is supported on user defined networks only"
     elif wanted and not network.document["IPAM"]["Config"]:
         why = "user specified IP address is supported only when connecting to networks with user configured subnets"
+    elif network.document["Driver"] == "ipvlan" and endpoint.settings["WantedMac"]:
+        raise ApiError(500, "ipvlan interfaces do not support custom mac address assignment")
     elif lost:
         why = f"no configured subnet or ip-range contain the IP address {lost[0]}"
     if why:

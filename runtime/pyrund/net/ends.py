@@ -1,0 +1,142 @@
+"""A container's interfaces. Workers call this, in the network namespace of the host.
+
+      container ── eth0 ══ vethXXXXXXX ── bridge        a pair
+      container ── eth0 ── parent                       macvlan, ipvlan
+
+Both ends of a pair, and an interface above a parent, end with the container's network namespace, so that nothing is
+left after a kill.
+"""
+
+import errno
+
+from foundation.linux import os
+from foundation.linux.netlink import Netlink, inside, netlink_in
+from pyrund.net import bridge, parent
+from pyrund.net.bridge import Bridge, allow_ipv6
+from pyrund.net.subnet import mac_bytes, packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyrund.net.parent import Parent
+
+_GROUP_DIGITS = 7
+
+
+class End:
+    """A container's interface in the network that is `above` on the host.
+
+    `outside` is the name of a pair's other end. Its digits are also the group of an interface above a parent, which has
+    no other end by which it could be found again.
+    """
+
+    def __init__(self, above: "Bridge | Parent", outside: str, address: str, address6: str, mac: str) -> None:
+        self.above = above
+        self.outside = outside
+        self.address = address
+        self.address6 = address6  # "" if it has none
+        self.mac = mac  # "": that of the parent
+
+
+def connect(pid: int, ends: "list[End]") -> None:
+    """Give the network namespace of the process `pid` an interface for each of `ends`. What is above them is made if it
+    is missing. Raises OSError and ApiError."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    here, there = Netlink(), netlink_in(namespace)
+    try:
+        for end in ends:
+            _add(here, there, namespace, end)
+    except BaseException:
+        for end in ends:
+            _remove(there, end.outside)
+        raise
+    finally:
+        here.close()
+        there.close()
+        os.close(namespace)
+
+
+def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
+    name, above = _free_name(there), end.above
+    if isinstance(above, Bridge):
+        on = here.index(above.name) or bridge.make(above)
+        here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, above.mtu)
+        here.set_port(end.outside, isolated=not above.joins_containers)
+    else:
+        on, mac = parent.make(above), mac_bytes(end.mac) if end.mac else b""
+        here.make(name, above.kind, above.data, parent=on, group=_group(end.outside), mac=mac, namespace=namespace)
+    if not end.address6:
+        inside(namespace, lambda: allow_ipv6(name, False))
+    index = there.index(name)
+    there.assign(index, packed(end.address), above.subnet.prefix)
+    there.bring_up(index)
+    if end.address6 and above.subnet6:
+        there.assign(index, packed(end.address6), above.subnet6.prefix)
+
+
+def disconnect(pid: int, outside: str) -> None:
+    """Take the interface of that End away from the network namespace of the process `pid`, if it is there.
+
+    Raises OSError.
+    """
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = netlink_in(namespace)
+    try:
+        _remove(there, outside)
+    finally:
+        there.close()
+        os.close(namespace)
+
+
+def _remove(there: Netlink, outside: str) -> None:
+    bridge.remove(outside)
+    try:
+        there.remove_group(_group(outside))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def _group(outside: str) -> int:
+    return int(outside[-_GROUP_DIGITS:], 16) or 1  # 0 is that of all other interfaces
+
+
+def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
+    """Let the network namespace of the process `pid` have the default route by this interface, and no other.
+
+    Raises OSError.
+    """
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    there = netlink_in(namespace)
+    try:
+        try:
+            there.route_none(of_ipv6)
+        except ProcessLookupError:
+            pass
+        if way_out:
+            address = way_out.address6 if of_ipv6 else way_out.address
+            gateway = way_out.above.gateway6 if of_ipv6 else way_out.above.gateway
+            _route(there, address, packed(gateway) if gateway else b"", of_ipv6)
+    finally:
+        there.close()
+        os.close(namespace)
+
+
+def _route(there: Netlink, address: str, gateway: bytes, of_ipv6: bool) -> None:
+    for index in there.interfaces():
+        if any(one.value == packed(address) for one in there.addresses(index)):
+            there.route_all(index, gateway, of_ipv6)
+            return
+
+
+def _free_name(there: Netlink) -> str:
+    taken = set(there.interfaces().values())
+    return next(name for name in _names() if name not in taken)
+
+
+def _names() -> "Iterator[str]":
+    number = 0
+    while True:
+        yield f"eth{number}"
+        number += 1
