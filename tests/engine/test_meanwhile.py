@@ -16,13 +16,13 @@ from test_killed_anywhere import monitors_of_execs
 SLOW = """
 import time
 from pyrund.daemon import creating
-from pyrund.launch import changes, copy_out, export, freeze, untag
+from pyrund.launch import changes, copy_out, export, freeze, join, leave, untag
 def late(call, pause):
     def call_late(*words):
         time.sleep(pause)
         return call(*words)
     return call_late
-for module in (changes, copy_out, export, untag):
+for module in (changes, copy_out, export, join, leave, untag):
     module.run = late(module.run, 0.5)
 creating._register = late(creating._register, 1)
 freeze_now = freeze.run
@@ -105,6 +105,28 @@ def test_files_of_a_container_that_is_removed_meanwhile_are_not_found(slow, what
 
     assert answers[0][0] == 404
     assert answers[0][1]["message"].startswith("No such container: ")
+
+
+@pytest.mark.parametrize("verb", ["connect", "disconnect"])
+def test_networks_of_a_container_that_ends_meanwhile_stay_as_they_are(slow, verb):
+    slow.ok("network", "create", "shop")
+    slow.ok(
+        "run", "-d", "--name", "web", *(["--network=shop"] if verb == "disconnect" else []), "busybox", "sleep", "99"
+    )
+    before = slow.inspect("web", ".NetworkSettings.Networks")
+    answers = []
+    body = {"Container": "web"}
+    asking = threading.Thread(target=lambda: answers.append(slow.call("POST", f"/networks/shop/{verb}", body)))
+    asking.start()
+    time.sleep(0.2)
+    kill(slow.inspect("web", ".State.Pid"))
+    asking.join()
+
+    assert answers[0][0] == 409 and answers[0][1]["message"].endswith("is not running")
+    wait_until(lambda: not slow.inspect("web", ".State.Running"), "its end")
+    assert slow.inspect("web", ".NetworkSettings.Networks").keys() == before.keys()
+    slow.ok("rm", "web")
+    slow.ok("network", "rm", "shop")
 
 
 def test_a_container_whose_image_is_removed_meanwhile_is_not_made(slow):

@@ -6,6 +6,7 @@ from foundation.errors import Error
 from foundation.linux import os, whole_file
 from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
+from pyrund.errors import ApiError
 from pyrund.launch.unpublish import take_back
 from pyrund.model import network
 from pyrund.net import bridge, ends, table
@@ -58,11 +59,15 @@ def publish_again(container: "Container") -> None:
 
 
 def running_pid(container: "Container") -> int:
-    """Return the pid of the container's init. Raises Error if it has ended."""
-    state = load_state(container.places.states, container.id)
+    """Return the pid of the container's init. Raises ApiError if it has ended."""
+    why = f"container {container.id} is not running"
+    try:
+        state = load_state(container.places.states, container.id)
+    except Error:
+        raise ApiError(409, why) from None
     pidfd = open_process(state.pid, state.start_time)
     if pidfd < 0:
-        raise Error(f"container {container.id} is not running")
+        raise ApiError(409, why)
     os.close(pidfd)
     return state.pid
 

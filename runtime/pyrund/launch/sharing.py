@@ -1,6 +1,5 @@
 """What a container that is being started shares: namespaces and memory of others, and mounts of the host."""
 
-from foundation.errors import Error
 from foundation.linux import os
 from foundation.linux.mount import AT_RECURSIVE, OPEN_TREE_CLONE, open_tree
 from pyrun.container.state import load as load_state
@@ -48,7 +47,7 @@ def _named(container: "Container", mode: "str | None", words: str) -> "tuple[Con
     other = existing(container.places, id_)
     try:
         return other, running_pid(other)
-    except (Error, OSError):
+    except (ApiError, OSError):
         raise ApiError(409, words.format(id_)) from None
 
 
