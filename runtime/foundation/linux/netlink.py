@@ -126,13 +126,6 @@ class Netlink:
         """Assign the address to the interface. EEXIST: it has it."""
         self._ask(_RTM_NEWADDR, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, address.message(index))
 
-    def make_bridge(self, name: str, group: int, mtu: int = 0) -> None:
-        """Make a bridge in the `group` of interfaces. EEXIST: there is an interface of that name."""
-        kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"bridge\0"))
-        content = _link(0) + _name(name) + attribute(_IFLA_GROUP, group.to_bytes(4, "little"))
-        content += (_mtu(mtu) if mtu else b"") + kind
-        self._ask(_RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
-
     def make(
         self,
         name: str,
@@ -142,9 +135,10 @@ class Netlink:
         parent: int = 0,
         group: int = 0,
         mac: bytes = b"",
+        mtu: int = 0,
         namespace: int = -1,
     ) -> None:
-        """Make an interface of a `kind` such as "macvlan", whose attributes `data` has.
+        """Make an interface of a `kind` such as "bridge", whose attributes `data` has.
 
         `parent` is the index, here, of the interface above which it is; `namespace` a descriptor of the network
         namespace that gets it instead of this one. EEXIST: there is an interface of that name.
@@ -152,11 +146,11 @@ class Netlink:
         content = _link(0) + _name(name) + attribute(_IFLA_GROUP, group.to_bytes(4, "little"))
         content += attribute(_IFLA_LINK, parent.to_bytes(4, "little")) if parent else b""
         content += attribute(_IFLA_ADDRESS, mac) if mac else b""
+        content += _mtu(mtu) if mtu else b""
         content += attribute(_IFLA_NET_NS_FD, namespace.to_bytes(4, "little")) if namespace >= 0 else b""
         information = attribute(_IFLA_INFO_KIND, kind.encode() + b"\0") + attribute(_IFLA_INFO_DATA, data)
-        self._ask(
-            _RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content + attribute(_IFLA_LINKINFO, information)
-        )
+        content += attribute(_IFLA_LINKINFO, information)
+        self._ask(_RTM_NEWLINK, _NLM_F_ACK | _NLM_F_CREATE | _NLM_F_EXCL, content)
 
     def make_pair(self, name: str, bridge: int, peer: str, mac: bytes, namespace: int, mtu: int = 0) -> None:
         """Make a pair of interfaces: `name`, up and on the bridge with the index `bridge`, and `peer`, with the address

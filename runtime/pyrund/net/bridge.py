@@ -65,7 +65,7 @@ def make(bridge: Bridge) -> int:
     try:
         found = here.index(bridge.name)
         if not found:
-            here.make_bridge(bridge.name, GROUP, bridge.mtu)
+            here.make(bridge.name, "bridge", group=GROUP, mtu=bridge.mtu)
             found = here.index(bridge.name)
         _check_kind(here, bridge.name)
         _assign(here, found, bridge.gateway, bridge.subnet)
