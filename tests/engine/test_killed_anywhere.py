@@ -154,7 +154,7 @@ def check_move(engine, done):
     assert not done[1] or "own" not in places
     addresses = {one["IPAddress"] for one in places.values()}
     shown = engine.ok("exec", "web", "sh", "-c", f"{LOOK} || true")  # there is no name server without a network
-    interfaces, routes, hosts, found = (part.strip().splitlines() for part in shown.split("=\n"))
+    interfaces, routes, hosts, found = (part.strip().splitlines() for part in f"{shown}\n".split("=\n"))
     assert {line.split()[3].partition("/")[0] for line in interfaces if " lo " not in line} == addresses
     defaults = [line.split()[2] for line in routes if line.startswith("default")]
     assert len(defaults) == bool(places) and set(defaults) <= {one["Gateway"] for one in places.values()}
