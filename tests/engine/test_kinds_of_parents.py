@@ -34,17 +34,17 @@ class Namespace:
         self.pid = self._process.pid
         while open(f"/proc/{self.pid}/comm").read() != "sleep\n":
             time.sleep(0.01)
-        self._fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def do(self, call):
-        return inside(self._fd, call)
+        return inside(self.fd, call)
 
     def run(self, *words):
         command = ["nsenter", "--net", "--target", str(self.pid), *words]
         return subprocess.run(command, capture_output=True, text=True).stdout
 
     def end(self):
-        os.close(self._fd)
+        os.close(self.fd)
         self._process.kill()
         self._process.wait()
 
@@ -86,8 +86,8 @@ def above(kind, subnet, **options):
 def connect(host, container, kind, subnet, **options):
     mac = "02:42:0a:58:00:4d" if kind == "macvlan" else ""
     end = End(above(kind, subnet, **options), OUTSIDE, f"{subnet}.77", "", mac)
-    host.do(lambda: ends.connect(container.pid, [end]))
-    host.do(lambda: ends.route(container.pid, end, of_ipv6=False))
+    host.do(lambda: ends.connect(container.fd, [end]))
+    host.do(lambda: ends.route(container.fd, end, of_ipv6=False))
 
 
 def reaches(container, address):
@@ -130,7 +130,7 @@ def test_a_parent_of_a_vlan_is_made_and_removed(host, container, kind):
     connect(host, container, kind, "10.89.0", parent="outside0.10")
 
     assert reaches(container, "10.89.0.2")
-    host.do(lambda: ends.disconnect(container.pid, OUTSIDE))
+    host.do(lambda: ends.disconnect(container.fd, OUTSIDE))
     assert "eth0" not in container.run("ip", "link")
     host.do(lambda: bridge.remove_ours("outside0.10"))
     assert "outside0.10" not in host.run("ip", "link")
@@ -145,7 +145,7 @@ def test_containers_without_a_parent_reach_each_other_alone(host, container, kin
         second = End(
             above(kind, "10.90.0"), "veth0badcaf", "10.90.0.78", "", "02:42:0a:58:00:4e" if kind == "macvlan" else ""
         )
-        host.do(lambda: ends.connect(other.pid, [second]))
+        host.do(lambda: ends.connect(other.fd, [second]))
 
         assert reaches(other, "10.90.0.77")
         name = {"macvlan": "dm", "ipvlan": "di"}[kind] + f"-{'1' * 12}"

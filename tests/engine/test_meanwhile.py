@@ -47,6 +47,20 @@ process.settle = settle_and_tell
 """
 
 
+# Whoever removes a file finds another one in its place, once.
+TAKEN = """
+from foundation.linux import os
+from pyrund.archive import reader
+remove, taken = reader.remove, []
+def remove_in_vain(name, above):
+    remove(name, above)
+    if not taken:
+        taken.append(name)
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=above))
+reader.remove = remove_in_vain
+"""
+
+
 def changed(hub, directory, change):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(daemon, "PYRUND", changed_program(directory, change))
@@ -88,6 +102,24 @@ def test_what_a_program_does_not_read_is_no_error_of_its_client(engine, removed,
 
         assert (done.returncode, done.stderr) == (5, "")
         assert done.stdout == ("line\n" if "head" in program else "")
+
+
+# Another client, or a program of the container, takes a name that is just free.
+
+
+def test_a_file_that_is_made_meanwhile_is_replaced(hub, tmp_path):
+    for taken in changed(hub, tmp_path, TAKEN):
+        run_sleep(taken)
+        (tmp_path / "tree").mkdir()
+        (tmp_path / "tree/file").write_text("content")
+        (tmp_path / "tree/link").symlink_to("file")
+        (tmp_path / "tree/other").hardlink_to(tmp_path / "tree/file")
+        for _ in range(2):
+            for name in ("file", "link", "other"):
+                taken.ok("cp", tmp_path / "tree" / name, "web:/tmp")
+            taken.ok("cp", tmp_path / "tree", "web:/tmp")
+
+        assert taken.ok("exec", "web", "cat", "/tmp/link", "/tmp/tree/other") == "content" * 2
 
 
 # Another client removes what is just being used.

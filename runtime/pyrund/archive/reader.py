@@ -21,11 +21,15 @@ from pyrund.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ATTEMPTS = 100  # to take a name that others take, too
 
 
 class Extraction:
@@ -135,11 +139,11 @@ class Extraction:
                 self._attributes(file, entry, uid, gid)
                 os.utime(file, ns=(entry.mtime, entry.mtime))
             return
-        self._make_room(above, name)
         if entry.kind == tar.SYMLINK:
-            os.symlink(entry.target, name, dir_fd=above)
+            self._make_anew(above, name, lambda: os.symlink(entry.target, name, dir_fd=above))
         else:
-            os.mknod(name, _TYPES[entry.kind] | entry.mode, os.makedev(entry.major, entry.minor), dir_fd=above)
+            mode, device = _TYPES[entry.kind] | entry.mode, os.makedev(entry.major, entry.minor)
+            self._make_anew(above, name, lambda: os.mknod(name, mode, device, dir_fd=above))
         os.chown(name, uid, gid, dir_fd=above, follow_symlinks=False)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=above, follow_symlinks=False)
 
@@ -154,16 +158,24 @@ class Extraction:
                     raise ApiError(
                         400, f'cannot overwrite non-directory "/{os.fsdecode(path)}" with directory'
                     ) from None
-                remove(name, above)
-                os.mkdir(name, 0o700, dir_fd=above)
+                self._make_anew(above, name, lambda: os.mkdir(name, 0o700, dir_fd=above))
         return os.open(name, _DIRECTORY, dir_fd=above)
 
     def _create(self, above: int, name: bytes) -> int:
-        try:
-            return os.open(name, _CREATE, 0o600, dir_fd=above)
-        except FileExistsError:  # few names are taken, so this is not asked before
-            self._make_room(above, name)
-        return os.open(name, _CREATE, 0o600, dir_fd=above)
+        return self._make_anew(above, name, lambda: os.open(name, _CREATE, 0o600, dir_fd=above))
+
+    def _make_anew(self, above: int, name: bytes, make: "Callable[[], T]") -> "T":
+        """Return the result of `make`, which makes `name`, instead of what has that name.
+
+        Few names are taken, so that is not asked before. A name that was just free may be taken again: by another
+        client, or by a program of the container.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return make()
+            except FileExistsError:
+                self._make_room(above, name)
+        return make()
 
     def _make_room(self, above: int, name: bytes) -> None:
         if self._keeps_directories and _is_directory(above, name):
@@ -175,8 +187,11 @@ class Extraction:
         with opened(self._open(folder)) as source:
             if target == name and os.path.samestat(os.fstat(source), os.fstat(above)):
                 return
-            self._make_room(above, name)
-            os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+            self._make_anew(
+                above,
+                name,
+                lambda: os.link(target, name, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False),
+            )
 
     def _attributes(self, file: int, entry: tar.Entry, uid: int, gid: int) -> None:
         os.fchown(file, uid, gid)  # before the mode and the attributes, which it may clear

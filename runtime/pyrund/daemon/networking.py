@@ -312,11 +312,13 @@ async def _carry_out(engine: "Engine", container: "Container") -> None:
 
 
 async def _go_on(engine: "Engine", container: "Container") -> None:
-    """Finish, or undo, a change that was interrupted."""
+    """Finish, or undo, a change that was interrupted. Of a container that has ended nothing is left."""
     try:
         container.save()
         await _carry_out(engine, container)
     except (ApiError, OSError) as error:
+        if isinstance(error, ApiError) and error.status == 409:
+            return
         print(f"pyrund: {container.id}: its networks: {reason(error)}", file=sys.stderr)
 
 

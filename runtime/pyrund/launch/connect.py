@@ -4,6 +4,8 @@ import json
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
+from foundation.linux.netlink import inside
+from foundation.linux.opened import opened
 from pyrun.container.process import open_process
 from pyrun.container.state import load as load_state
 from pyrund.errors import ApiError
@@ -32,13 +34,14 @@ def connect(container: "Container", pid: int) -> "list[int]":
     known = ends_of(container)
     if not known:
         return []
-    with bridge.Lock(places.run):
-        ends.connect(pid, list(known.values()))
-        route(container, pid, known, of_ipv6=False)
-        if any(end.address6 for end in known.values()):
-            route(container, pid, known, of_ipv6=True)
-        publish(container)
-    return open_sockets(pid) if has_resolver(container) else []
+    with opened(_namespace(pid)) as namespace:
+        with bridge.Lock(places.run):
+            ends.connect(namespace, list(known.values()))
+            route(container, namespace, known, of_ipv6=False)
+            if any(end.address6 for end in known.values()):
+                route(container, namespace, known, of_ipv6=True)
+            publish(container)
+        return inside(namespace, open_sockets) if has_resolver(container) else []
 
 
 def publish(container: "Container") -> None:
@@ -60,16 +63,40 @@ def publish_again(container: "Container") -> None:
 
 def running_pid(container: "Container") -> int:
     """Return the pid of the container's init. Raises ApiError if it has ended."""
-    why = f"container {container.id} is not running"
+    pid, pidfd = _init(container)
+    os.close(pidfd)
+    return pid
+
+
+def running_namespace(container: "Container") -> int:
+    """Return a descriptor of the container's network namespace, which the caller closes. Raises ApiError if the
+    container has ended."""
+    pid, pidfd = _init(container)
+    with opened(pidfd):  # while it is open, the pid is no other process's
+        try:
+            return _namespace(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            raise _ended(container) from None
+
+
+def _init(container: "Container") -> "tuple[int, int]":
+    """Return the pid and a pidfd of the container's init. Raises ApiError if it has ended."""
     try:
         state = load_state(container.places.states, container.id)
     except Error:
-        raise ApiError(409, why) from None
+        raise _ended(container) from None
     pidfd = open_process(state.pid, state.start_time)
     if pidfd < 0:
-        raise ApiError(409, why)
-    os.close(pidfd)
-    return state.pid
+        raise _ended(container)
+    return state.pid, pidfd
+
+
+def _ended(container: "Container") -> ApiError:
+    return ApiError(409, f"container {container.id} is not running")
+
+
+def _namespace(pid: int) -> int:
+    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def note_hosts(container: "Container", *addresses: str) -> None:
@@ -122,11 +149,11 @@ def ends_of(container: "Container") -> "dict[str, End]":
     return found
 
 
-def route(container: "Container", pid: int, known: "dict[str, End]", of_ipv6: bool) -> None:
+def route(container: "Container", namespace: int, known: "dict[str, End]", of_ipv6: bool) -> None:
     """Let the running container have the default route that it shall have: of IPv6, by the same network as that of
     IPv4 if it can."""
     found = known.get(container.way_out)
     if of_ipv6 and not (found and found.address6):
         others = (end for _, end in sorted(known.items()) if end.address6 and not end.above.is_internal)
         found = next(others, None)
-    ends.route(pid, found, of_ipv6)
+    ends.route(namespace, found, of_ipv6)

@@ -1,5 +1,6 @@
 """A worker that connects a running container with one more network."""
 
+from foundation.linux.opened import opened
 from pyrund.launch.connect import (
     ends_of,
     forget_hosts,
@@ -7,7 +8,7 @@ from pyrund.launch.connect import (
     note_name_servers,
     publish_again,
     route,
-    running_pid,
+    running_namespace,
 )
 from pyrund.model.container import existing
 from pyrund.net import bridge, ends
@@ -22,17 +23,17 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     """Make what container.json says of `network`: the interface `outside` with its `addresses`; `routes`: the
     container's way out has changed, too. It may be half made already, by a worker that was killed."""
     container = existing(places, message["id"])
-    pid, known = running_pid(container), ends_of(container)
+    known = ends_of(container)
     new = known.get(message["network"])
-    with bridge.Lock(places.run):
+    with opened(running_namespace(container)) as namespace, bridge.Lock(places.run):
         if new:
-            ends.disconnect(pid, message["outside"])
-            ends.connect(pid, [new])
+            ends.disconnect(namespace, message["outside"])
+            ends.connect(namespace, [new])
             forget_hosts(container, message["addresses"])
             note_hosts(container, *message["addresses"])
             note_name_servers(container)
         if message["routes"]:
-            route(container, pid, known, of_ipv6=False)
+            route(container, namespace, known, of_ipv6=False)
             publish_again(container)
         if new and new.address6:
-            route(container, pid, known, of_ipv6=True)
+            route(container, namespace, known, of_ipv6=True)

@@ -1,6 +1,7 @@
 """A worker that disconnects a running container from a network."""
 
-from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route, running_pid
+from foundation.linux.opened import opened
+from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route, running_namespace
 from pyrund.model.container import existing
 from pyrund.net import bridge, ends
 
@@ -14,14 +15,14 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     """Remove the interface `outside`, whose other end had the `addresses`; `routes`: the container's way out is another
     one now. A part of that may be done already, by a worker that was killed."""
     container = existing(places, message["id"])
-    pid, known = running_pid(container), ends_of(container)
-    with bridge.Lock(places.run):
-        ends.disconnect(pid, message["outside"])
+    known = ends_of(container)
+    with opened(running_namespace(container)) as namespace, bridge.Lock(places.run):
+        ends.disconnect(namespace, message["outside"])
         if message["addresses"]:
             forget_hosts(container, message["addresses"])
             note_name_servers(container)
         if message["routes"]:
-            route(container, pid, known, of_ipv6=False)
+            route(container, namespace, known, of_ipv6=False)
             publish_again(container)
         if any(":" in address for address in message["addresses"]):
-            route(container, pid, known, of_ipv6=True)
+            route(container, namespace, known, of_ipv6=True)

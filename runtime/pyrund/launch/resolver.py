@@ -1,7 +1,9 @@
 """A worker that opens the sockets of the name server of a running container."""
 
 from foundation.linux import os
-from pyrund.launch.connect import running_pid
+from foundation.linux.netlink import inside
+from foundation.linux.opened import opened
+from pyrund.launch.connect import running_namespace
 from pyrund.model.container import existing
 from pyrund.net.resolver import open_sockets
 
@@ -14,5 +16,6 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     """Answer with the sockets. Does not return."""
     container = existing(places, message["id"])
-    answers.send({}, tuple(open_sockets(running_pid(container))))
+    with opened(running_namespace(container)) as namespace:
+        answers.send({}, tuple(inside(namespace, open_sockets)))
     os._exit(0)

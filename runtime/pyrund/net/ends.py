@@ -9,7 +9,6 @@ left after a kill.
 
 import errno
 
-from foundation.linux import os
 from foundation.linux.netlink import Netlink, inside, netlink_in
 from pyrund.net import bridge, parent
 from pyrund.net.bridge import Bridge, allow_ipv6
@@ -39,10 +38,9 @@ class End:
         self.mac = mac  # "": that of the parent
 
 
-def connect(pid: int, ends: "list[End]") -> None:
-    """Give the network namespace of the process `pid` an interface for each of `ends`. What is above them is made if it
-    is missing. Raises OSError and ApiError."""
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def connect(namespace: int, ends: "list[End]") -> None:
+    """Give a container's network namespace, a descriptor, an interface for each of `ends`. What is above them is made
+    if it is missing. Raises OSError and ApiError."""
     here, there = Netlink(), netlink_in(namespace)
     try:
         for end in ends:
@@ -54,7 +52,6 @@ def connect(pid: int, ends: "list[End]") -> None:
     finally:
         here.close()
         there.close()
-        os.close(namespace)
 
 
 def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
@@ -75,18 +72,13 @@ def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
         there.assign(index, packed(end.address6), above.subnet6.prefix)
 
 
-def disconnect(pid: int, outside: str) -> None:
-    """Take the interface of that End away from the network namespace of the process `pid`, if it is there.
-
-    Raises OSError.
-    """
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def disconnect(namespace: int, outside: str) -> None:
+    """Take the interface of that End away from a container's network namespace, if it is there. Raises OSError."""
     there = netlink_in(namespace)
     try:
         _remove(there, outside)
     finally:
         there.close()
-        os.close(namespace)
 
 
 def _remove(there: Netlink, outside: str) -> None:
@@ -102,12 +94,8 @@ def _group(outside: str) -> int:
     return int(outside[-_GROUP_DIGITS:], 16) or 1  # 0 is that of all other interfaces
 
 
-def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
-    """Let the network namespace of the process `pid` have the default route by this interface, and no other.
-
-    Raises OSError.
-    """
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def route(namespace: int, way_out: "End | None", of_ipv6: bool) -> None:
+    """Let a container's network namespace have the default route by this interface, and no other. Raises OSError."""
     there = netlink_in(namespace)
     try:
         try:
@@ -120,7 +108,6 @@ def route(pid: int, way_out: "End | None", of_ipv6: bool) -> None:
             _route(there, address, packed(gateway) if gateway else b"", of_ipv6)
     finally:
         there.close()
-        os.close(namespace)
 
 
 def _route(there: Netlink, address: str, gateway: bytes, of_ipv6: bool) -> None:

@@ -2,10 +2,8 @@
 
 import _socket
 
-from foundation.linux import os
 from foundation.linux.nft_expressions import TCP, UDP, goes_to, redirect_to
 from foundation.linux.nftables import OUTPUT, Transaction
-from foundation.linux.sched import CLONE_NEWNET, setns
 from pyrund.net.subnet import packed
 
 ADDRESS = "127.0.0.11"  # as dockerd's, which some configurations of nginx name
@@ -16,24 +14,16 @@ _DESTINATION_NAT = -100
 _BACKLOG = 16
 
 
-def open_sockets(pid: int) -> "list[int]":
-    """Return a socket of UDP and one of TCP that listens, which the caller closes: what the processes in the network
-    namespace of `pid` send to port 53 of ADDRESS arrives there. Raises OSError.
+def open_sockets() -> "list[int]":
+    """Return a socket of UDP and one of TCP that listens, which the caller closes: what the processes in this network
+    namespace send to port 53 of ADDRESS arrives there. Raises OSError.
 
     They have other ports, so that a name server in the container can have port 53 of all its addresses.
     """
-    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        setns(namespace, CLONE_NEWNET)
-        sockets = [_bound(_socket.SOCK_DGRAM), _bound(_socket.SOCK_STREAM)]
-        sockets[1].listen(_BACKLOG)
-        _redirect(*(one.getsockname()[1] for one in sockets))
-        return [one.detach() for one in sockets]
-    finally:
-        setns(own, CLONE_NEWNET)
-        os.close(own)
-        os.close(namespace)
+    sockets = [_bound(_socket.SOCK_DGRAM), _bound(_socket.SOCK_STREAM)]
+    sockets[1].listen(_BACKLOG)
+    _redirect(*(one.getsockname()[1] for one in sockets))
+    return [one.detach() for one in sockets]
 
 
 def _bound(kind: int) -> "_socket.socket":
