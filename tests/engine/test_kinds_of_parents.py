@@ -75,17 +75,17 @@ def container():
         yield container
 
 
-def above(kind, subnet, **options):
+def base(kind, subnet, **options):
     """Return what a network with these options of its driver is on the host."""
     made = network.new("1" * 64, "pub", kind)
     made.document.update(Options={name.replace("type", kind): value for name, value in options.items()})
     made.document.update(Subnet=f"{subnet}.0/24", Gateway=f"{subnet}.2")
-    return made.above()
+    return made.base()
 
 
 def connect(host, container, kind, subnet, **options):
     mac = "02:42:0a:58:00:4d" if kind == "macvlan" else ""
-    end = End(above(kind, subnet, **options), OUTSIDE, f"{subnet}.77", "", mac)
+    end = End(base(kind, subnet, **options), OUTSIDE, f"{subnet}.77", "", mac)
     host.do(lambda: ends.connect(container.fd, [end]))
     host.do(lambda: ends.route(container.fd, end, of_ipv6=False))
 
@@ -142,9 +142,8 @@ def test_a_parent_of_a_vlan_is_made_and_removed(host, container, kind):
 def test_containers_without_a_parent_reach_each_other_alone(host, container, kind):
     with namespaces(1) as (other,):
         connect(host, container, kind, "10.90.0")
-        second = End(
-            above(kind, "10.90.0"), "veth0badcaf", "10.90.0.78", "", "02:42:0a:58:00:4e" if kind == "macvlan" else ""
-        )
+        mac = "02:42:0a:58:00:4e" if kind == "macvlan" else ""
+        second = End(base(kind, "10.90.0"), "veth0badcaf", "10.90.0.78", "", mac)
         host.do(lambda: ends.connect(other.fd, [second]))
 
         assert reaches(other, "10.90.0.77")

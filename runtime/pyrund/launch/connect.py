@@ -145,7 +145,7 @@ def ends_of(container: "Container") -> "dict[str, End]":
     for name, endpoint in container.endpoints.items():
         if endpoint.address:
             known = network.load(container.places, endpoint.settings["NetworkID"])
-            found[name] = End(known.above(), endpoint.outside, endpoint.address, endpoint.address6, endpoint.mac)
+            found[name] = End(known.base(), endpoint.outside, endpoint.address, endpoint.address6, endpoint.mac)
     return found
 
 
@@ -154,6 +154,6 @@ def route(container: "Container", namespace: int, known: "dict[str, End]", of_ip
     IPv4 if it can."""
     found = known.get(container.way_out)
     if of_ipv6 and not (found and found.address6):
-        others = (end for _, end in sorted(known.items()) if end.address6 and not end.above.is_internal)
+        others = (end for _, end in sorted(known.items()) if end.address6 and not end.base.is_internal)
         found = next(others, None)
     ends.route(namespace, found, of_ipv6)

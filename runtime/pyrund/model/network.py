@@ -142,7 +142,7 @@ class Network:
     def parent(self) -> Parent:
         return Parent(self.document["Driver"], self.id, self.document["Options"])
 
-    def above(self) -> "Bridge | Parent":
+    def base(self) -> "Bridge | Parent":
         """Return what the network is on the host. It must have a subnet."""
         if self.is_bridge:
             return self.bridge()

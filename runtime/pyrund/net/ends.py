@@ -24,14 +24,14 @@ _GROUP_DIGITS = 7
 
 
 class End:
-    """A container's interface in the network that is `above` on the host.
+    """A container's interface in a network, of which `base` is what it is on the host.
 
     `outside` is the name of a pair's other end. Its digits are also the group of an interface above a parent, which has
     no other end by which it could be found again.
     """
 
-    def __init__(self, above: "Bridge | Parent", outside: str, address: str, address6: str, mac: str) -> None:
-        self.above = above
+    def __init__(self, base: "Bridge | Parent", outside: str, address: str, address6: str, mac: str) -> None:
+        self.base = base
         self.outside = outside
         self.address = address
         self.address6 = address6  # "" if it has none
@@ -39,8 +39,8 @@ class End:
 
 
 def connect(namespace: int, ends: "list[End]") -> None:
-    """Give a container's network namespace, a descriptor, an interface for each of `ends`. What is above them is made
-    if it is missing. Raises OSError and ApiError."""
+    """Give a container's network namespace, a descriptor, an interface for each of `ends`. Bridges and parents that
+    are missing are made. Raises OSError and ApiError."""
     here, there = Netlink(), netlink_in(namespace)
     try:
         for end in ends:
@@ -55,21 +55,21 @@ def connect(namespace: int, ends: "list[End]") -> None:
 
 
 def _add(here: Netlink, there: Netlink, namespace: int, end: End) -> None:
-    name, above = _free_name(there), end.above
-    if isinstance(above, Bridge):
-        on = here.index(above.name) or bridge.make(above)
-        here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, above.mtu)
-        here.set_port(end.outside, isolated=not above.joins_containers)
+    name, base = _free_name(there), end.base
+    if isinstance(base, Bridge):
+        on = here.index(base.name) or bridge.make(base)
+        here.make_pair(end.outside, on, name, mac_bytes(end.mac), namespace, base.mtu)
+        here.set_port(end.outside, isolated=not base.joins_containers)
     else:
-        on, mac = parent.make(above), mac_bytes(end.mac) if end.mac else b""
-        here.make(name, above.kind, above.data, parent=on, group=_group(end.outside), mac=mac, namespace=namespace)
+        on, mac = parent.make(base), mac_bytes(end.mac) if end.mac else b""
+        here.make(name, base.kind, base.data, parent=on, group=_group(end.outside), mac=mac, namespace=namespace)
     if not end.address6:
         inside(namespace, lambda: allow_ipv6(name, False))
     index = there.index(name)
-    there.assign(index, packed(end.address), above.subnet.prefix)
+    there.assign(index, packed(end.address), base.subnet.prefix)
     there.bring_up(index)
-    if end.address6 and above.subnet6:
-        there.assign(index, packed(end.address6), above.subnet6.prefix)
+    if end.address6 and base.subnet6:
+        there.assign(index, packed(end.address6), base.subnet6.prefix)
 
 
 def disconnect(namespace: int, outside: str) -> None:
@@ -104,7 +104,7 @@ def route(namespace: int, way_out: "End | None", of_ipv6: bool) -> None:
             pass
         if way_out:
             address = way_out.address6 if of_ipv6 else way_out.address
-            gateway = way_out.above.gateway6 if of_ipv6 else way_out.above.gateway
+            gateway = way_out.base.gateway6 if of_ipv6 else way_out.base.gateway
             _route(there, address, packed(gateway) if gateway else b"", of_ipv6)
     finally:
         there.close()

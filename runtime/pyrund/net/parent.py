@@ -25,7 +25,6 @@ _USUAL_FLAG = "bridge"
 KINDS = tuple(_MODES)
 _IFLA_MACVLAN_MODE, _IFLA_IPVLAN_MODE, _IFLA_IPVLAN_FLAGS, _IFLA_VLAN_ID = 1, 1, 2, 1
 _LAST_VLAN = 4094
-_VALID_NAME = "invalid subinterface vlan name {}, example formatting is eth0.10"
 OPTION = "parent"
 _PREFIXES = {"macvlan": "dm", "ipvlan": "di"}  # of the names of interfaces that lead nowhere, as docker's
 
@@ -50,7 +49,7 @@ class Parent:
 
     @property
     def has_neighbours(self) -> bool:
-        """Whether a gateway could be reached. With the modes of the third layer the parent forwards all."""
+        """Whether containers can reach a gateway: in the modes of the third layer the host routes what they send."""
         return self._mode not in ("l3", "l3s")
 
     @property
@@ -105,7 +104,7 @@ def _vlan(here: Netlink, name: str) -> "tuple[int, int]":
     """Return the index of the interface, and the number of the VLAN, that the name of a sub-interface has."""
     above, dot, number = name.rpartition(".")
     if not dot:
-        raise ApiError(500, _VALID_NAME.format(name[:80]))
+        raise ApiError(500, f"invalid subinterface vlan name {name[:80]}, example formatting is eth0.10")
     if not (number.isascii() and number.isdigit()):
         raise ApiError(500, f"unable to parse a valid vlan id from: {number[:80]} (ex. eth0.10 for vlan 10)")
     if not 1 <= int(number[:9]) <= _LAST_VLAN:
