@@ -26,6 +26,8 @@ _KINDS = {
     stat.S_IFBLK: tar.BLOCK_DEVICE,
     stat.S_IFIFO: tar.FIFO,
 }
+_MAGIC = b"ustar\x0000" + bytes(64)  # with the names of user and group, which say nothing elsewhere
+_SUM = sum(_MAGIC) + sum(b" " * 8)
 END = bytes(2 * tar.BLOCK)  # what comes after the last member
 
 
@@ -148,16 +150,17 @@ def header(
     seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
     if nanoseconds or not 0 <= seconds <= _OCTAL_SIZE:
         records[b"mtime"] = _decimal(status.st_mtime_ns)
-    block = bytearray(tar.BLOCK)
-    block[0:100] = name[:100].ljust(100, b"\0")
-    block[100:124] = b"%07o\0%07o\0%07o\0" % (status.st_mode & 0o7777, _fit(status.st_uid), _fit(status.st_gid))
-    block[124:136] = b"%011o\0" % (size if size <= _OCTAL_SIZE else 0)
-    block[136:148] = b"%011o\0" % (seconds if 0 <= seconds <= _OCTAL_SIZE else 0)
-    block[156:157] = kind
-    block[157:257] = target[:100].ljust(100, b"\0")
+    fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+        status.st_mode & 0o7777,
+        _fit(status.st_uid),
+        _fit(status.st_gid),
+        size if size <= _OCTAL_SIZE else 0,
+        seconds if 0 <= seconds <= _OCTAL_SIZE else 0,
+    )
+    devices = b""
     if kind in (tar.CHARACTER, tar.BLOCK_DEVICE):
-        block[329:345] = b"%07o\0%07o\0" % (os.major(status.st_rdev), os.minor(status.st_rdev))
-    return _extended(records) + _sealed(block)
+        devices = b"%07o\0%07o\0" % (os.major(status.st_rdev), os.minor(status.st_rdev))
+    return _extended(records) + _block(name[:100], fields, kind, target[:100], devices)
 
 
 def _fit(number: int) -> int:
@@ -173,11 +176,8 @@ def _extended(records: "dict[bytes, bytes]") -> bytes:
     if not records:
         return b""
     data = b"".join(_record(key, value) for key, value in records.items())
-    block = bytearray(tar.BLOCK)
-    block[0:10] = b"PaxHeaders"
-    block[100:148] = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % len(data) + b"00000000000\0"
-    block[156:157] = b"x"
-    return _sealed(block) + data + bytes(-len(data) % tar.BLOCK)
+    fields = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % len(data) + b"00000000000\0"
+    return _block(b"PaxHeaders", fields, b"x") + data + bytes(-len(data) % tar.BLOCK)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -189,8 +189,9 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d%b" % (length, rest)
 
 
-def _sealed(block: bytearray) -> bytes:
-    block[257:265] = b"ustar\x0000"
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+def _block(name: bytes, fields: bytes, kind: bytes, target: bytes = b"", devices: bytes = b"") -> bytes:
+    """Return a block of a header with its checksum, for which its own eight bytes count as spaces. `fields` are mode,
+    uid, gid, size and mtime."""
+    total = sum(name) + sum(fields) + sum(kind) + sum(target) + sum(devices) + _SUM
+    parts = (name.ljust(100, b"\0"), fields, b"%06o\0 " % total, kind, target.ljust(100, b"\0"), _MAGIC, devices)
+    return b"".join(parts).ljust(tar.BLOCK, b"\0")
