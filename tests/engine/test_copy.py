@@ -405,6 +405,15 @@ def test_the_directory_that_files_are_copied_to_keeps_its_owner_and_mode(both, t
         assert seen.splitlines() == ["1777 0 0", "750 0 0", "711 33 34"]
 
 
+def test_times_in_archives_are_whole_seconds_as_with_dockerd(both, engine, dockerd):
+    for docker in both:
+        assert docker("exec", "web", "touch", "/tmp/now")[0] == 0
+
+    archives = [copied_out(engine, "/tmp/now"), dockerd.docker("cp", "web:/tmp/now", "-").stdout]
+    assert [one.pax_headers for data in archives for one in members(data).values()] == [{}, {}]
+    assert [one.mtime > time.time() - 60 for data in archives for one in members(data).values()] == [True, True]
+
+
 def binary(docker, both):
     """Return what the engine under test needs for standard input that is no text."""
     return {"text": False} if docker is both[0] else {}

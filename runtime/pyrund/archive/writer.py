@@ -32,9 +32,14 @@ END = bytes(2 * tar.BLOCK)  # what comes after the last member
 
 
 class Archive:
-    """One archive; it remembers the files that have several names."""
+    """One archive; it remembers the files that have several names.
 
-    def __init__(self) -> None:
+    `in_seconds`: the times of files are without nanoseconds, as in docker's archives. Those need a header more for each
+    file, and a client twice the time to read them.
+    """
+
+    def __init__(self, in_seconds: bool = False) -> None:
+        self._in_seconds = in_seconds
         self._names: dict[tuple[int, int], bytes] = {}  # (device, inode) -> the first name in the archive
 
     def members(self, above: int, name: bytes, shown: bytes) -> "Iterator[bytes]":
@@ -86,16 +91,16 @@ class Archive:
         if kind != tar.DIRECTORY and status.st_nlink > 1:
             first = self._names.setdefault((status.st_dev, status.st_ino), shown)
             if first != shown:
-                yield header(shown, tar.HARDLINK, status, 0, first, {})
+                yield header(shown, tar.HARDLINK, status, 0, first, {}, self._in_seconds)
                 return
         if kind != tar.REGULAR:
             xattrs = {} if kind == tar.SYMLINK else kept_xattrs(_path(file))
-            yield header(shown, kind, status, 0, target, xattrs)
+            yield header(shown, kind, status, 0, target, xattrs, self._in_seconds)
             return
         with opened(os.open(_path(file), os.O_RDONLY | os.O_CLOEXEC)) as content:
             body = _body(content, status.st_size)
             start = next(body)  # who passes over what cannot be read has to know it before the header
-            yield header(shown, kind, status, status.st_size, b"", kept_xattrs(content))
+            yield header(shown, kind, status, status.st_size, b"", kept_xattrs(content), self._in_seconds)
             yield start
             yield from body
 
@@ -132,7 +137,13 @@ def kept_xattrs(file: "int | bytes") -> "dict[bytes, bytes]":
 
 
 def header(
-    name: bytes, kind: bytes, status: "os.stat_result", size: int, target: bytes, records: "dict[bytes, bytes]"
+    name: bytes,
+    kind: bytes,
+    status: "os.stat_result",
+    size: int,
+    target: bytes,
+    records: "dict[bytes, bytes]",
+    in_seconds: bool = False,
 ) -> bytes:
     """Return the header of a member, after one for `records` and all that its own fields cannot hold."""
     name = name + b"/" if kind == tar.DIRECTORY else name
@@ -148,7 +159,7 @@ def header(
         if number > most:
             records[key] = b"%d" % number
     seconds, nanoseconds = divmod(status.st_mtime_ns, 1_000_000_000)
-    if nanoseconds or not 0 <= seconds <= _OCTAL_SIZE:
+    if nanoseconds and not in_seconds or not 0 <= seconds <= _OCTAL_SIZE:
         records[b"mtime"] = _decimal(status.st_mtime_ns)
     fields = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
         status.st_mode & 0o7777,

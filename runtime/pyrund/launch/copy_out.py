@@ -79,7 +79,7 @@ class _Seen(Archive):
     """
 
     def __init__(self, root: int) -> None:
-        super().__init__()
+        super().__init__(in_seconds=True)
         self._has_begun = False
         try:
             self._devices = os.stat(b"dev", dir_fd=root, follow_symlinks=False).st_dev

@@ -18,7 +18,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     container = existing(places, message["id"])
 
     def look(root: int) -> None:
-        answer, archive = Answer(descriptors[0]), Archive()
+        answer, archive = Answer(descriptors[0]), Archive(in_seconds=True)
         answer.begin({"Content-Type": "application/octet-stream"})
         with opened(os.open(b"/proc/self/fd/%d" % root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as directory:
             for name in sorted(map(os.fsencode, os.listdir(directory))):
