@@ -14,13 +14,13 @@ _FORMS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H", "%Y-%m-%d")
 
 
 def moment(options: "Options", name: str) -> str:
-    """Return the value of --name as seconds since the epoch with a fraction; "" if it is not given. Raises Refused."""
+    """Return the value of --name as seconds since the epoch; "" if it is not given. Raises Refused."""
     text = options.get(name, "")
     whole, _, fraction = text.partition(".")
     if not text or (whole + fraction).isdigit():
         return str(text)
     try:
-        return _seconds(time.time_ns() - nanoseconds(text))
+        return str((time.time_ns() - nanoseconds(text)) // 10**9)  # docker's client too leaves the fraction out
     except ValueError:
         pass
     found = _parsed(text)
@@ -50,7 +50,3 @@ def _parsed(text: str) -> "str | None":
 def _offset(zone: str) -> int:
     seconds = int(zone[1:3]) * 3600 + int(zone[4:]) * 60
     return -seconds if zone[0] == "-" else seconds
-
-
-def _seconds(nanoseconds: int) -> str:
-    return f"{nanoseconds // 10**9}.{nanoseconds % 10**9:09d}"
