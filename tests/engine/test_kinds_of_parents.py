@@ -1,10 +1,10 @@
 """Interfaces above parents of all kinds. No engine is in it: the kernel that has them all lacks NAT by nftables."""
 
 import subprocess
-import time
 from contextlib import contextmanager
 
 import pytest
+from daemon import wait_until
 
 from foundation.linux import os
 from foundation.linux.netlink import inside
@@ -32,8 +32,7 @@ class Namespace:
     def __init__(self):
         self._process = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         self.pid = self._process.pid
-        while open(f"/proc/{self.pid}/comm").read() != "sleep\n":
-            time.sleep(0.01)
+        wait_until(lambda: open(f"/proc/{self.pid}/comm").read() == "sleep\n", "the namespace")
         self.fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def do(self, call):

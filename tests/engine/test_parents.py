@@ -95,9 +95,10 @@ def test_a_network_of_ipv6_too(engine, outside):
 
 
 def test_an_internal_network_has_no_way_out(engine, outside):
-    engine.ok("network", "create", "-d", "macvlan", "--internal", *PUBLIC, "pub")
+    engine.ok("network", "create", "-d", "macvlan", "--internal", *PUBLIC, "--ipv6", "--subnet=fd88::/64", "pub")
 
-    assert "default" not in run(engine, "--network=pub", "busybox", "ip", "route")
+    found = run(engine, "--network=pub", "busybox", "sh", "-c", "ip -6 addr; ip route; ip -6 route")
+    assert "fd88::" in found and "default" not in found
 
 
 def test_what_is_shown_is_that_of_dockerd_without_ports(engine, dockerd, outside):

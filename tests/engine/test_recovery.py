@@ -146,6 +146,10 @@ recovery.give_streams_again = give_unequally
 """
 
 
+def open_files(pid):
+    return [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
+
+
 def test_no_line_is_lost_when_the_streams_process_is_killed_twice(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(daemon, "PYRUND", changed_program(tmp_path, UNEQUAL))
     engine = daemon.Daemon(hub, tmp_path / "engine", "--bridge", "own0")
@@ -159,7 +163,7 @@ def test_no_line_is_lost_when_the_streams_process_is_killed_twice(hub, tmp_path,
         kill(first)
         wait_until(lambda: engine.children().get("streams", first) != first, "the second one")
         second = engine.children()["streams"]
-        time.sleep(0.2)  # until it has the streams
+        wait_until(lambda: any(path.endswith("-json.log") for path in open_files(second)), "its streams")
         os.kill(second, signal.SIGSTOP)
         (tmp_path / "shared/go").touch()
         engine.await_record(id_)

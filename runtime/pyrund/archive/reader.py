@@ -165,9 +165,9 @@ class Extraction:
         return self._make_anew(above, name, lambda: os.open(name, _CREATE, 0o600, dir_fd=above))
 
     def _make_anew(self, above: int, name: bytes, make: "Callable[[], T]") -> "T":
-        """Return the result of `make`, which makes `name`, instead of what has that name.
+        """Call `make`, which makes the file `name`, and return its result. A file that has the name already is removed.
 
-        Few names are taken, so that is not asked before. A name that was just free may be taken again: by another
+        Few names are taken, so nothing looks for one before. A name that was just free may be taken again: by another
         client, or by a program of the container.
         """
         for _ in range(_ATTEMPTS):

@@ -34,8 +34,8 @@ END = bytes(2 * tar.BLOCK)  # what comes after the last member
 class Archive:
     """One archive; it remembers the files that have several names.
 
-    `in_seconds`: the times of files are without nanoseconds, as in docker's archives. Those need a header more for each
-    file, and a client twice the time to read them.
+    `in_seconds`: the times of files are without nanoseconds, as in docker's archives. With them each file has a second
+    header, and clients take longer to read the archive than we to write it.
     """
 
     def __init__(self, in_seconds: bool = False) -> None:

@@ -148,7 +148,8 @@ def _way_out(container: "Container", known: "dict[str, Network]") -> str:
 
 
 def _reserve(engine: "Engine", container: "Container") -> None:
-    """Reserve the ports that shall be published, if they can be: what is above a parent is not behind the host."""
+    """Reserve the ports that shall be published, if the container's way out is a bridge. Above a parent it has no
+    published ports: others reach it without the host."""
     network = engine.networks.named(container.way_out)
     out = container.endpoints[container.way_out] if network and network.is_bridge else None
     host_address = network.host_address if network else ""

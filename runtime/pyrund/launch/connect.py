@@ -2,13 +2,9 @@
 
 import json
 
-from foundation.errors import Error
 from foundation.linux import os, whole_file
 from foundation.linux.netlink import inside
 from foundation.linux.opened import opened
-from pyrun.container.process import open_process
-from pyrun.container.state import load as load_state
-from pyrund.errors import ApiError
 from pyrund.launch.unpublish import take_back
 from pyrund.model import network
 from pyrund.net import bridge, ends, table
@@ -34,7 +30,7 @@ def connect(container: "Container", pid: int) -> "list[int]":
     known = ends_of(container)
     if not known:
         return []
-    with opened(_namespace(pid)) as namespace:
+    with opened(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as namespace:
         with bridge.Lock(places.run):
             ends.connect(namespace, list(known.values()))
             route(container, namespace, known, of_ipv6=False)
@@ -59,44 +55,6 @@ def publish_again(container: "Container") -> None:
     """Publish the ports of a running container, which are others now; whoever calls this has the lock."""
     take_back(container.places, container.id)
     publish(container)
-
-
-def running_pid(container: "Container") -> int:
-    """Return the pid of the container's init. Raises ApiError if it has ended."""
-    pid, pidfd = _init(container)
-    os.close(pidfd)
-    return pid
-
-
-def running_namespace(container: "Container") -> int:
-    """Return a descriptor of the container's network namespace, which the caller closes. Raises ApiError if the
-    container has ended."""
-    pid, pidfd = _init(container)
-    with opened(pidfd):  # while it is open, the pid is no other process's
-        try:
-            return _namespace(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            raise _ended(container) from None
-
-
-def _init(container: "Container") -> "tuple[int, int]":
-    """Return the pid and a pidfd of the container's init. Raises ApiError if it has ended."""
-    try:
-        state = load_state(container.places.states, container.id)
-    except Error:
-        raise _ended(container) from None
-    pidfd = open_process(state.pid, state.start_time)
-    if pidfd < 0:
-        raise _ended(container)
-    return state.pid, pidfd
-
-
-def _ended(container: "Container") -> ApiError:
-    return ApiError(409, f"container {container.id} is not running")
-
-
-def _namespace(pid: int) -> int:
-    return os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def note_hosts(container: "Container", *addresses: str) -> None:

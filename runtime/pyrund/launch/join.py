@@ -8,8 +8,8 @@ from pyrund.launch.connect import (
     note_name_servers,
     publish_again,
     route,
-    running_namespace,
 )
+from pyrund.launch.running import running_namespace
 from pyrund.model.container import existing
 from pyrund.net import bridge, ends
 

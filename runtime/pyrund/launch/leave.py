@@ -1,7 +1,8 @@
 """A worker that disconnects a running container from a network."""
 
 from foundation.linux.opened import opened
-from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route, running_namespace
+from pyrund.launch.connect import ends_of, forget_hosts, note_name_servers, publish_again, route
+from pyrund.launch.running import running_namespace
 from pyrund.model.container import existing
 from pyrund.net import bridge, ends
 

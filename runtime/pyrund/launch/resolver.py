@@ -3,7 +3,7 @@
 from foundation.linux import os
 from foundation.linux.netlink import inside
 from foundation.linux.opened import opened
-from pyrund.launch.connect import running_namespace
+from pyrund.launch.running import running_namespace
 from pyrund.model.container import existing
 from pyrund.net.resolver import open_sockets
 

@@ -5,7 +5,7 @@ from foundation.linux.mount import AT_RECURSIVE, OPEN_TREE_CLONE, open_tree
 from pyrun.container.state import load as load_state
 from pyrun.launch.mount import detached
 from pyrund.errors import ApiError, missing
-from pyrund.launch.connect import running_pid
+from pyrund.launch.running import running_pid
 from pyrund.model.container import existing
 from pyrund.spec.config_json import Joined, shared_memory_of
 from pyrund.spec.mounts import of_container

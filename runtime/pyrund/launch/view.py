@@ -6,7 +6,6 @@ and binds, mounted in a namespace of the worker's own. Nothing here enters the c
 
 import stat
 
-from foundation.errors import Error
 from foundation.linux import os
 from foundation.linux.mount import (
     MOUNT_ATTR_RDONLY,
@@ -18,10 +17,9 @@ from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, ope
 from foundation.linux.opened import opened
 from pyfetch.bundle import overlay
 from pyfetch.image.store import Store
-from pyrun.container.process import open_process
-from pyrun.container.state import load
 from pyrun.rootfs.tree import Tree
 from pyrund.errors import ApiError
+from pyrund.launch.running import running_root
 from pyrund.launch.volume_mounts import detached
 from pyrund.spec.mounts import Mount, of_container
 
@@ -44,7 +42,7 @@ def with_root(container: "Container", is_running: bool, is_written: bool, look: 
     Who writes to a container that does not run must have its turn: nobody else may mount its layer.
     """
     if is_running:
-        with opened(_open_root(container)) as root:
+        with opened(running_root(container)) as root:
             return look(root)
     mounts = of_container(container)
     return _with_layers(container, is_written, lambda root: _with_mounts(container, root, mounts, look))
@@ -53,16 +51,6 @@ def with_root(container: "Container", is_running: bool, is_written: bool, look: 
 def with_layers(container: "Container", look: "Callable[[int], T]") -> "T":
     """The same with the container's own layers alone, without any mounts, whether it runs or not."""
     return _with_layers(container, False, look)
-
-
-def _open_root(container: "Container") -> int:
-    """Raises ApiError if the container has just ended."""
-    try:
-        state = load(container.places.states, container.id)
-        with opened(open_process(state.pid, state.start_time)):  # while it is open, the pid is no other process's
-            return os.open(f"/proc/{state.pid}/root", _PATH)
-    except (Error, OSError) as error:
-        raise ApiError(409, f"container {container.id} is not running") from error
 
 
 def _with_layers(container: "Container", is_written: bool, look: "Callable[[int], T]") -> "T":

@@ -9,7 +9,7 @@ from pyrund.errors import ApiError
 from pyrund.model.times import now
 from pyrund.net import subnet as addresses
 from pyrund.net.bridge import DEFAULT, Bridge
-from pyrund.net.parent import KINDS, OPTION, Parent
+from pyrund.net.parent import KINDS, Parent
 from pyrund.net.subnet import Subnet
 
 TYPE_CHECKING = False
@@ -77,7 +77,7 @@ class Network:
     @property
     def is_internal(self) -> bool:
         """Whether nothing leads out of it."""
-        return bool(self.document["Internal"] or (self.has_parent and not self.document["Options"].get(OPTION)))
+        return bool(self.document["Internal"] or (self.has_parent and self.parent.is_dummy))
 
     @property
     def subnet(self) -> Subnet:
@@ -149,6 +149,7 @@ class Network:
         made = self.parent
         made.subnet, made.subnet6 = self.subnet, self.subnet6
         made.gateway, made.gateway6 = self.gateways
+        made.is_internal = self.is_internal
         return made
 
     def bridge(self) -> Bridge:

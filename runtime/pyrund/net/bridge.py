@@ -2,7 +2,7 @@
 
       containers ── bridge ── (masquerade) ── the host's networks
 
-All of it can be made again at any time: what is there stays.
+Everything here can be made again at any time; what exists already stays as it is.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """A container's interfaces. Workers call this, in the network namespace of the host.
 
-      container ── eth0 ══ vethXXXXXXX ── bridge        a pair
+      container ── eth0 ══ veth1a2b3c4 ── bridge        a pair
       container ── eth0 ── parent                       macvlan, ipvlan
 
 Both ends of a pair, and an interface above a parent, end with the container's network namespace, so that nothing is
@@ -35,7 +35,7 @@ class End:
         self.outside = outside
         self.address = address
         self.address6 = address6  # "" if it has none
-        self.mac = mac  # "": that of the parent
+        self.mac = mac  # "" with ipvlan: the interface has the address of its parent
 
 
 def connect(namespace: int, ends: "list[End]") -> None:
@@ -91,7 +91,7 @@ def _remove(there: Netlink, outside: str) -> None:
 
 
 def _group(outside: str) -> int:
-    return int(outside[-_GROUP_DIGITS:], 16) or 1  # 0 is that of all other interfaces
+    return int(outside[-_GROUP_DIGITS:], 16) or 1  # an interface is in the group 0 unless it is given another
 
 
 def route(namespace: int, way_out: "End | None", of_ipv6: bool) -> None:

@@ -30,11 +30,15 @@ _PREFIXES = {"macvlan": "dm", "ipvlan": "di"}  # of the names of interfaces that
 
 
 class Parent:
-    """What the network `id_` of a `kind` is on the host; `options` are those of its driver."""
+    """The host's side of the network `id_`, whose driver is `kind`; `options` are what the client has told the driver.
+
+    is_internal   nothing leads out of the network
+    """
 
     subnet: "Subnet"
     subnet6: "Subnet | None" = None
     gateway = gateway6 = ""
+    is_internal = False
 
     def __init__(self, kind: str, id_: str, options: "dict[str, str]") -> None:
         self.kind = kind
@@ -44,7 +48,8 @@ class Parent:
         self._flag = options.get("ipvlan_flag") or _USUAL_FLAG
 
     @property
-    def is_internal(self) -> bool:
+    def is_dummy(self) -> bool:
+        """Whether the client has named no interface."""
         return self.name == self.alias
 
     @property
@@ -88,9 +93,9 @@ def make(parent: Parent) -> int:
 
 
 def _make(here: Netlink, parent: Parent) -> None:
-    what = "dummy" if parent.is_internal else "vlan"
+    what = "dummy" if parent.is_dummy else "vlan"
     try:
-        if parent.is_internal:
+        if parent.is_dummy:
             here.make(parent.name, "dummy", group=GROUP)
         else:
             above, number = _vlan(here, parent.name)

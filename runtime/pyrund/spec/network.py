@@ -73,8 +73,8 @@ def requested(given: "Json", id_: str) -> Network:
 
 
 def _check_driver(driver: str, scope: str) -> None:
-    """Raise ApiError, as dockerd does without a swarm, for what is no local network. Whatever is another scope, it asks
-    the swarm for."""
+    """Raise ApiError, as dockerd does without a swarm, unless the driver makes networks on this host alone. For any
+    other scope dockerd asks the swarm."""
     if driver == "overlay" and scope == "local":
         raise ApiError(403, "cannot downgrade network scope for overlay networks")
     if scope == "swarm":
