@@ -66,6 +66,10 @@ class Port:
         rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         self._socket.sendmsg([data], rights)
 
+    def wait(self) -> None:
+        """Wait until there is a message, or the other side has ended."""
+        self._socket.recv(1, _socket.MSG_PEEK)
+
     def receive(self) -> "tuple[Message | None, list[int]]":
         """Return the next message and its descriptors, which the caller closes; None when the other side has ended.
 

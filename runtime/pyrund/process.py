@@ -5,6 +5,7 @@ import gc
 import resource
 
 from foundation.linux import os
+from foundation.linux.prctl import set_name
 from foundation.linux.unistd import close_range
 
 PORT, LOCK = 3, 4  # its descriptors
@@ -32,8 +33,7 @@ def settle(name: bytes, port: int, lock: int, *others: int) -> None:
     `port` gets the number PORT, `lock` the number LOCK, and `others` those that follow; standard error stays.
     """
     os.setsid()  # ^C in the daemon's terminal is for the daemon
-    with open("/proc/self/comm", "wb", buffering=0) as comm:
-        comm.write(name)
+    set_name(name)
     _signal.set_wakeup_fd(-1)
     _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)

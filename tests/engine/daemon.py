@@ -126,6 +126,32 @@ class Daemon:
                 found[Path(f"/proc/{pid}/comm").read_text().strip().partition(":")[2]] = int(pid)
         return found
 
+    def workers(self, name="worker"):
+        """Return the pids of the launcher's children that do something; those with the name "launcher" wait for work.
+
+        Monitors have another name.
+        """
+        launcher = self.children()["launcher"]
+        found = []
+        for pid in map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()):
+            with contextlib.suppress(OSError):  # it has just ended
+                if Path(f"/proc/{pid}/comm").read_text() == f"pyrund:{name}\n":
+                    found.append(pid)
+        return found
+
+    @contextlib.contextmanager
+    def without_workers(self):
+        """Let requests for workers wait."""
+        wait_until(lambda: self.workers("launcher"), "the next worker")
+        stopped = [self.children()["launcher"], *self.workers("launcher")]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+
     def connect(self):
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(PATIENCE)

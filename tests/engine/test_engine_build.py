@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import tarfile
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -538,12 +537,9 @@ def test_a_worker_that_is_killed_leaves_nothing_of_a_build(engine, context):
     folder = context("FROM busybox\nRUN sleep 60\n")
     client = engine.begin("build", "-t", "gone", folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: engine.ok("ps", "-q") != "", "the container")
-    launcher = engine.children()["launcher"]
-    workers = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
 
-    for pid in workers:
-        if "python" in os.readlink(f"/proc/{pid}/exe"):
-            kill(int(pid))
+    for pid in engine.workers():
+        kill(pid)
 
     assert client.wait() != 0
     wait_until(lambda: leftovers(engine) == ([], []), "the removal of all")

@@ -1,8 +1,6 @@
 """Images: list, inspect, history, tag, removal."""
 
 import json
-import os
-import signal
 import time
 
 import pytest
@@ -178,22 +176,17 @@ def test_an_image_with_a_config_of_wrong_types_is_refused(hub, engine, config):
 def test_an_image_that_is_removed_while_a_container_is_made_of_it_leaves_a_whole_one_or_none(engine, hub):
     layer = tar(directory("data"), *(entry(f"data/{number}", data=b"content") for number in range(300)))
     hub.push(Image(busybox_layer(), layer, config={"Cmd": ["true"]}), "filled:latest")
-    launcher = engine.children()["launcher"]
     body = json.dumps({"Image": "filled", "HostConfig": {"NetworkMode": "none", "Binds": ["filled:/data"]}}).encode()
     create = b"POST /containers/create HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\n"
     for _ in range(5):
         engine.ok("pull", "filled")
-        os.kill(launcher, signal.SIGSTOP)  # so that both wait for it
-        try:
-            with engine.connect() as creation, engine.connect() as removal:
+        with engine.connect() as creation, engine.connect() as removal:
+            with engine.without_workers():  # both wait for one
                 creation.sendall(create + b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 assert engine.call("GET", "/version")[0] == 200  # the daemon has come to the creation
                 removal.sendall(b"DELETE /images/filled?force=1 HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
                 assert engine.call("GET", "/version")[0] == 200
-                os.kill(launcher, signal.SIGCONT)
-                created, removed = read_all(creation), read_all(removal)
-        finally:
-            os.kill(launcher, signal.SIGCONT)
+            created, removed = read_all(creation), read_all(removal)
 
         assert b" 200 OK" in removed
         if b" 201 Created" in created:
@@ -208,19 +201,14 @@ def test_an_image_that_is_removed_while_a_container_is_made_of_it_leaves_a_whole
 
 def test_prune_keeps_an_image_of_which_a_container_is_made_meanwhile(engine, hub):
     engine.ok("pull", "hello-world")
-    launcher = engine.children()["launcher"]
     head = b"POST /images/prune?filters={%22dangling%22:[%22false%22]} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n"
-    os.kill(launcher, signal.SIGSTOP)  # so that the first removal waits
-    try:
-        with engine.connect() as connection:
+    with engine.connect() as connection:
+        with engine.without_workers():  # the first removal waits for one
             connection.sendall(head)
             assert engine.call("GET", "/version")[0] == 200  # the daemon has come to that removal
             body = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}}
             assert engine.call("POST", "/containers/create", body)[0] == 201
-            os.kill(launcher, signal.SIGCONT)
-            answered = read_all(connection)
-    finally:
-        os.kill(launcher, signal.SIGCONT)
+        answered = read_all(connection)
 
     assert b"hello-world:latest" in answered and b"busybox:latest" not in answered
     assert engine.inspect("busybox", ".RepoTags") == ["busybox:latest"]

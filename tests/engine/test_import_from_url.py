@@ -4,7 +4,6 @@ import gzip
 import os
 import subprocess
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -40,11 +39,6 @@ def stored(engine):
 def assert_nothing_is_left(engine, before):
     assert engine.docker("image", "inspect", "got").returncode != 0
     wait_until(lambda: stored(engine) <= before, "the removal of what the failed import has left")
-
-
-def workers(engine):
-    launcher = engine.children()["launcher"]
-    return Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
 
 
 @pytest.mark.parametrize("path", ["file/root.tar", "file/root.tar.gz", "chunks/whole"])
@@ -150,12 +144,12 @@ def test_a_client_that_goes_ends_the_worker_of_a_slow_server(engine, web, path):
     before = stored(engine)
     with engine.connect() as connection:
         connection.sendall(f"POST {path_of(f'{web.address}/{path}')} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
-        wait_until(lambda: workers(engine), "the worker")
+        wait_until(engine.workers, "the worker")
         if path == "slow":
             assert b"200 OK" in connection.recv(1000)
         assert engine.call("GET", "/version")[0] == 200  # it delays nobody
 
-    wait_until(lambda: not workers(engine), "the end of the worker")
+    wait_until(lambda: not engine.workers(), "the end of the worker")
     assert_nothing_is_left(engine, before)
 
 

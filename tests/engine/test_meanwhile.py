@@ -188,10 +188,8 @@ def test_a_client_that_attaches_while_the_container_is_removed_does_not_wait_for
 
 
 def kill_worker(engine):
-    launcher = engine.children()["launcher"]
-    for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        if b"monitor" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-            kill(int(pid))
+    for pid in engine.workers():
+        kill(pid)
 
 
 def is_frozen(engine):

@@ -1,8 +1,6 @@
 """Networks of one's own: create, list, inspect, remove, prune, and containers that are connected to them."""
 
 import json
-import os
-import signal
 import threading
 import time
 from subprocess import DEVNULL
@@ -633,9 +631,7 @@ def test_a_network_without_ipv6_has_none_for_neighbours_and_the_host_either(engi
 def test_a_container_that_is_being_removed_is_neither_connected_nor_disconnected(engine):
     engine.ok("network", "create", "n1")
     engine.ok("create", "--name", "web", "--network", "n1", "busybox")
-    launcher = engine.children()["launcher"]
-    os.kill(launcher, signal.SIGSTOP)
-    try:
+    with engine.without_workers():
         removing = engine.begin("rm", "web", stdout=DEVNULL)
         wait_until(lambda: engine.inspect("web", ".State.Status") == "removing", "its removal")
         others = [
@@ -646,8 +642,6 @@ def test_a_container_that_is_being_removed_is_neither_connected_nor_disconnected
         for other in others:
             other.start()
         time.sleep(0.3)  # both wait for their turn
-    finally:
-        os.kill(launcher, signal.SIGCONT)
     for other in others:
         other.join()
 

@@ -1,6 +1,7 @@
 """Whatever a container or a client does, or does not, other requests are answered as before."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -107,14 +108,34 @@ def test_too_many_processes_end_one_request_and_no_other(engine):
     stats.stdout.readline()
     try:
         with unable_to_fork(launcher):
-            status, answer = engine.call("GET", "/containers/web/top")
-            assert (status, answer["message"]) == (500, "fork: Resource temporarily unavailable")
+            answers = [engine.call("GET", "/containers/web/top") for _ in range(3)]
+            assert answers[0][0] == 200  # by the worker that has waited for it
+            assert answers[1:] == [(500, {"message": "fork: Resource temporarily unavailable"})] * 2
             assert stats.poll() is None
     finally:
         stats.kill()
         stats.wait()
     assert engine.children()["launcher"] == launcher
     assert engine.ok("top", "web").count("sleep") == 1
+
+
+def test_what_failed_to_fork_is_tried_again_when_there_is_a_request(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    with unable_to_fork(engine.children()["launcher"]):
+        assert engine.call("GET", "/containers/web/top")[0] == 200  # by the worker that has waited for it
+        wait_until(lambda: engine.workers() + engine.workers("launcher") == [], "its end")
+
+    assert engine.call("GET", "/containers/web/top")[0] == 200
+
+
+def test_a_worker_that_is_killed_while_it_waits_for_work_is_replaced(engine):
+    engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sleep", "1000")
+    for _ in range(3):
+        (waiting,) = engine.workers("launcher")
+        os.kill(waiting, signal.SIGKILL)
+        wait_until(lambda waiting=waiting: engine.workers("launcher") not in ([], [waiting]), "another one")
+
+    assert engine.call("GET", "/containers/web/top")[0] == 200
 
 
 def test_a_client_that_waits_for_years_delays_nobody(engine):

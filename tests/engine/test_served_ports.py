@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from conftest import serve
@@ -165,9 +164,7 @@ def test_connections_end_with_the_container_and_delay_nobody_before(engine, outs
 def test_a_connection_for_which_no_descriptor_is_left_is_closed(engine, outside):
     start(engine, "web", "-p", "8080:80")
     who(outside)
-    launcher = engine.children()["launcher"]
-    children = map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())
-    (worker,) = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "pyrund:launcher\n"]
+    (worker,) = engine.workers()
     taken = set(map(int, os.listdir(f"/proc/{worker}/fd")))
     first = next(number for number in itertools.count() if number not in taken)
     before = resource.prlimit(worker, resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
 """<sys/prctl.h>, <sys/fsuid.h> and <linux/capability.h>: attributes and capabilities of this process."""
 
 from foundation.linux import os
-from foundation.linux.libc import byref, c_int, c_uint32, c_ulong, c_void_p, declare
+from foundation.linux.libc import byref, c_char_p, c_int, c_uint32, c_ulong, c_void_p, declare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ PR_SCHED_CORE_SCOPE_THREAD_GROUP = 1
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
 _prctl = declare("prctl", c_int, c_ulong, c_ulong, c_ulong, c_ulong)
+_prctl_text = declare("prctl", c_int, c_char_p)
 _setfsuid = declare("setfsuid", c_uint32)
 _setfsgid = declare("setfsgid", c_uint32)
 _capget = declare("capget", c_void_p, c_void_p)
@@ -41,6 +42,11 @@ _Data = c_uint32 * 6
 def prctl(option: int, argument: int = 0, third: int = 0, fourth: int = 0, fifth: int = 0) -> int:
     """prctl(2): change or ask an attribute PR_* of this process. EINVAL: the kernel does not know the option."""
     return _prctl(option, argument, third, fourth, fifth)
+
+
+def set_name(name: bytes) -> None:
+    """Call this process `name` in lists of processes; the kernel takes the first 15 bytes."""
+    _prctl_text(PR_SET_NAME, name)
 
 
 def end_with(parent: int, number: int) -> None:

@@ -1,8 +1,10 @@
 """The launcher: a process with pyrun and pyfetch imported, which forks a worker for each request.
 
 So no interpreter starts when a container does. The launcher has one thread, no loop and no state: that is what makes
-fork(2) safe. A worker gets its request, and a port of its own to answer on; if that closes without an answer, it was
-killed. A worker that starts a container or an exec becomes its monitor (pyrun's stub/monitor.py).
+fork(2) safe. It forks a worker before there is a request for it, and the next one when that worker has taken one: a
+fork takes 1 ms, and what it copies, which no request waits for. A worker gets its request, and a port of its own to
+answer on; if that closes without an answer, it was killed. A worker that starts a container or an exec becomes its
+monitor (pyrun's stub/monitor.py).
 """
 
 import _signal
@@ -10,7 +12,7 @@ import gc
 
 from foundation.errors import Error, reason
 from foundation.linux import os
-from foundation.linux.prctl import end_with
+from foundation.linux.prctl import end_with, set_name
 from foundation.linux.sched import CLONE_NEWNET, setns
 from pyrund.errors import ApiError, show_bug
 from pyrund.loop import Turns
@@ -164,25 +166,10 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
         _freeze()
         own, imported = Port.of(PORT), set(_FIRST)
         own.send(_READY)
-        while True:
-            message, descriptors = own.receive()
-            if message is None:
-                break
-            try:
-                child = os.fork()
-            except OSError as error:
-                child = -1
-                _refuse(descriptors[0], error)
-            if child == 0:
-                if places.is_rootless and message["do"] in _INSIDE:
-                    setns(NETWORK, CLONE_NEWNET)
-                    os.environment["XDG_RUNTIME_DIR"] = places.systemd  # pyrun asks the user's systemd
-                _work(places, message, descriptors)
-            for fd in descriptors:
-                os.close(fd)
-            if child > 0 and message["do"] in _LATER - imported:  # for the next time
-                imported.add(message["do"])
-                _imported(message["do"])
+        while (done := _serve(places, own)) is not None:
+            if done in _LATER - imported:  # for the next time
+                imported.add(done)
+                _imported(done)
                 _freeze()
     except ConnectionError:
         pass  # the daemon has ended, perhaps before it has heard that we are ready
@@ -192,15 +179,67 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
         os._exit(0)
 
 
-def _refuse(answers: int, error: OSError) -> None:
-    """There are too many processes, or there is too little memory: this request fails, and nothing else does."""
-    port = Port.of(os.dup(answers))
+def _serve(places: "Places", own: Port) -> "str | None":
+    """Fork a worker; return what it does when it has taken a request, "" if it was killed before.
+
+    None: the daemon has ended.
+    """
+    ours, theirs = pair()
+    launcher = os.getpid()
     try:
-        port.send({"error": reason(error), "status": 500})
+        child = _fork(own)
+    except OSError as error:
+        ours.close()
+        theirs.close()
+        return _refuse(own, error)
+    if child == 0:
+        ours.close()
+        _wait(places, own, launcher, theirs)
+    theirs.close()
+    taken, _ = ours.receive()
+    ours.close()
+    return taken["do"] if taken else ""
+
+
+def _fork(own: Port) -> int:
+    """fork(2). There may be too many processes, or too little memory: what counts is whether it fails at a request."""
+    try:
+        return os.fork()
+    except OSError:
+        own.wait()
+        return os.fork()
+
+
+def _refuse(own: Port, error: OSError) -> "str | None":
+    """Let the next request fail, and nothing else. Returns what _serve() does."""
+    message, descriptors = own.receive()
+    if message is None:
+        return None
+    try:
+        Port.of(os.dup(descriptors[0])).send({"error": reason(error), "status": 500})
     except OSError:
         pass  # the daemon has ended
     finally:
-        port.close()
+        for fd in descriptors:
+            os.close(fd)
+    return ""
+
+
+def _wait(places: "Places", own: Port, launcher: int, tell: Port) -> "NoReturn":
+    """Be a worker: take the next request, and tell the launcher."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    end_with(launcher, _signal.SIGKILL)
+    message, descriptors = own.receive()
+    tell.send({"do": message["do"] if message else None})
+    tell.close()
+    own.close()
+    if message is None:
+        os._exit(0)
+    set_name(b"pyrund:worker")
+    if places.is_rootless and message["do"] in _INSIDE:
+        setns(NETWORK, CLONE_NEWNET)
+        os.environment["XDG_RUNTIME_DIR"] = places.systemd  # pyrun asks the user's systemd
+    _work(places, message, descriptors)
 
 
 def _freeze() -> None:
@@ -216,9 +255,6 @@ def _work(places: "Places", message: "Message", descriptors: "list[int]") -> "No
     """Be a worker: answer with what `run` of the verb's module returns, or with the error that it raises."""
     answers = Port.of(descriptors[0])
     try:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        end_with(os.getppid(), _signal.SIGKILL)
-        os.close(PORT)
         result = _imported(message["do"]).run(places, message, answers, descriptors[1:])
         answers.send(result or {})
     except ApiError as error:
