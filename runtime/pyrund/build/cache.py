@@ -5,7 +5,7 @@ import json
 from foundation.linux import os, whole_file
 from pyfetch.image.digest import digest_of
 from pyrund.build import settings
-from pyrund.build.image import Draft, is_there
+from pyrund.build.image import Draft
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Cache:
         the image had the settings `config`."""
         if not self._is_used:
             return None
-        found = self._recorded(key)
+        found = self._recorded(key, parent)
         if self._sources is None or (found and any(one.begins_with(found) for one in self._sources)):
             return found
         for source in self._sources:
@@ -49,14 +49,21 @@ class Cache:
                 return source if is_last else source.after(parent, config)
         return None
 
-    def _recorded(self, key: str) -> "Draft | None":
+    def _recorded(self, key: str, parent: Draft) -> "Draft | None":
         try:
             record = json.loads(whole_file.read(self._path(key)))
-            draft = Draft(record["document"], record["descriptors"])
+            draft = Draft(record["document"], record["descriptors"], None, record["id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        has_blobs = all(os.path.exists(self._store.blob_path(one["digest"])) for one in draft.layers)
-        return draft if has_blobs and is_there(self._store, draft) else None
+        return draft if self._has(draft, parent) else None
+
+    def _has(self, draft: Draft, parent: Draft) -> bool:
+        """Return whether the store has all layers of the draft; it has those of `parent`."""
+        added = [one["digest"] for one in draft.layers if one not in parent.layers]
+        folders = draft.folders(self._store)[len(parent.diff_ids) :]
+        return all(os.path.exists(self._store.blob_path(digest)) for digest in added) and all(
+            os.path.isdir(f"{self._store.layers}/{name}") for name in folders
+        )
 
     def remember(self, key: str, draft: Draft, size: "int | None") -> None:
         """Keep the result of a step, which has made a layer of `size` bytes, or none.
@@ -64,6 +71,7 @@ class Cache:
         A cache may lose what it has, so nothing waits for the disk.
         """
         record = {
+            "id": draft.id,
             "document": draft.document,
             "descriptors": draft.layers,
             "size": size,

@@ -2,7 +2,6 @@
 
 import json
 
-from foundation.linux import os
 from pyfetch.image.digest import digest_of
 from pyfetch.image.image import chain_ids, stored_image
 from pyfetch.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, oci_layer_type
@@ -169,8 +168,3 @@ def source_date(arguments: "dict[str, str]") -> "int | None":
 
 def _encoded(document: "Json") -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
-
-
-def is_there(store: "Store", draft: Draft) -> bool:
-    """Return whether the store has all layers of the draft."""
-    return all(os.path.isdir(f"{store.layers}/{name}") for name in draft.folders(store))

@@ -69,7 +69,7 @@ class Bases:
     def _image(self, name: str, platform: "Platform | None") -> Draft:
         if not self._pulls:
             try:
-                stored = Images(self._places).find(name).stored
+                stored = Images(self._places).stored(name)
                 if platform is None or stored.platform in platform.fits():
                     return Draft.of(stored)
             except ApiError as error:

@@ -11,7 +11,7 @@ from pyrund.build import settings
 from pyrund.build.cache import Cache
 from pyrund.build.dockerfile import Instruction, parse_one
 from pyrund.build.errors import BuildError, needs_buildkit
-from pyrund.build.image import Draft, is_there, source_date
+from pyrund.build.image import Draft, source_date
 from pyrund.build.layer import take_layer
 from pyrund.build.stages import Arguments, Stage
 from pyrund.build.words import expand
@@ -177,9 +177,9 @@ class Builder:
         nanoseconds = time.time_ns() if self._latest is None else self._latest
         author = self._author or str(self._draft.document.get("author") or "")
         self._draft = self._draft.with_step(config, {"created_by": created_by}, nanoseconds, layer, author)
-        if layer and not is_there(self.store, self._draft):
-            unpack(self.store, self._draft)
         made = f"{self.store.layers}/{self._draft.folders(self.store)[-1]}" if layer else ""
+        if made and not os.path.isdir(made):
+            unpack(self.store, self._draft)
         self._cache.remember(key, self._draft, size_of(made) if made else None)
 
     def _enter(self, instruction: Instruction) -> None:
@@ -257,7 +257,7 @@ def _sources(places: "Places", names: "list[str]") -> "list[Draft] | None":
     images, found = Images(places), []
     for name in names:
         try:
-            found.append(Draft.of(images.find(name).stored))
+            found.append(Draft.of(images.stored(name)))
         except ApiError:
             continue
     return found if names else None

@@ -180,6 +180,12 @@ class Images:
             raise ApiError(404, f"No such image: {reference.familiar() if reference else text}")
         return matching[0]
 
+    def stored(self, text: str) -> "Stored":
+        """Return what the store has of the image that find() finds. By its whole name, only that image is read."""
+        reference = named(text)
+        top = self.store.find(str(reference)) if reference else None
+        return (top and self._stored(top)) or self.find(text).stored
+
     def find_or_none(self, text: str) -> "Image | None":
         try:
             return self.find(text)
