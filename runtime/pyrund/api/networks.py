@@ -55,7 +55,7 @@ class NetworksApi:
         self._engine = engine
 
     async def create(self, request: "Request") -> Response:
-        wanted = spec.requested(request.json(), names.new_id())
+        wanted = spec.requested(request.json(), names.new_id(), self._engine.networks.named)
         await networks.create(self._engine, wanted)
         return Response(201, {"Id": wanted.id, "Warning": ""})
 
@@ -89,7 +89,8 @@ class NetworksApi:
         end, removed = before(filters), []
         for one in list(self._engine.networks):
             is_there = self._engine.networks.named(one.name) is one  # another client may have removed it meanwhile
-            is_unused = is_there and not one.is_predefined and not networks.members(self._engine, one)
+            is_kept = one.is_predefined or one.is_configuration
+            is_unused = is_there and not is_kept and not networks.members(self._engine, one)
             is_old = end is None or seconds(one.document["Created"]) < end
             if is_unused and is_old and has_labels(one.document["Labels"], filters):
                 await networks.remove(self._engine, one)
@@ -122,8 +123,8 @@ class NetworksApi:
             "EnableIPv4": True,
             "IPAM": {**document["IPAM"], "Config": _pools(network)},
             "Ingress": False,
-            "ConfigFrom": {"Network": ""},
-            "ConfigOnly": False,
+            "ConfigFrom": {"Network": network.configuration},
+            "ConfigOnly": network.is_configuration,
             "Containers": {one.id: _member(network, one) for one in networks.members(self._engine, network)},
             "Options": network.options_shown,
             "Labels": document["Labels"],

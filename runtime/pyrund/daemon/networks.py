@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 async def create(engine: "Engine", wanted: "Network") -> None:
     """Make a network. Raises ApiError, with docker's words; there is none then."""
     _refuse_twins(engine, wanted)
+    if wanted.is_configuration:
+        engine.networks.add(wanted)
+        tell(engine, wanted, "create")
+        return
     if wanted.names_its_bridge:
         await engine.launcher.do(engine.loop, {"do": "networks", "absent": wanted.bridge_name})
         _refuse_twins(engine, wanted)  # that may have been made meanwhile
@@ -50,6 +54,9 @@ async def remove(engine: "Engine", network: "Network") -> None:
     """Remove a network. Raises ApiError, with docker's words."""
     if network.is_predefined:
         raise ApiError(403, f"{network.name} is a pre-defined network and cannot be removed")
+    if any(one.configuration == network.name for one in engine.networks):
+        why = f'configuration network "{network.name}" is in use'
+        raise ApiError(403, f"error while removing network: {why}")
     active = [(one.name, one.endpoints[network.name].id[:12]) for one in members(engine, network)]
     if active:
         shown = ", ".join(f'name:"{name}" id:"{id_}"' for name, id_ in active)

@@ -44,6 +44,10 @@ class Network:
     Subnet6, Gateway6 those of IPv6
     Range             the part of Subnet from which containers get addresses, "" for all of it
     Reserved          addresses that no container gets
+    ConfigOnly        whether it is only a configuration, which other networks can have
+    ConfigFrom        the name of the network whose configuration it has, "" if it has its own
+
+    Documents of earlier engines lack the last two.
     """
 
     def __init__(self, document: "Json") -> None:
@@ -69,6 +73,15 @@ class Network:
     @property
     def gives_addresses(self) -> bool:
         return self.is_bridge or self.has_parent
+
+    @property
+    def is_configuration(self) -> bool:
+        return bool(self.document.get("ConfigOnly"))
+
+    @property
+    def configuration(self) -> str:
+        """The name of the network whose configuration it has, "" if it has its own."""
+        return str(self.document.get("ConfigFrom") or "")
 
     @property
     def is_predefined(self) -> bool:
@@ -191,8 +204,8 @@ class Network:
 def new(id_: str, name: str, driver: str) -> Network:
     """Return a network without addresses or options, which is not saved yet."""
     document: Json = {"Id": id_, "Name": name, "Created": now(), "Driver": driver}
-    document.update(dict.fromkeys(("Internal", "Attachable", "EnableIPv6"), False))
-    document.update(IPAM={"Driver": "default", "Options": None, "Config": None}, Options={}, Labels={})
+    document.update(dict.fromkeys(("Internal", "Attachable", "EnableIPv6", "ConfigOnly"), False))
+    document.update(IPAM={"Driver": "default", "Options": None, "Config": None}, Options={}, Labels={}, ConfigFrom="")
     document.update(Subnet="", Gateway="", Range="", Reserved=[], Subnet6="", Gateway6="")
     return Network(document)
 

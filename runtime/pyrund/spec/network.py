@@ -12,6 +12,7 @@ from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrund.model.endpoint import Endpoint
@@ -46,30 +47,81 @@ _SHAPE: "Shape" = {
 }
 
 
-def requested(given: "Json", id_: str) -> Network:
-    """Return the network that the client wants, not saved yet; it has a subnet if he gives one. Raises ApiError."""
+def requested(given: "Json", id_: str, find: "Callable[[str], Network | None]") -> Network:
+    """Return the network that the client wants, not saved yet; it has a subnet if he gives one. Raises ApiError.
+
+    `find` returns the network with a name, for the configuration of another one.
+    """
     check(given, _SHAPE, "")
     name, driver = given.get("Name") or "", given.get("Driver") or "bridge"
     if not name.strip():
         raise ApiError(400, "invalid name: name is empty")
     if name in PREDEFINED or name == "default":
         raise ApiError(403, f"operation is not permitted on predefined {name} network ")
+    source = (given.get("ConfigFrom") or {}).get("Network") or ""
+    if given.get("ConfigOnly"):
+        return _configuration(given, network.new(id_, name, "null"), source)
+    if source:
+        given = _configured(given, source, find(source))
     _check_driver(driver, given.get("Scope") or "")
     if given.get("Ingress"):
         raise ApiError(403, "Ingress network can only be global scope network")
-    if given.get("ConfigOnly"):
-        raise missing("ConfigOnly of a network")
     if given.get("EnableIPv4") is False:
         raise missing("a network without IPv4")
-    if (given.get("ConfigFrom") or {}).get("Network"):
-        raise missing("ConfigFrom of a network")
     made = network.new(id_, name, driver)
     made.document.update({key: bool(given.get(key)) for key in ("Internal", "Attachable", "EnableIPv6")})
-    labels = {key: value or "" for key, value in (given.get("Labels") or {}).items()}
-    made.document.update(Options=given.get("Options") or {}, Labels=labels)
+    made.document["ConfigFrom"] = source
+    _take_options(made, given)
     _check_options(made)
     _take_addresses(made, given.get("IPAM") or {})
     return made
+
+
+def _take_options(made: Network, given: "Json") -> None:
+    labels = {key: value or "" for key, value in (given.get("Labels") or {}).items()}
+    made.document.update(Options=given.get("Options") or {}, Labels=labels)
+
+
+def _configuration(given: "Json", made: Network, source: str) -> Network:
+    """Return what other networks can have as their configuration. What the driver says of it is known only then."""
+    if any(given.get(key) for key in ("Internal", "Attachable", "Ingress", "Scope")):
+        raise ApiError(
+            403,
+            "configuration network can only contain network specific fields. Network operator fields like "
+            "[ ingress | internal | attachable | scope ] are not supported.",
+        )
+    if source:
+        raise ApiError(403, "a configuration network cannot depend on another configuration network")
+    ipam = given.get("IPAM") or {}
+    pools = [pool for pool in ipam.get("Config") or [] if pool]
+    for pool in pools:
+        _subnet(pool.get("Subnet") or "", "subnet")
+    made.document.update(ConfigOnly=True, EnableIPv6=bool(given.get("EnableIPv6")))
+    made.document["IPAM"] = {
+        "Driver": ipam.get("Driver") or "default",
+        "Options": ipam.get("Options"),
+        "Config": pools or None,
+    }
+    _take_options(made, given)
+    return made
+
+
+def _configured(given: "Json", source: str, found: "Network | None") -> "Json":
+    """Return the request with the configuration of another network."""
+    ipam = given.get("IPAM") or {}
+    has_ipam = (ipam.get("Driver") or "default") != "default" or ipam.get("Options") or ipam.get("Config")
+    if has_ipam or given.get("EnableIPv6") or given.get("Labels"):
+        raise ApiError(
+            403,
+            "user specified configurations are not supported if the network depends on a configuration network",
+        )
+    if given.get("Options"):
+        raise ApiError(
+            403, "network driver options are not supported if the network depends on a configuration network"
+        )
+    if not (found and found.is_configuration):
+        raise ApiError(404, f'configuration network "{source[:80]}" does not exist')
+    return {**given, **{key: found.document[key] for key in ("EnableIPv6", "IPAM", "Options", "Labels")}}
 
 
 def _check_driver(driver: str, scope: str) -> None:
@@ -219,6 +271,8 @@ def mac(text: str) -> str:
 
 def check_place(network: Network, endpoint: "Endpoint") -> None:
     """Raise ApiError if the network cannot have such an endpoint."""
+    if network.is_configuration:
+        raise ApiError(403, "cannot create endpoint on configuration-only network")
     why = ""
     wanted = [one for one in (endpoint.wanted_address, endpoint.wanted_address6) if one]
     subnets = [one for one in (network.document["Subnet"], network.document["Subnet6"]) if one]
