@@ -17,8 +17,8 @@ from pyrund.build.stages import Arguments, Stage
 from pyrund.build.words import expand
 from pyrund.errors import ApiError
 from pyrund.launch.build_bases import Bases
+from pyrund.launch.build_copy import Copy, has_directory
 from pyrund.launch.build_run import Run
-from pyrund.launch.copying import Copy, has_directory
 from pyrund.launch.measure import size_of
 from pyrund.launch.new_image import unpack
 from pyrund.model.images import Images

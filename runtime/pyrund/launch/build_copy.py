@@ -1,14 +1,11 @@
 """COPY and ADD: from the context, a stage, another image, a text in the Dockerfile, or an address."""
 
-import stat
 from errno import EINVAL, ENOENT, ENOTDIR
 
 from foundation.linux import os, whole_file
-from foundation.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from foundation.linux.openat2 import openat2
 from foundation.linux.opened import opened
 from pyfetch.bundle import overlay
-from pyfetch.errors import VerificationError
-from pyfetch.unpack.compression import decompressed
 from pyrund.archive.fingerprint import Fingerprint
 from pyrund.archive.reader import Extraction
 from pyrund.archive.writer import END, Archive
@@ -18,7 +15,7 @@ from pyrund.build.errors import BuildError, needs_buildkit
 from pyrund.build.words import expand, expand_text
 from pyrund.errors import ApiError
 from pyrund.launch import users
-from pyrund.model.glob import Glob
+from pyrund.launch.build_sources import DIRECTORY, INSIDE, PATH, Source, matching
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,65 +25,7 @@ if TYPE_CHECKING:
     from pyrund.build.dockerfile import Heredoc
     from pyrund.build.image import Draft
 
-_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-_PATH = os.O_PATH | os.O_CLOEXEC
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_MAGIC = frozenset("*?[")
-_USTAR = slice(257, 262)  # of the header of a tar archive
-_CHUNK = 1 << 18
 _MOST_LINKS = 40  # path_resolution(7)
-
-
-class _Source:
-    """The file or directory `path` below the directory open as `root`."""
-
-    def __init__(self, root: int, path: bytes, is_url: bool = False) -> None:
-        self.root = root
-        self.path = path
-        self.name = path.rpartition(b"/")[2]
-        self.is_url = is_url
-        with opened(self.open()) as file:
-            mode = os.fstat(file).st_mode
-            self.is_directory, self._is_file = stat.S_ISDIR(mode), stat.S_ISREG(mode)
-
-    def open(self) -> int:
-        return openat2(self.root, self.path or b".", _PATH, _INSIDE)
-
-    def members(self, archive: Archive, shown: bytes) -> "Iterator[bytes]":
-        """Yield the file as `shown`, or all that is in the directory."""
-        with opened(self.open()) as file:
-            if not self.is_directory:
-                yield from archive.member(file, shown)
-                return
-            with opened(os.open(b"/proc/self/fd/%d" % file, _DIRECTORY)) as directory:
-                for name in sorted(map(os.fsencode, os.listdir(directory))):
-                    yield from archive.members(directory, name, name)
-
-    def unpacked(self) -> "Iterator[bytes] | None":
-        """Return the file as an archive without compression, or None if it is none."""
-        if not self._is_file or self.is_url:
-            return None  # opening a FIFO would wait for ever
-        with opened(self.open()) as file:
-            content = os.open(b"/proc/self/fd/%d" % file, os.O_RDONLY | os.O_CLOEXEC)
-        pieces = decompressed(iter(lambda: os.read(content, _CHUNK), b""), of_docker=True)
-        start = b""
-        try:
-            while len(start) < _USTAR.stop and (piece := next(pieces, b"")):
-                start += piece
-        except VerificationError:
-            start = b""  # it only begins as one
-        if start[_USTAR] != b"ustar":
-            os.close(content)
-            return None
-        return _closing(content, start, pieces)
-
-
-def _closing(content: int, start: bytes, pieces: "Iterator[bytes]") -> "Iterator[bytes]":
-    try:
-        yield start
-        yield from pieces
-    finally:
-        os.close(content)
 
 
 class Copy:
@@ -99,8 +38,8 @@ class Copy:
         self._draft = draft
         self._instruction = instruction
         self._variables = variables
-        self._folder = os.open(folder, _DIRECTORY)
-        self._sources: list[_Source] = []
+        self._folder = os.open(folder, DIRECTORY)
+        self._sources: list[Source] = []
         words = instruction.expanded(variables)
         if len(words) < 2:
             raise instruction.error(f"{instruction.name} requires {TWO_PLACES}")
@@ -145,7 +84,7 @@ class Copy:
             elif self._instruction.name == "ADD" and word.startswith(("http://", "https://")):
                 self._fetch(word)
             else:
-                self._sources += [_Source(root, path) for path in self._matching(root, word)]
+                self._sources += matching(root, word, self._instruction)
         if len(self._sources) > 1 and not self._target.endswith("/"):
             raise BuildError(
                 f"When using {self._instruction.name} with more than one source file, the destination must be a "
@@ -172,7 +111,7 @@ class Copy:
     def _put(self, name: bytes, data: bytes) -> None:
         with opened(self._new_file(name, 0o644)) as file:
             whole_file.write_all(file, data)
-        self._sources.append(_Source(self._folder, name))
+        self._sources.append(Source(self._folder, name))
 
     def _new_file(self, name: bytes, mode: int) -> int:
         """Return a new file of our own folder; what the Dockerfile names must not lead out of it."""
@@ -196,31 +135,7 @@ class Copy:
                     os.utime(file, (download.modified, download.modified))
         except ApiError as error:
             raise BuildError(f"ADD failed: {error}") from error
-        self._sources.append(_Source(self._folder, name, is_url=True))
-
-    def _matching(self, root: int, word: str) -> "list[bytes]":
-        """Return the paths below `root` that `word` means, which may be a pattern. Raises BuildError."""
-        clean = os.path.normpath(word.lstrip("/") or ".")
-        if clean.startswith(".."):
-            raise BuildError(
-                f"{self._instruction.name} failed: forbidden path outside the build context: {word[:200]} ()"
-            )
-        found = [b""]
-        for part in clean.split("/") if clean != "." else []:
-            if _MAGIC & set(part):
-                found = [_below(path, name) for path in found for name in _names(root, path) if _fits(name, part)]
-            else:
-                found = [_below(path, os.fsencode(part)) for path in found]
-        found = [path for path in found if _exists(root, path)]
-        if not found and _MAGIC & set(clean):
-            raise BuildError(f"{self._instruction.name} failed: no source files were specified")
-        if not found:
-            where = "" if "from" in self._instruction.flags else "in build context or excluded by .dockerignore"
-            raise BuildError(
-                f"{self._instruction.name} failed: file not found {where or 'in ' + self._instruction.flags['from']}: "
-                f"stat {clean[:200]}: file does not exist"
-            )
-        return found
+        self._sources.append(Source(self._folder, name, is_url=True))
 
     # Where it goes.
 
@@ -250,7 +165,7 @@ class Copy:
         Extraction(root, top, self._owner, mode=self._mode).extract(pieces)
 
 
-def _archive(sources: "list[_Source]", name: bytes) -> "Iterator[bytes]":
+def _archive(sources: "list[Source]", name: bytes) -> "Iterator[bytes]":
     """Yield an archive of the sources; a file gets `name`, or keeps its own."""
     archive = Archive()
     for source in sources:
@@ -272,7 +187,7 @@ def _followed(root: int, path: bytes) -> bytes:
     for _ in range(_MOST_LINKS):
         above, _, name = path.rpartition(b"/")
         try:
-            with opened(openat2(root, above or b".", _PATH | os.O_DIRECTORY, _INSIDE)) as directory:
+            with opened(openat2(root, above or b".", PATH | os.O_DIRECTORY, INSIDE)) as directory:
                 target = os.readlink(name or b".", dir_fd=directory).rstrip(b"/")
         except OSError as error:
             if error.errno not in (EINVAL, ENOENT, ENOTDIR):  # it is not a link, or there is nothing
@@ -284,34 +199,7 @@ def _followed(root: int, path: bytes) -> bytes:
 
 def _is_directory(root: int, path: bytes) -> bool:
     try:
-        os.close(openat2(root, path or b".", _PATH | os.O_DIRECTORY, _INSIDE))
+        os.close(openat2(root, path or b".", PATH | os.O_DIRECTORY, INSIDE))
         return True
     except OSError:
         return False
-
-
-def _exists(root: int, path: bytes) -> bool:
-    try:
-        os.close(openat2(root, path or b".", _PATH, _INSIDE))
-        return True
-    except OSError:
-        return False
-
-
-def _names(root: int, path: bytes) -> "list[bytes]":
-    try:
-        with opened(openat2(root, path or b".", _DIRECTORY, _INSIDE)) as directory:
-            return sorted(map(os.fsencode, os.listdir(directory)))
-    except OSError:
-        return []
-
-
-def _fits(name: bytes, pattern: str) -> bool:
-    try:
-        return Glob(pattern).matches(os.fsdecode(name))
-    except ValueError:
-        return False  # as with dockerd, no file has such a name
-
-
-def _below(path: bytes, name: bytes) -> bytes:
-    return path + b"/" + name if path else name
