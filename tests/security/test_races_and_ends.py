@@ -11,10 +11,36 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import wait_until
-from hostile import HANG
+from harness import build_with, wait_until
+from hostile import HANG, Machine
 
 RENAME_EXCHANGE = 2
+# When exec has found the init alive, the init ends, and a process of the host gets its pid.
+ANOTHER_GETS_THE_PID = """
+_find_name = process_name
+
+def process_name(pid, start_time):
+    found = _find_name(pid, start_time)
+    if found:
+        _take(pid)
+    return found
+
+def _take(pid):
+    import time
+    os.kill(pid, 9)
+    while os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.001)
+    child = 0
+    while child != pid:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(pid - 1))
+        child = os.fork()
+        if child == 0:
+            for fd in (0, 1, 2):
+                os.close(fd)
+            time.sleep(5)
+            os._exit(0)
+"""
 
 
 @pytest.fixture
@@ -38,6 +64,16 @@ def swap():
     stopped.set()
     for thread in threads:
         thread.join()
+
+
+def test_exec_enters_no_process_that_has_got_the_pid_of_an_init_meanwhile(bundle, machine, tmp_path):
+    id_ = machine.start(bundle)
+    slow = Machine(machine.root, build_with(tmp_path, {"pyrun/launch/exec.py": ANOTHER_GETS_THE_PID}))
+
+    result = slow.exec(id_, "readlink", "/proc/self/exe", timeout=30)
+
+    assert (result.returncode, result.stdout) == (255, "")
+    assert result.stderr.strip().endswith("cannot exec in a stopped container")
 
 
 @pytest.mark.usefixtures("host_mounts")

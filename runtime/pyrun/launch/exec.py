@@ -24,7 +24,7 @@ Rejected: a fork of Python that enters the namespaces. It takes a quarter of the
 container must not import, look up a user or follow a path of the host.
 """
 
-from _signal import SIGKILL
+from _signal import SIGKILL, pidfd_send_signal
 from errno import EACCES
 
 from foundation import interrupts
@@ -107,6 +107,7 @@ class Target:
         self.tree = Tree(root_)
         self._init = container.pid
         self.owner = self.outside(0, 0)
+        pidfd_send_signal(pidfd, 0)  # last: the init is still there, so what has its pid was not another process
 
     def outside(self, uid: int, gid: int) -> "tuple[int, int]":
         """Return `uid` and `gid` of the container as they are in our user namespace."""

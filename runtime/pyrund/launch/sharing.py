@@ -36,6 +36,13 @@ def joined(container: "Container") -> Joined:
     return found
 
 
+def look_again(container: "Container", known: Joined) -> None:
+    """Raise ApiError unless the others that `known` names still run: otherwise the pids by which their namespaces were
+    entered may have been those of other processes, such as some of the host's own."""
+    if joined(container).pids != known.pids:
+        raise ApiError(409, "a container whose namespace is joined has been started again meanwhile")
+
+
 def _named(container: "Container", mode: "str | None", words: str) -> "tuple[Container | None, int]":
     """Return the container that a mode names, "container:ID", and the pid of its init; (None, 0) if it names none.
 

@@ -88,6 +88,8 @@ def _start(container: Container, ends: Ends, answers: "Port", joined: Joined, ch
             for fd in request.sources.values():
                 os.close(fd)
         undo.replace(lambda: delete(state, force=True))
+        if any(joined.pids):
+            sharing.look_again(container, joined)
         if not checkpoint:
             start(state)
         ends.take_terminal(terminal)

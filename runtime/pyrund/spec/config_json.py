@@ -40,6 +40,10 @@ class Joined:
         self.pid = self.ipc = self.network = 0
         self.bundle = ""
 
+    @property
+    def pids(self) -> "tuple[int, int, int]":
+        return self.pid, self.ipc, self.network
+
 
 def write_bundle(container: "Container", user: User, joined: Joined) -> None:
     """Write config.json and the files that are bound over the image's into the container's bundle."""
