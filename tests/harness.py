@@ -326,6 +326,34 @@ def sources_with(directory, additions):
     return sources
 
 
+# Appended to a module: when that has found the init alive, the init ends, and a process of the host gets its pid.
+ANOTHER_GETS_THE_PID = """
+_find_name = process_name
+
+def process_name(pid, start_time):
+    found = _find_name(pid, start_time)
+    if found:
+        _take(pid)
+    return found
+
+def _take(pid):
+    import time
+    os.kill(pid, 9)
+    while os.path.exists(f"/proc/{pid}"):
+        time.sleep(0.001)
+    child = 0
+    while child != pid:
+        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+            last.write(str(pid - 1))
+        child = os.fork()
+        if child == 0:
+            for fd in (0, 1, 2):
+                os.close(fd)
+            time.sleep(2 if os.getpid() == pid else 0)
+            os._exit(0)
+"""
+
+
 def build_with(directory, additions):
     """Build pyrun of sources_with(), and return the path of the program."""
     sources_with(directory, additions)

@@ -1,9 +1,11 @@
 """--cgroup-manager, crun's option: who makes the cgroups. test_systemd_cgroups.py has "systemd"."""
 
+import json
 import os
 import subprocess
 
 import pytest
+from harness import ANOTHER_GETS_THE_PID, build_with, is_alive, wait_until
 
 pytestmark = pytest.mark.needs("root", "/bin/busybox")
 
@@ -52,6 +54,18 @@ def test_killing_it_spares_the_other_processes_of_that_cgroup(unmanaged):
         neighbour.kill()
 
     assert lives
+
+
+@pytest.mark.only_pyrun("it is built with a fault")
+def test_its_processes_are_not_those_of_the_host_if_its_init_ends_and_another_process_gets_the_pid(unmanaged, tmp_path):
+    """`kill --all` takes the list that `ps` shows."""
+    unmanaged.sleeping()
+    pid = unmanaged.pid()
+    unmanaged.runtime = build_with(tmp_path, {"pyrun/container/state.py": ANOTHER_GETS_THE_PID})
+
+    assert json.loads(unmanaged.works("ps", "--format", "json", unmanaged.id)) in (None, [])
+
+    wait_until(lambda: not is_alive(pid), "the end of the other process")
 
 
 def test_without_a_manager_it_can_neither_be_paused_nor_limited(unmanaged):

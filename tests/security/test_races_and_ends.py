@@ -11,36 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import build_with, wait_until
+from harness import ANOTHER_GETS_THE_PID, build_with, wait_until
 from hostile import HANG, Machine
 
 RENAME_EXCHANGE = 2
-# When exec has found the init alive, the init ends, and a process of the host gets its pid.
-ANOTHER_GETS_THE_PID = """
-_find_name = process_name
-
-def process_name(pid, start_time):
-    found = _find_name(pid, start_time)
-    if found:
-        _take(pid)
-    return found
-
-def _take(pid):
-    import time
-    os.kill(pid, 9)
-    while os.path.exists(f"/proc/{pid}"):
-        time.sleep(0.001)
-    child = 0
-    while child != pid:
-        with open("/proc/sys/kernel/ns_last_pid", "w") as last:
-            last.write(str(pid - 1))
-        child = os.fork()
-        if child == 0:
-            for fd in (0, 1, 2):
-                os.close(fd)
-            time.sleep(5)
-            os._exit(0)
-"""
 
 
 @pytest.fixture

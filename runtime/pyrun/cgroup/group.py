@@ -8,6 +8,7 @@ from _signal import SIGKILL  # `import signal` costs 2 ms, for the enum
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
+from foundation.linux.signals import send_to_all
 from pyrun.cgroup import freezer
 from pyrun.cgroup.controller import Controller, is_gone
 from pyrun.cgroup.tree import processes_in, remove_tree, tree
@@ -208,15 +209,10 @@ class Cgroup:
         """Kill until no new process is found: processes that are not frozen may fork meanwhile."""
         killed = {but}
         for _ in range(1000):
-            pids = set(self.processes()) - killed
-            if not pids:
+            found = send_to_all(self.processes, SIGKILL, but=killed)
+            if not found:
                 break
-            for pid in pids:
-                try:
-                    os.kill(pid, SIGKILL)
-                except ProcessLookupError:
-                    pass  # it has ended
-            killed |= pids
+            killed |= found
 
     def thaw_v1(self) -> None:
         """Thaw all v1 cgroups at and below this one: a killed process dies only when it is thawed, and the container

@@ -6,7 +6,7 @@
 import _signal
 
 from foundation.errors import Error
-from foundation.linux import os
+from foundation.linux.signals import send_to_all
 from pyrun.commands import each
 from pyrun.container.end import kill_all, signal
 from pyrun.container.state import Container, load
@@ -43,8 +43,7 @@ def _split(root: str, words: "tuple[str, ...]") -> "tuple[tuple[str, ...], int]"
 def _kill(container: Container, number: int, all: bool) -> None:
     status = container.status()
     if all:
-        for pid in container.processes():
-            _send(pid, number)
+        send_to_all(container.processes, number)
     elif number == _signal.SIGKILL and container.shares_pids and container.cgroup_paths:
         kill_all(container)  # without a pid namespace the end of the init does not end the other processes
     elif status == "stopped":
@@ -55,13 +54,6 @@ def _kill(container: Container, number: int, all: bool) -> None:
         signal(container, number)
         if number == _signal.SIGKILL and status == "paused":
             container.cgroup().thaw()  # a process frozen by cgroup v1 dies only when thawed
-
-
-def _send(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it ended since the cgroup was read
 
 
 def _number(name: str) -> int:

@@ -50,12 +50,15 @@ def has_ended(pid: int, start_time: int) -> bool:
     return not is_there or fields[0] in "ZXx" or bool(int(fields[6]) & _PF_EXITING)
 
 
-def in_namespace_of(pid: int) -> "list[int]":
-    """Return the pids of the processes in the pid namespace of `pid`, as far as we may look; [] if it is gone."""
+def in_namespace_of(pid: int, start_time: int) -> "list[int]":
+    """Return the pids of the processes in the pid namespace of the one that had `pid` at `start_time`, as far as we may
+    look; [] if it is gone."""
     found = []
     try:
         wanted = os.readlink(f"/proc/{pid}/ns/pid")
     except FileNotFoundError:
+        return []
+    if not process_name(pid, start_time):  # after that, because another process may have got the pid before
         return []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

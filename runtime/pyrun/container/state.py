@@ -137,7 +137,7 @@ class Container:
             return self.cgroup().processes()
         if self.status() in ("creating", "stopped"):
             return []
-        return [self.pid] if self.shares_pids else in_namespace_of(self.pid)
+        return [self.pid] if self.shares_pids else in_namespace_of(self.pid, self.start_time)
 
     def save(self) -> None:
         """Write state.json, atomically. Raises OSError; the file is then as before."""
