@@ -290,6 +290,42 @@ def test_texts_in_the_dockerfile(engine, context):
     engine.ok("rmi", "texts")
 
 
+SCRIPTS = """
+FROM busybox
+ENV WHO=me
+USER 1234
+RUN <<EOF
+#!/bin/cat
+$WHO is not replaced
+EOF
+USER 0
+RUN <<"X"
+#!/bin/sh -e
+echo "$0 of $WHO" > /made
+(! touch "$0") 2> /dev/null
+X
+"""
+
+
+def test_a_text_that_names_an_interpreter_is_a_script_for_it(engine, context):
+    shown = build(engine, context(SCRIPTS), "-t", "scripted")
+
+    assert "#!/bin/cat\n$WHO is not replaced\n" in shown
+    assert run(engine, "scripted", "cat", "/made").split() == ["/dev/pipes/X", "of", "me"]
+    assert "pipes" not in run(engine, "scripted", "ls", "/dev")
+    assert engine.call("GET", "/images/scripted/history")[1][0]["CreatedBy"].startswith("#!/bin/sh -e\n")
+    assert build(engine, context(SCRIPTS), "-t", "scripted").count("Using cache") == 5
+    build(engine, context(SCRIPTS.replace("$0 of", "$0 by")), "-t", "scripted")
+    assert run(engine, "scripted", "cat", "/made") == "/dev/pipes/X by me"
+    engine.ok("rmi", "scripted")
+
+
+def test_a_script_that_fails_ends_the_build_with_its_status(engine, context):
+    shown = build(engine, context("FROM busybox\nRUN <<EOF\n#!/bin/sh\nexit 3\nEOF\n"), status=3)
+
+    assert "The command '/dev/pipes/EOF' returned a non-zero code: 3" in shown
+
+
 def test_triggers_of_a_base_image_are_done_once(engine, context):
     build(engine, context("FROM busybox\nONBUILD COPY f /f\nONBUILD RUN echo more >> /f\n"), "-t", "base")
 
@@ -373,6 +409,7 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nCOPY --chown=nosuch Dockerfile /\n", "unable to convert uid/gid chown string"),
         ('FROM busybox\nRUN ["/nosuch"]\n', "/nosuch"),
         ("FROM busybox\nRUN <<EOF\nx\n", "unterminated heredoc"),
+        ("FROM busybox\nRUN <<../x\n#!/bin/sh\n../x\n", "'../x' is no name for a file"),
         ("FROM busybox AS\n", "FROM requires either one or three arguments"),
         ("FROM busybox\nSTOPSIGNAL NONE\n", "NONE"),
         *((f"FROM busybox\n{name}\n", f"{name} requires exactly one argument\n") for name in ("USER", "MAINTAINER")),

@@ -79,7 +79,7 @@ class Build:
             port.send({"exit": ended.result()})
 
     async def _make(self, wanted: "Json") -> "Container":
-        given = {**wanted["config"], "Image": wanted["image"], "HostConfig": dict(self._host)}
+        given = {**wanted["config"], "Image": wanted["image"], "HostConfig": {**self._host, "Mounts": wanted["mounts"]}}
         step = _Step(wanted["image"], wanted["layers"])
         asked = Wanted(given, self._engine.settings)
         container, _ = await creating.create(self._engine, "", asked, lambda: step, self._id)

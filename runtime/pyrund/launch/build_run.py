@@ -35,9 +35,18 @@ class Run:
         self._removes_failed = removes_failed
 
     def layer(
-        self, draft: Draft, config: "Json", command: "list[str]", environment: "list[str]", latest: "int | None"
+        self,
+        draft: Draft,
+        config: "Json",
+        command: "list[str]",
+        environment: "list[str]",
+        mounts: "list[Json]",
+        latest: "int | None",
     ) -> "Json | None":
-        """Run `command` in a container of the draft; return the layer that it has made. Raises BuildError."""
+        """Run `command` in a container of the draft; return the layer that it has made. Raises BuildError.
+
+        `mounts` are those of a HostConfig.
+        """
         wanted = {
             "Cmd": command,
             "Entrypoint": [],
@@ -45,7 +54,7 @@ class Run:
             **{name: config[name] for name in ("User", "WorkingDir", "Volumes", "Labels") if config.get(name)},
         }
         folders = draft.folders(self._store)
-        self._answers.send({"run": {"config": wanted, "layers": folders, "image": draft.id}})
+        self._answers.send({"run": {"config": wanted, "mounts": mounts, "layers": folders, "image": draft.id}})
         answer, descriptors = self._hear()
         if "error" in answer:
             raise BuildError(answer["error"])

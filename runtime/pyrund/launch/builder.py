@@ -3,7 +3,7 @@
 import json
 import time
 
-from foundation.linux import os
+from foundation.linux import os, whole_file
 from pyfetch.bundle import overlay
 from pyfetch.image.platforms import host_platform, parse_platform
 from pyrund.archive.reader import Extraction
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyfetch.image.store import Store
+    from pyrund.build.dockerfile import Heredoc
     from pyrund.launch.build_output import Output
     from pyrund.messages import Message, Port
     from pyrund.places import Places
 
 _COPIES = ("ADD", "COPY")
+_SCRIPTS = "/dev/pipes"  # the directory in which BuildKit has them, too
 
 
 class Builder:
@@ -240,7 +242,7 @@ class Builder:
         if instruction.flags:
             raise needs_buildkit(next(iter(instruction.flags)))
         config = self._draft.config
-        command = _command(config, instruction)
+        command, script = _command(config, instruction), _script(instruction)
         arguments, hidden = self._arguments.of_run(settings.environment(config))
         shown = [f"{name}={value}" for name, value in sorted(arguments.items())]
         created_by = " ".join([*([f"|{len(shown)}", *shown] if shown else []), *command])
@@ -248,8 +250,18 @@ class Builder:
         if self._is_known(key, config, created_by):
             return
         environment = [*(config.get("Env") or []), *shown, *(f"{name}={value}" for name, value in hidden.items())]
-        layer = self._run.layer(self._draft, config, command, environment, self._latest)
+        mounts = []
+        if script:
+            command = [f"{_SCRIPTS}/{script.name}"]
+            mounts.append({"Type": "bind", "Source": self._stored(script), "Target": command[0], "ReadOnly": True})
+        layer = self._run.layer(self._draft, config, command, environment, mounts, self._latest)
         self._remember(key, config, created_by, layer)
+
+    def _stored(self, script: "Heredoc") -> str:
+        """Return the path of a file with the script, which lasts as long as the build."""
+        path = f"{self.places.build(self._message['id'])}/{os.urandom(4).hex()}"
+        whole_file.create(path, script.text.encode("utf-8", "surrogateescape"), 0o755)
+        return path
 
 
 def _sources(places: "Places", names: "list[str]") -> "list[Draft] | None":
@@ -264,16 +276,26 @@ def _sources(places: "Places", names: "list[str]") -> "list[Draft] | None":
 
 
 def _command(config: "dict[str, Any]", instruction: Instruction) -> "list[str]":
-    """Return what a RUN executes. A text below it is given to the shell, or is the shell's script."""
+    """Return what a RUN executes. A text below it is given to the shell, or is the shell's script, or one for the
+    interpreter that it names."""
     if not instruction.heredocs:
         return settings.command(config, instruction)
     first = instruction.heredocs[0]
     if instruction.rest == first.word:
-        if first.text.startswith("#!"):
-            raise BuildError("a heredoc of RUN that begins with #!: not part of this engine yet; let a shell run it")
-        return [*settings.shell_of(config), first.text]
+        return [first.text] if _script(instruction) else [*settings.shell_of(config), first.text]
     texts = "".join(f"{one.text}{one.name}\n" for one in instruction.heredocs)
     return [*settings.shell_of(config), f"{instruction.rest}\n{texts}"]
+
+
+def _script(instruction: Instruction) -> "Heredoc | None":
+    """Return the text below a RUN if it is a script that names its interpreter. As with BuildKit, it is a file in the
+    container then, and variables in it stay as they are."""
+    first = next(iter(instruction.heredocs), None)
+    if first is None or instruction.rest != first.word or not first.text.startswith("#!"):
+        return None
+    if "/" in first.name or first.name in (".", ".."):
+        raise BuildError(f"{first.name[:80]!r} is no name for a file")
+    return first
 
 
 def _in(path: str, write: "Callable[[int], object]") -> None:
