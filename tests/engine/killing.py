@@ -23,7 +23,10 @@ DAEMON = os.getpid()
 
 def victims():
     for pid in open(f"/proc/{{DAEMON}}/task/{{DAEMON}}/children").read().split():
-        yield open(f"/proc/{{pid}}/comm").read().strip().partition(":")[2], int(pid)
+        try:
+            yield open(f"/proc/{{pid}}/comm").read().strip().partition(":")[2], int(pid)
+        except OSError:
+            pass  # it was just killed
 
 def point(what):
     try:

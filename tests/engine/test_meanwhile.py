@@ -1,5 +1,6 @@
 """Clients that get in each other's way, and processes of the engine that are killed meanwhile."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -267,3 +268,40 @@ def test_nothing_stays_in_the_streams_process_of_health_checks_that_cannot_begin
 
     wait_until(lambda: "knows" in counting.log.read_text(), "an answer")
     assert int(counting.log.read_text().split("knows ")[1].split()[0]) <= 2  # the container, and a check
+
+
+@pytest.fixture
+def immutable():
+    """Let files of the host not be removed."""
+    changed = []
+
+    def change(path):
+        if subprocess.run(["chattr", "+i", path], capture_output=True).returncode:
+            pytest.skip("the file system has no attributes (chattr)")
+        changed.append(path)
+
+    yield change
+    for path in changed:
+        subprocess.run(["chattr", "-i", path])
+
+
+@pytest.mark.parametrize("client", ["docker", "pyrund"])
+def test_a_client_that_waits_for_a_removal_is_told_that_it_has_failed(engine, immutable, client):
+    words = ("run", "--rm", "--name", "web", "--network=none", "busybox", "sh", "-c", "echo x > /file; sleep 1")
+    begin = engine.begin if client == "docker" else functools.partial(own_client, engine)
+    running = begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: engine.docker("exec", "web", "cat", "/file").stdout == "x\n", "the file")
+    file = engine.data / "containers" / engine.inspect("web", ".Id") / "layer/upper/file"
+    immutable(file)
+
+    _, error = running.communicate(timeout=20)
+
+    assert running.returncode == 125 and "Operation not permitted" in error
+    assert engine.inspect("web", ".State.Status") == "exited"
+    subprocess.run(["chattr", "-i", file], check=True)
+    engine.ok("rm", "web")
+    assert engine.left_over() == {}
+
+
+def own_client(engine, *words, **options):
+    return subprocess.Popen([daemon.PYRUND, "-H", f"unix://{engine.socket}", *words], **options)

@@ -1,5 +1,6 @@
 """Containers that run: start, stop, kill, pause, wait, top."""
 
+from foundation.errors import Error, reason
 from pyrund.api.answer import let_answer
 from pyrund.api.checkpoints import wanted_path
 from pyrund.daemon import lifecycle, stopping
@@ -11,11 +12,16 @@ from pyrund.spec import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrund.daemon.engine import Engine
     from pyrund.http.connection import Exchange
     from pyrund.http.request import Request
     from pyrund.http.router import Router
+    from pyrund.loop import Future
     from pyrund.model.container import Container
+
+    Json = dict[str, Any]
 
 _SIGKILL = 9
 _LONGEST_NOTHING = 7  # bytes of a body that older clients send for nothing, as dockerd counts them
@@ -109,6 +115,7 @@ class RunningApi:
         condition = request.query.get("condition") or "not-running"
         if condition not in ("not-running", "next-exit", "removed"):
             raise ApiError(400, f'invalid condition: "{condition[:80]}"')
+        why: Json = {}
         has_ended = condition == "not-running" and not container.is_active
         future = container.removed if condition == "removed" else container.next_exit
         await request.connection.begin(200, {"Content-Type": JSON})
@@ -119,8 +126,8 @@ class RunningApi:
             await first(future, container.removed, closed)
             if not (future.is_done or container.removed.is_done):
                 raise Gone  # or the client sends what it must not: the response has no end
-            code = await (future if future.is_done else container.removed)
-        await request.connection.send({"StatusCode": code})
+            code, why = await _outcome(container, future if future.is_done else container.removed)
+        await request.connection.send({"StatusCode": code, **why})
         await request.connection.end()
 
     async def resize(self, request: "Request") -> Response:
@@ -157,6 +164,14 @@ class RunningApi:
             return Response(200, await engine.launcher.do(engine.loop, message))
         await let_answer(engine, request, message)
         return None
+
+
+async def _outcome(container: "Container", future: "Future[int]") -> "tuple[int, Json]":
+    """Return the exit status that `future` has, and why a removal has failed."""
+    try:
+        return await future, {}
+    except (ApiError, Error, OSError) as error:
+        return container.document["ExitCode"], {"Error": {"Message": reason(error)}}
 
 
 def sized(id_: str, height: int, width: int) -> "dict[str, object]":

@@ -190,8 +190,8 @@ async def _remove(engine: "Engine", container: "Container", with_volumes: bool =
             volumes.disown(engine, mounts.of_container(container))
         _remove_document(engine, container)  # from now on it is half removed, which recovery finishes
         await engine.launcher.do(engine.loop, {"do": "remove", "id": container.id, "all": True})
-    except BaseException:
-        container.is_removing = False  # so that it can be tried again
+    except BaseException as error:
+        container.note_failed_removal(error)
         raise
     await engine.streams.end(container.id)  # clients that waited for another start
     for one in [one for one in engine.execs.values() if one.container_id == container.id]:

@@ -53,7 +53,7 @@ class Container:
     health       its health check, if it has one and has run under this engine
     turns        whoever starts, stops or removes it waits for the others to finish
     next_exit    its exit status when it ends the next time
-    removed      its exit status when it is removed
+    removed      its exit status when it is removed, or why its removal has failed
     """
 
     def __init__(self, places: "Places", document: "Json") -> None:
@@ -167,6 +167,12 @@ class Container:
         """Return when it is not being started or removed: a program may print before its start is known here."""
         async with self.turns:
             pass
+
+    def note_failed_removal(self, error: BaseException) -> None:
+        """Tell those that wait for the removal, which can be tried again, why it has failed."""
+        failed, self.removed = self.removed, Future()
+        failed.fail(error)
+        self.is_removing = False
 
     def note_start(self, pid: int, started: str) -> None:
         self.pid, self.attempt = pid, None
