@@ -40,7 +40,7 @@ START = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument(
         "--output", metavar="DIR", default="dist", help="where to write the files (default: %(default)s)"
     )

@@ -57,7 +57,7 @@ def run(argv: "list[str]") -> int:
         hold()  # an interruption after this would be told as a failure, although all is done
         return status
     except KeyboardInterrupt as interrupt:
-        _say("interrupted; what was transferred is kept for the next time")
+        _say("interrupted; what was downloaded is kept for the next time")
         return _interrupted(interrupt)
 
 

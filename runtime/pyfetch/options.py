@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 VERBS = {
     "pull": ("IMAGE [BUNDLE] [-- ARGUMENT...]", "make BUNDLE from IMAGE, and print its path; without BUNDLE a new one"),
     "images": ("", "list the images in the store"),
-    "inspect": ("IMAGE|BUNDLE", "describe an image or a bundle, as JSON; docker://NAME is not fetched for that"),
+    "inspect": (
+        "IMAGE|BUNDLE",
+        "describe an image or a bundle, as JSON; docker://NAME is read at its registry, without its layers",
+    ),
     "rm": ("BUNDLE|IMAGE...", "remove bundles, or the names of images"),
     "prune": ("", "remove what no image and no bundle needs"),
     "save": ("IMAGE", "write an image of the store as an OCI archive"),
@@ -240,7 +243,8 @@ def _take(arguments: Arguments, by_name: "dict[str, Option]", word: str, rest: "
     name, equals, text = word.partition("=")
     option = by_name.get(name)
     if option is None:
-        way_out = did_you_mean(name, by_name) or f"; see `pyfetch {arguments.verb} --help`"
+        known = [one[2:] for one in by_name if one.startswith("--")]
+        way_out = did_you_mean(name.lstrip("-"), known, "--") or f"; see `pyfetch {arguments.verb} --help`"
         raise UsageError(f"unknown option {name}{way_out}")
     if not option.value:
         if equals:

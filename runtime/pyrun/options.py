@@ -114,7 +114,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
             "mem-bw-schema": ("", "LINE", "memory bandwidth, like MB:0=50 (Intel RDT)"),
             "pids-limit": ("", "N", "maximum number of processes, -1 for no limit"),
             "device-add": ("", "RULE...", "allow devices, like 'c 10:200 rwm'"),
-            "device-remove": ("", "RULE...", "deny devices, before device-add allows some"),
+            "device-remove": ("", "RULE...", "deny devices; applied before --device-add"),
         },
         "change the limits of a container",
     ),
@@ -145,7 +145,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         },
         "bind a file or directory of the host into a running container",
     ),
-    "umount": ("ID DEST", {}, "remove a mount that the verb mount has made"),
+    "umount": ("ID DEST", {}, "remove a mount that `pyrun mount` has made"),
     "checkpoint": (
         "ID",
         {

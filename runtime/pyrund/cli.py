@@ -14,7 +14,7 @@ from foundation.errors import Error, one_line, reason
 from foundation.linux import os
 from pyrund import __version__
 from pyrund.errors import ApiError, Refused
-from pyrund.options import GLOBAL, VERBS, check_count, check_verb, parse, takes_all
+from pyrund.options import GLOBAL, OF_DOCKER, VERBS, check_count, check_verb, parse, takes_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,16 +53,19 @@ def run(words: "list[str]") -> int:
 
 
 def _run(words: "list[str]") -> int:
-    options, rest = parse(words, GLOBAL, stop_early=True)
+    options, rest = parse(words, GLOBAL, stop_early=True, way_out=": see `pyrund help`")
     if options.get("version"):
         print(f"pyrund version {__version__}")
         return 0
     if options.get("help") or not rest:
         return _help([])
     verb, *rest = rest
+    if verb in OF_DOCKER:
+        raise Refused(f"pyrund has no {verb}: docker's client has, with DOCKER_HOST={_host(options)}")
     check_verb(verb)
     usage, known, _ = VERBS[verb]
-    given, others = parse(rest, {**known, "help": GLOBAL["help"]}, takes_all(usage))
+    way_out = f": see `pyrund help {verb}`"
+    given, others = parse(rest, {**known, "help": GLOBAL["help"]}, takes_all(usage), way_out)
     if given.pop("help", False):
         return _help([verb])
     check_count(verb, usage, len(others))
@@ -74,15 +77,22 @@ def _run(words: "list[str]") -> int:
 
 def _server(verb: str, options: "Options") -> "Server":
     from pyrund.client import daemon
-    from pyrund.client.address import Address, default
+    from pyrund.client.address import Address
     from pyrund.client.server import Server
+
+    is_named = "host" in options or os.environment.get("DOCKER_HOST")
+    begin = None if is_named or verb in _SHOW_ONLY else daemon.begin
+    return Server(Address(_host(options), options), begin)
+
+
+def _host(options: "Options") -> str:
+    """Return the address of the daemon. Raises Refused."""
+    from pyrund.client.address import default
 
     hosts = options.get("host", [])
     if len(hosts) > 1:
         raise Refused("specify only one -H")
-    host = hosts[0] if hosts else os.environment.get("DOCKER_HOST", "")
-    begin = None if host or verb in _SHOW_ONLY else daemon.begin
-    return Server(Address(host or default(), options), begin)
+    return str(hosts[0] if hosts else os.environment.get("DOCKER_HOST") or default())
 
 
 def _help(words: "list[str]") -> int:

@@ -29,7 +29,7 @@ CREATION: "dict[str, Option]" = {
     "device-read-iops": ("", "DEVICE:N...", "most operations a second that read from a device"),
     "device-write-bps": ("", "DEVICE:SIZE...", "most bytes a second that are written to a device"),
     "device-write-iops": ("", "DEVICE:N...", "most operations a second that write to a device"),
-    "disable-content-trust": ("", "", "as always: signatures are not checked"),
+    "disable-content-trust": ("", "", "no effect: signatures are never checked"),
     "dns": ("", "ADDRESS...", "DNS server"),
     "dns-option": ("", "OPTION...", "option of the resolver"),
     "dns-search": ("", "DOMAIN...", "domain in which the resolver searches"),

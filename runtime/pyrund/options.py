@@ -181,7 +181,7 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "[REGISTRY]",
         {
             "username": ("u", "NAME", "the user"),
-            "password": ("p", "PASSWORD", "the password, which other users can see meanwhile"),
+            "password": ("p", "PASSWORD", "the password; other users can see it in the process list"),
             "password-stdin": ("", "", "read the password from standard input"),
         },
         "keep credentials for a registry, if it accepts them",
@@ -228,12 +228,12 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
         "",
         {
             "host": ("H", "ADDRESS...", "where it listens, default: unix:///var/run/docker.sock"),
-            "read-only-host": ("", "unix:///PATH...", "a socket whose clients may look at all, but change nothing"),
+            "read-only-host": ("", "unix:///PATH...", "a socket for clients that may only read"),
             "data-root": ("", "DIR", "images and containers, default: /var/lib/pyrund"),
             "exec-root": ("", "DIR", "what does not outlive a reboot, default: /run/pyrund"),
             "group": ("G", "NAME", "who may use the socket beside root, default: docker"),
             "config-file": ("", "FILE", "settings, default: /etc/docker/daemon.json"),
-            "bridge": ("b", "NAME", "the default bridge, which may be there already, or none; default: pyrund0"),
+            "bridge": ("b", "NAME", "the default bridge, existing or new, or none; default: pyrund0"),
             "bip": ("", "ADDRESS/LENGTH", "the address of the default bridge, with the length of its network's prefix"),
             "ipv6": ("", "", "let the default bridge have addresses of IPv6, too"),
             "fixed-cidr-v6": ("", "NETWORK", "the default bridge's network of IPv6, instead of local addresses"),
@@ -244,17 +244,21 @@ VERBS: "dict[str, tuple[str, dict[str, Option], str]]" = {
                 "=false: never",
             ),
             "label": ("", "KEY=VALUE...", "label of the daemon, which info shows"),
-            "debug": ("D", "", "note in info that this is a daemon for debugging"),
+            "debug": ("D", "", "show debug mode in `info`; nothing else changes"),
             "experimental": (
                 "",
                 "",
                 "tell clients that experimental features are on; docker's CLI offers `checkpoint` only then",
             ),
             **_TLS,
-            "insecure-tcp": ("", "", "allow other machines in without certificates: they are as good as root"),
+            "insecure-tcp": (
+                "",
+                "",
+                "accept other machines without certificates; they get the rights of root",
+            ),
             "idle": ("", "SECONDS", "end after so much time without containers that run and without clients"),
         },
-        "be the daemon",
+        "run the daemon in the foreground",
     ),
     "dial-stdio": ("", {}, "connect standard input and output with the daemon"),
     "completion": ("bash|zsh|fish", {}, "print a script that completes verbs, options and containers in a shell"),
@@ -269,8 +273,11 @@ GLOBAL: "dict[str, Option]" = {
 }
 
 
-def parse(words: "list[str]", known: "dict[str, Option]", stop_early: bool) -> "tuple[Options, list[str]]":
+def parse(
+    words: "list[str]", known: "dict[str, Option]", stop_early: bool, way_out: str = ""
+) -> "tuple[Options, list[str]]":
     """Return (options by keyword, other words). `stop_early` ends the options at the first other word.
+    `way_out` ends the error about an unknown one that resembles none.
 
     As in Go's pflag: `--name value`, `--name=value`, `-itd`, `-eNAME`, `-e=NAME`; "--" ends the options.
     """
@@ -286,17 +293,17 @@ def parse(words: "list[str]", known: "dict[str, Option]", stop_early: bool) -> "
                 return options, [word, *rest]
             others.append(word)
         elif word.startswith("--"):
-            _take_long(options, known, word, rest)
+            _take_long(options, known, word, rest, way_out)
         else:
-            _take_short(options, known, word, rest)
+            _take_short(options, known, word, rest, way_out)
     return options, others
 
 
-def _take_long(options: "Options", known: "dict[str, Option]", word: str, rest: "list[str]") -> None:
+def _take_long(options: "Options", known: "dict[str, Option]", word: str, rest: "list[str]", way_out: str) -> None:
     given, equals, value = word[2:].partition("=")
     name = _ALIASES.get(given, given)
     if name not in known:
-        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--')}", 125)
+        raise Refused(f"unknown flag: --{given}{did_you_mean(given, known, '--') or way_out}", 125)
     if not equals and known[name][1]:
         if not rest:
             raise Refused(f"flag needs an argument: --{given}", 125)
@@ -304,14 +311,14 @@ def _take_long(options: "Options", known: "dict[str, Option]", word: str, rest: 
     _set(options, known, name, value if equals or known[name][1] else "true")
 
 
-def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest: "list[str]") -> None:
+def _take_short(options: "Options", known: "dict[str, Option]", word: str, rest: "list[str]", way_out: str) -> None:
     """Take a cluster of letters, the last of which may have a value behind it."""
     names = {short: name for name, (short, _, _) in known.items() if short}
     letters = word[1:]
     while letters:
         letter, letters = letters[0], letters[1:]
         if letter not in names:
-            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else ""
+            meant = f": did you mean '--{word[1:]}'?" if word[1:] in known else way_out
             raise Refused(f"unknown shorthand flag: {letter!r} in {word}{meant}", 125)
         name = names[letter]
         if letters.startswith("="):
@@ -364,15 +371,13 @@ def check_count(verb: str, usage: str, count: int) -> None:
 
 
 # Verbs that docker's client alone has.
-_OF_DOCKER = (
-    "build builder checkpoint commit compose container context diff export history image import load network pause "
-    "port rename save system unpause update volume"
+OF_DOCKER = (
+    "build builder buildx checkpoint commit compose config container context diff export history image import load "
+    "manifest network node pause plugin port rename save secret service stack swarm system trust unpause update volume"
 ).split()
 
 
 def check_verb(verb: str) -> None:
     """Raise Refused if there is no such verb."""
-    if verb in _OF_DOCKER:
-        raise Refused(f"pyrund has no {verb}: docker's client has, with DOCKER_HOST=unix:///var/run/docker.sock")
     if verb not in VERBS:
         raise Refused(f"unknown command: pyrund {verb}{did_you_mean(verb, VERBS) or ': see `pyrund help`'}")

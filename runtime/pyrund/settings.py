@@ -1,6 +1,7 @@
 """The daemon's settings: the options of `serve`, and daemon.json, whose names are docker's."""
 
 from foundation.linux import os
+from pyfetch.errors import UsageError
 from pyfetch.image.document import Configuration, read_configuration
 from pyrund.errors import Refused
 from pyrund.net import bridge, subnet
@@ -56,10 +57,9 @@ class Settings:
         self.insecure_registries = document.strings("insecure-registries")
         self.log_driver = _text(given, document, "log-driver") or "json-file"
         self.log_options = document.text_map("log-opts") if document.has("log-opts") else {}
-        self.debug = bool(given.get("debug")) or document.boolean("debug")
-        self.is_experimental = bool(given.get("experimental")) or document.boolean("experimental")
-        verifies = bool(given.get("tlsverify")) or document.boolean("tlsverify")
-        encrypts = bool(given.get("tls")) or document.boolean("tls")
+        self.debug = _flag(given, document, "debug")
+        self.is_experimental = _flag(given, document, "experimental")
+        verifies, encrypts = _flag(given, document, "tlsverify"), _flag(given, document, "tls")
         self.tls = "tlsverify" if verifies else "tls" if encrypts else ""
         self.tls_files = {
             name: _text(given, document, name) or f"/etc/docker/{file}"
@@ -71,7 +71,7 @@ class Settings:
         self.bip = _bip(_text(given, document, "bip"))
         if self.bip and self.names_bridge:
             raise Refused("You specified -b & --bip, mutually exclusive options. Please specify only one")
-        self.ipv6 = bool(given.get("ipv6")) or document.boolean("ipv6")
+        self.ipv6 = _flag(given, document, "ipv6")
         self.userland_proxy: bool | None = given.get("userland_proxy")
         _refuse_both(self.userland_proxy is not None, document, "userland-proxy")
         if document.has("userland-proxy"):
@@ -108,12 +108,15 @@ class Settings:
 
 
 def read(given: "Options") -> Settings:
-    """Return the settings of the options and of the file. Raises Refused, and pyfetch's UsageError."""
+    """Return the settings of the options and of the file. Raises Refused."""
     path = given.get("config_file") or Defaults().daemon_json
-    data = read_configuration(path)
-    if data is None and "config_file" in given:
-        raise Refused(f"unable to configure the Docker daemon with file {path}: no such file")
-    settings = Settings(given, Configuration.decode(data or b"{}", path), path)
+    try:
+        data = read_configuration(path)
+        if data is None and "config_file" in given:
+            raise Refused(f"unable to configure the Docker daemon with file {path}: no such file")
+        settings = Settings(given, Configuration.decode(data or b"{}", path), path)
+    except UsageError as error:
+        raise Refused(str(error)) from None
     for name in _OF_DOCKERD:
         if os.path.lexists(f"{settings.data_root}/{name}"):
             raise Refused(f"{settings.data_root}: has the data of dockerd; name another folder with --data-root")
@@ -122,7 +125,13 @@ def read(given: "Options") -> Settings:
 
 
 def _check_data_root(path: str) -> None:
-    """Raise Refused if what somebody else has there would be taken for ours: an engine that begins removes halves."""
+    """Raise Refused if what somebody else has there would be taken for ours: an engine that begins removes halves, and
+    runs what it finds."""
+    if os.path.isdir(path):
+        status = os.stat(path)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            why = "belongs to or can be written by another user"
+            raise Refused(f"{path}: {why}; name another folder with --data-root")
     if any(os.path.exists(f"{path}/{mark}") for mark in MARKS):
         return
     for name in IN_DATA:
@@ -174,6 +183,11 @@ def _text(given: "Options", document: Configuration, name: str) -> str:
     keyword = name.replace("-", "_")
     _refuse_both(keyword in given, document, name)
     return str(given.get(keyword) or document.string(name))
+
+
+def _flag(given: "Options", document: Configuration, name: str) -> bool:
+    _refuse_both(name in given, document, name)
+    return bool(given.get(name)) or document.boolean(name)
 
 
 def _list(given: "Options", document: Configuration, name: str) -> "list[str]":

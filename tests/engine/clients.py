@@ -26,12 +26,14 @@ def on_terminal(engine, *words):
 
 
 def first_error(text):
-    """Return the first line without the program's name, in newer words: older clients have a full stop.
+    """Return the first line without the program's name, in newer words: older clients have a full stop. What ours says
+    there of its help is docker's second line.
 
     docker's client 20.10 also logs that it no longer waits for the container, before or after its error.
     """
     lines = [line for line in text.splitlines() if not line.startswith("time=")]
     line = re.sub(r"^(docker|pyrund): ", "", lines[0] if lines else "").rstrip(".")
+    line = re.sub(r": see `pyrund help \w+`$", "", line)
     return re.sub(r"^Error: No such (container|image): (\w+)$", r"Error response from daemon: No such \1: \2", line)
 
 

@@ -105,6 +105,8 @@ def asked(listener, client, *words):
         "--ulimit nofile=100:200 --ulimit core=0 --ulimit nproc=-1:-1 image",
         "--cap-add NET_ADMIN --cap-drop ALL --privileged --read-only --init image",
         "--security-opt no-new-privileges --security-opt seccomp=unconfined --security-opt apparmor=x image",
+        "--security-opt systempaths=unconfined image",
+        "--security-opt systempaths=unconfined --security-opt no-new-privileges image",
         "--device /dev/null --device /dev/zero:/dev/z --device /dev/full:/dev/f:r --device /dev/x:rw image",
         "--device-cgroup-rule a\u00a0*:*\u00a0rwm image",
         "--restart on-failure:3 --stop-signal INT --stop-timeout 5 image",

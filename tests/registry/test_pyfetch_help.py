@@ -103,6 +103,12 @@ def test_the_value_of_an_option_is_not_taken_for_the_verb(pyfetch, busybox):
         assert json.load(file)["hostname"] == "images"
 
 
+def test_an_option_that_resembles_none_leads_to_the_help(pyfetch):
+    status, error = pyfetch.fails("images", "--json")
+
+    assert (status, error.endswith("unknown option --json; see `pyfetch images --help`")) == (2, True), error
+
+
 def test_an_option_of_another_verb_before_the_verb_is_refused(pyfetch):
     status, error = pyfetch.fails("--tty", "images")
 

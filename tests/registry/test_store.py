@@ -37,8 +37,8 @@ def test_a_directory_with_somebody_s_files_is_no_store(pyfetch, tmp_path, words,
 
     done = pyfetch.run("--store", tmp_path / "mine", *words)
 
-    assert done.returncode == 7
-    assert done.stderr.endswith(f": {tmp_path}/mine is no store: name a new directory with --store\n")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f": {tmp_path}/mine is not a store: name a new directory with --store\n")
     assert names(tmp_path) == before
 
 

@@ -18,7 +18,7 @@ import stat
 from foundation.encode import encode
 from foundation.errors import Error
 from foundation.linux import os
-from pyfetch.errors import DiskError, NotFound, VerificationError
+from pyfetch.errors import DiskError, NotFound, UsageError, VerificationError
 from pyfetch.image import digest as digests
 from pyfetch.image.document import Document
 from pyfetch.image.manifest import Descriptor, read_descriptor
@@ -64,7 +64,7 @@ class Store:
         try:
             os.makedirs(self.path, 0o700, exist_ok=True)
         except FileExistsError:
-            raise DiskError(f"{self.path}: is not a directory: choose another with --store") from None
+            raise UsageError(f"{self.path}: is not a directory: choose another with --store") from None
         self._check_owner()
         is_made = os.path.exists(self._file(_MARK))
         if not is_made:
@@ -95,8 +95,8 @@ class Store:
             path = self._file(folder)
             for name in os.listdir(path) if os.path.isdir(path) else []:
                 if os.path.join(folder, name) not in known and not name.endswith(_TEMPORARY):
-                    raise DiskError(
-                        f"{self._file(os.path.join(folder, name))}: {self.path} is no store: name a new "
+                    raise UsageError(
+                        f"{self._file(os.path.join(folder, name))}: {self.path} is not a store: name a new "
                         "directory with --store"
                     )
 

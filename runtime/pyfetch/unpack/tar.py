@@ -321,7 +321,7 @@ def _signed(field: bytes) -> int:
     try:
         return int(text, 8)
     except ValueError:
-        raise VerificationError(f"layer: {text!r} is not a number in a tar header") from None
+        raise VerificationError(f"layer: {show(text)} is not a number in a tar header") from None
 
 
 def _decimal(pax: "dict[bytes, bytes]", key: bytes, default: int) -> int:

@@ -2,7 +2,8 @@
 
 from foundation.encode import encode
 from foundation.errors import printable
-from pyrun.config.document import Config
+from foundation.linux import os
+from pyrun.config.document import Config, no_config
 from pyrun.config.validate import findings, warnings
 from pyrun.config.watched import Watched, unknown_properties
 from pyrun.confine import seccomp
@@ -33,10 +34,14 @@ def run(settings: "Settings", bundle: str = ".", format: str = "text") -> int:
 
 
 def check(path: str) -> "tuple[list[str], list[str]]":
-    """Return the errors and the warnings. Only the first wrong type is reported: further checks depend on the types."""
+    """Return the errors and the warnings. Only the first wrong type is reported: further checks depend on the types.
+    Raises ConfigError if there is no file.
+    """
     try:
         watched = Watched.load(path, "config.json")
         config = Config(watched)
+    except FileNotFoundError:
+        raise no_config(os.path.normpath(path)) from None
     except ConfigError as error:
         return [str(error)], []
     errors = findings(config)

@@ -7,6 +7,7 @@ Source: runtime-spec 1.3, config.md and config-linux.md.
 from foundation.node import INT64, UINT32, UINT64
 from pyrun.config.linux import Linux, id_mappings
 from pyrun.config.node import Node
+from pyrun.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class Config:
         self.linux = Linux(json.object("linux", default={}), self.oci_version)
         if self.process and self.linux.makes("user"):
             self.linux.map_callers_ids(self.process.user.uid, self.process.user.gid)
+
+
+def no_config(path: str) -> ConfigError:
+    """Return the error for a bundle without a config.json at `path`."""
+    return ConfigError(
+        f"{path}: No such file or directory: name a bundle with --bundle, or write one with `pyrun spec`"
+    )
 
 
 def load_config(path: str) -> Config:

@@ -5,7 +5,7 @@ import stat
 from foundation.linux import os
 from foundation.rootless import rootless
 from pyrun.cgroup.driver import Nowhere, locate
-from pyrun.config.document import Config, Process
+from pyrun.config.document import Config, Process, no_config
 from pyrun.config.node import Node
 from pyrun.config.validate import validate, warnings
 from pyrun.container import state
@@ -105,7 +105,10 @@ class Plan:
         self.request = request
         # Not before carrier.prepare(), which may restart the command: its relative paths are of the first directory.
         os.chdir(request.bundle)
-        self.data = Node.read(request.config_file, "config.json")
+        try:
+            self.data = Node.read(request.config_file, "config.json")
+        except FileNotFoundError:
+            raise no_config(request.config_file) from None
         self.config = Config(Node.decode(self.data, "config.json"))
         if request.arguments:
             if self.config.process is None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
+_ALL_PATHS = "systempaths=unconfined"  # docker's client carries it out itself, too
 _STREAMS = ("stdin", "stdout", "stderr")
 _PREDEFINED = ("default", "bridge", "host", "none")
 
@@ -107,7 +108,8 @@ def _host_config(options: "Options") -> "Json":
         "Privileged": bool(given("privileged")),
         "CapAdd": given("cap_add"),
         "CapDrop": given("cap_drop"),
-        "SecurityOpt": [_security(text) for text in given("security_opt", [])] or None,
+        "SecurityOpt": [_security(text) for text in given("security_opt", []) if text != _ALL_PATHS] or None,
+        **(dict.fromkeys(("MaskedPaths", "ReadonlyPaths"), []) if _ALL_PATHS in given("security_opt", []) else {}),
         "ReadonlyRootfs": bool(given("read_only")),
         "PortBindings": ports.bindings(given("publish", [])),
         "PublishAllPorts": bool(given("publish_all")),

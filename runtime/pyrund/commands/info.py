@@ -2,8 +2,8 @@
 
 import sys
 
+from foundation.sizes import human_binary
 from pyrund.client.listing import one
-from pyrund.client.output import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _lines(info: "dict[str, Any]") -> "list[str]":
         ("OSType", info["OSType"]),
         ("Architecture", info["Architecture"]),
         ("CPUs", info["NCPU"]),
-        ("Total Memory", size(info["MemTotal"])),
+        ("Total Memory", human_binary(info["MemTotal"])),
         ("Name", info["Name"]),
         ("Docker Root Dir", info["DockerRootDir"]),
         ("Debug Mode", "true" if info["Debug"] else "false"),

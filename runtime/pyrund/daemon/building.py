@@ -98,7 +98,7 @@ class Build:
 
     async def _remove(self, id_: str) -> None:
         container = self._engine.containers.get(id_)
-        if container:  # otherwise another client has removed it, who may also be about to do so
+        if container:  # else another client has removed it; it may also be removing it right now
             await logged(lifecycle.remove(self._engine, container, force=True, with_volumes=True), id_)
 
     async def undo(self) -> None:
@@ -122,7 +122,7 @@ async def undo(engine: "Engine", id_: str) -> None:
 
 
 class _Step:
-    """What a step of a build begins with: an image that has no name yet. All its wishes are the container's."""
+    """What a step of a build begins with: an image that has no name yet. The container takes over all its settings."""
 
     def __init__(self, id_: str, layers: "list[str]") -> None:
         self.id = id_

@@ -64,7 +64,7 @@ async def create(
 
     `find` returns its image, and is called again after a wait; `build` is the build that it belongs to.
     """
-    find()  # before all else: its lack is what makes a client pull
+    find()  # first, because the client pulls if the error is a missing image
     await _check_binds(engine, wanted)
     image, id_ = find(), names.new_id()
     merged = config.merged(wanted.given, image.wishes(), id_)

@@ -29,7 +29,8 @@ def resolved(engine: "Engine", host_config: "Json") -> "dict[str, str]":
         try:
             other = _with_own_network(engine, name)
         except ApiError as error:
-            raise ApiError(400, f"could not get container for {name[:80]}: {error}") from None  # a 404 means the image
+            # Not 404, which would mean a missing image.
+            raise ApiError(400, f"could not get container for {name[:80]}: {error}") from None
         if other.network == "host":
             why = "host type networking can't be used with links. This would result in undefined behavior"
             raise ApiError(400, f"conflicting options: {why}")

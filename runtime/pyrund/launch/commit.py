@@ -33,7 +33,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     config = {name: next((one[name] for one in known if one.get(name)), None) for name in settings.FIELDS}
     try:
         settings.change(config, message["changes"])
-        config["Healthcheck"] = health.merged(config, container.config)  # a change has a part of one, perhaps
+        config["Healthcheck"] = health.merged(config, container.config)  # a change may set a part of it
     except BuildError as error:
         raise ApiError(400, str(error)) from None
     base, upper = Draft.of(image), f"{places.layer(container.id)}/upper"

@@ -202,7 +202,7 @@ def _serve(places: "Places", own: Port) -> "str | None":
 
 
 def _fork(own: Port) -> int:
-    """fork(2). There may be too many processes, or too little memory: what counts is whether it fails at a request."""
+    """fork(2). There may be too many processes, or too little memory: that is an error only if a request comes then."""
     try:
         return os.fork()
     except OSError:

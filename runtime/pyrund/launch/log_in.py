@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
     endpoints.daemon_json = places.daemon_json
     options = Options()
-    options.retries = 0  # somebody waits
+    options.retries = 0  # no retries, because a user waits for the answer
     try:
         host = registry_in([message["serveraddress"]] if message["serveraddress"] else [])
         options.login = Credentials(message["username"], message["password"], message["identitytoken"])

@@ -47,7 +47,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
 
 
 def _mark(places: "Places", name: str, subpath: str) -> str:
-    """Return the path of a mark for this part alone: what another part has is not a half of this one."""
+    """Return the path of a mark for this part alone: a mark of another part says nothing about this one."""
     return places.volume_mark(name) + (f"-{sha256(os.fsencode(subpath)).hexdigest()}" if subpath else "")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> None:
-    """Change the lines of the container `id` for its links; the aliases `gone` are none any more."""
+    """Change the lines of the container `id` for its links; remove the lines of the aliases `gone`."""
     container = existing(places, message["id"])
     lines = {alias.encode(): line.encode() for alias, line in host_lines(container).items()}
     gone = {alias.encode() for alias in message["gone"]}

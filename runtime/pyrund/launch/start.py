@@ -55,7 +55,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
     container = existing(places, message["id"])
     remove.run(places, message, answers, [])  # what is left of the last run, if it could not be removed then
     if not container.command[0]:
-        raise failure(NO_NAME)  # a name that no program has
+        raise failure(NO_NAME)  # an empty name cannot be a program's
     joined = sharing.joined(container)
     write_bundle(container, _user(container), joined)
     config = container.config

@@ -39,7 +39,7 @@ class Stream(JsonEvents):
         self.event({"status": f"Pulling from {repository}", "id": version})
 
     def pushed(self, version: str, manifest: "Descriptor") -> None:
-        """Tell it a second time for programs."""
+        """Send the result in the form that programs read, too."""
         super().pushed(version, manifest)
         aux = {"Tag": version, "Digest": manifest.digest, "Size": manifest.size}
         self.event({"progressDetail": {}, "aux": aux})
@@ -57,7 +57,7 @@ class Stream(JsonEvents):
         super().layer(layer, state, position)
 
     def moved(self, state: str, position: int, total: "int | None") -> None:
-        """Tell the position in what is no layer; `total` is None if nobody knows it."""
+        """Show the progress of something that is not a layer; `total` is None if nobody knows it."""
         if position == total or time.monotonic() >= self._moved + _INTERVAL:
             self._moved = time.monotonic()
             detail = {"current": position, "total": -1 if total is None else total}

@@ -14,7 +14,7 @@ def find(text: str, look: "Callable[[Callable[[int], User]], User]") -> User:
 
     `look` calls its argument with a descriptor of the container's root directory; that may be costly.
     """
-    text = "" if text == ":" else text  # neither a user nor a group is root for docker; pyfetch refuses that
+    text = "" if text == ":" else text  # root for docker; pyfetch would refuse it
     try:
         if not needs_files(text):
             return find_user(text, -1)

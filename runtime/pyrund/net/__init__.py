@@ -1,1 +1,1 @@
-"""The network bridge: its addresses, its interfaces, its rules."""
+"""What networks are on the host: bridges and parents, addresses, interfaces, rules and ports."""

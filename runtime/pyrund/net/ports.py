@@ -65,7 +65,7 @@ class Published:
 
     @property
     def place(self) -> "tuple[str, str, int]":
-        """What no two of them have at the same time."""
+        """The key of a published port: at any time only one has it."""
         return self.protocol, self.host_address, self.host_port
 
     def listed(self) -> "list[Any]":
@@ -146,7 +146,7 @@ class Reservations:
         return any(_overlap(one, other) for one in binding.host_addresses for other in others)
 
     def _any(self) -> "Iterator[int]":
-        """Return the ports that programs get which do not choose one, beginning after the last that was given."""
+        """Yield the ports that programs get if they do not choose one, beginning after the last that was given."""
         low, high = map(int, whole_file.read(_RANGE).split())
         start = self._last + 1 if low <= self._last < high else low
         return chain(range(start, high + 1), range(low, start))
