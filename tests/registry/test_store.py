@@ -54,7 +54,7 @@ def test_a_file_is_no_store(pyfetch):
     done = pyfetch.run("--store", "/etc/passwd", "images")
 
     assert (done.returncode, done.stderr) == (
-        7,
+        2,
         "pyfetch: error: /etc/passwd: is not a directory: choose another with --store\n",
     )
 
