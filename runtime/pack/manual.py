@@ -20,7 +20,7 @@ SECTIONS: "dict[str, dict[str, list[str]]]" = {
             "255: For exec, the process could not be executed.",
             "N: The status of the program, for run, exec and restore without --detach, and for wait the first that is "
             "not 0; 128+N if signal N ended it.",
-            "128+N: Signal N interrupted pyrun.",
+            "128+N: Signal N interrupted pyrun; stats ends with 0 then.",
         ],
         "ENVIRONMENT": [
             "XDG_RUNTIME_DIR: Without root, the states are in its directory pyrun, and the user's systemd is found in "
@@ -87,7 +87,7 @@ SECTIONS: "dict[str, dict[str, list[str]]]" = {
     "pyrund": {
         "EXIT STATUS": [
             "0: Success.",
-            "1: An error.",
+            "1: An error, a missing argument, or a wrong setting of serve.",
             "125: The command line has a wrong option; or, for run and for start with --attach, the container could "
             "not be made or started.",
             "126, 127: For run, exec, and start with --attach, the program cannot be executed, or is not there.",
