@@ -6,6 +6,7 @@ import struct
 import time
 
 import pytest
+from beside_dockerd import asked
 from daemon import read_all, read_until
 from images import entry, tar
 
@@ -368,3 +369,26 @@ def test_a_response_after_which_the_connection_ends_says_so(engine, path):
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nConnection: close\r\n" in answer
     assert answer.endswith(b"\r\n0\r\n\r\n")
+
+
+OF_A_SWARM = (
+    *(("POST", f"/{name}/create") for name in ("services", "secrets", "configs")),
+    *(("DELETE", f"/{name}/x") for name in ("services", "secrets", "configs", "nodes")),
+    *(("POST", f"/{name}/x/update?version=1") for name in ("services", "nodes")),
+    ("POST", "/swarm/leave"),
+    ("POST", "/swarm/update?version=1"),
+    ("GET", "/services/x/logs?stdout=1"),
+)
+OF_PLUGINS = (
+    ("DELETE", "/plugins/own/x"),
+    *(("POST", f"/plugins/own/x/{action}") for action in ("disable", "set", "push")),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), [*OF_A_SWARM, *OF_PLUGINS])
+def test_requests_of_swarms_and_plugins_are_answered_as_by_dockerd(engine, dockerd, method, path):
+    body = b"[]" if "/set" in path else b'{"Name": "x"}'
+    own, theirs = (asked(one, method, path, body, {"Content-Type": "application/json"}) for one in (engine, dockerd))
+
+    assert own == theirs
+    assert own[0] in (404, 503)

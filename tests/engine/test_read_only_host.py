@@ -331,5 +331,6 @@ def test_every_route_that_is_open_to_readers_exists(engine):
         "GET /images/get",
         "GET /images/search",
         "GET /images/{}/get",
+        "GET /plugins/privileges",
         "HEAD /containers/{}/archive",
     }

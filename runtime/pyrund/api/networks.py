@@ -45,9 +45,14 @@ def add_routes(router: "Router", engine: "Engine") -> None:
     router.add("POST", "/networks/{}/disconnect", api.disconnect)
     router.add("GET", "/plugins", api.plugins)
     router.add("GET", "/plugins/{}/json", api.plugin)
+    router.add("DELETE", "/plugins/{}", api.plugin)
+    for action in ("enable", "disable", "set", "upgrade", "push"):
+        router.add("POST", f"/plugins/{{}}/{action}", api.plugin)
     for name in NO_SWARM:
         router.add("GET", f"/{name}", api.swarm)
-        router.add("GET", f"/{name}/{{}}", api.swarm)
+        for method in ("GET", "POST", "DELETE"):
+            router.add(method, f"/{name}/{{}}", api.swarm)
+    router.add("POST", "/swarm/leave", api.leave_swarm)
 
 
 class NetworksApi:
@@ -138,6 +143,9 @@ class NetworksApi:
 
     async def swarm(self, request: "Request") -> Response:
         raise ApiError(503, _WHY_NO_SWARM)
+
+    async def leave_swarm(self, request: "Request") -> Response:
+        raise ApiError(503, "This node is not part of a swarm")
 
 
 def _member(network: "Network", container: "Container") -> "Json":

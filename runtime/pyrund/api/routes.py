@@ -62,7 +62,7 @@ _MISSING = {
     "POST /grpc": "BuildKit (set DOCKER_BUILDKIT=0)",
     "POST /swarm/init": "swarm mode",
     "POST /swarm/join": "swarm mode",
-    "POST /plugins/pull": "managed plugins",
+    **dict.fromkeys(("GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create"), "managed plugins"),
 }
 
 
