@@ -66,7 +66,7 @@ class CommitApi:
 
 def _tell(engine: "Engine", container: "Container", id_: str, names: "list[str]", comment: str) -> None:
     shown = [parse_reference(name).familiar() for name in names]
-    engine.events.of_names(id_, shown)
+    engine.events.of_names(engine.images.find_or_none(id_), shown)
     engine.events.of_container(container, "commit", comment=comment, imageID=id_, imageRef="".join(shown))
 
 
@@ -99,7 +99,8 @@ async def bring(engine: "Engine", request: "Exchange") -> None:
         made = (await let_answer(engine, request, message))["image"]
     finally:
         if made:
-            engine.events.of_names(made, [parse_reference(name).familiar() for name in message["names"]])
-            engine.events.tell("image", "import", made, {"name": made})
+            image = engine.images.find_or_none(made)
+            engine.events.of_names(image, [parse_reference(name).familiar() for name in message["names"]])
+            engine.events.tell("image", "import", made, {**(image.labels if image else {}), "name": made})
         else:  # the worker may have left a part of the archive in the store
             await engine.launcher.do(engine.loop, {"do": "untag", "names": []})

@@ -43,11 +43,11 @@ class ContainersApi:
     async def create(self, request: "Request") -> Response:
         given, name = request.json(), request.query.get("name", "")
         name = names.check_name(name) if name else ""
-        wanted = given.get("Image")
-        if not isinstance(wanted, str) or not wanted:
-            raise ApiError(400, "invalid reference format: an image is required")
         engine = self._engine
         asked = Wanted(given, engine.settings, request.version)
+        wanted = given.get("Image")
+        if not wanted:
+            raise ApiError(400, "invalid reference format: an image is required")
         text = request.query.get("platform", "") if request.version >= _WITH_PLATFORM else ""
         platform = platforms.named(text) if text else None
         container, warnings = await creating.create(
@@ -64,7 +64,8 @@ class ContainersApi:
         if limit > 0:
             found = found[:limit]
         aliases = self._engine.containers.aliases()
-        summaries = [shown.summary(one, self._engine.networks, aliases.get(one.id, [])) for one in found]
+        id_of = self._engine.images.ids()
+        summaries = [shown.summary(one, self._engine.networks, aliases.get(one.id, []), id_of) for one in found]
         if request.flag("size"):
             for described, size in zip(summaries, await disk.sizes(self._engine, found)):
                 described.update(size)

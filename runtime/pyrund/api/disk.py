@@ -119,7 +119,8 @@ class DiskApi:
         containers = list(engine.containers)
         measured = await sizes(engine, containers)
         aliases = engine.containers.aliases()
-        summaries = [shown.summary(one, engine.networks, aliases.get(one.id, [])) for one in containers]
+        id_of = engine.images.ids()
+        summaries = [shown.summary(one, engine.networks, aliases.get(one.id, []), id_of) for one in containers]
         return [{**summary, **size} for summary, size in zip(summaries, measured)]
 
     async def _volumes(self) -> "list[Json]":

@@ -64,22 +64,22 @@ class ExecsApi:
                 409, f"exec {exec_.id} has already {'run' if exec_.exit_code is not None else 'been started'}"
             )
         executions.refuse_unless_running(container)
-        if bool(given.get("Tty")) != exec_.config["Tty"] and not given.get("Detach"):
-            exec_.config["Tty"] = bool(given.get("Tty"))
         exec_.config["ConsoleSize"] = _console_size(given) or exec_.config["ConsoleSize"]
         exec_.has_begun = True
         if given.get("Detach"):
             exec_.config["AttachStdin"] = False
             await executions.start(engine, exec_)
             return Response(200)
-        await self._attach(request, exec_)
+        await self._attach(request, exec_, is_raw=bool(given.get("Tty")))
         try:
             await executions.start(engine, exec_)
         except (ApiError, OSError):
             pass  # the client has been shown why
         return None
 
-    async def _attach(self, request: "Exchange", exec_: "Exec") -> None:
+    async def _attach(self, request: "Exchange", exec_: "Exec", is_raw: bool) -> None:
+        """Show the exec to the client, `is_raw` or in frames: that is up to who starts it, whether it has a terminal or
+        not."""
         config = exec_.config
         message = {
             "do": "attach",
@@ -91,7 +91,7 @@ class ExecsApi:
             "stream": True,
             "history": "",
         }
-        await give(self._engine, request, message, config["Tty"])
+        await give(self._engine, request, message, is_raw)
 
     async def inspect(self, request: "Request") -> Response:
         return Response(200, self._engine.exec(request.values[0]).described())

@@ -115,7 +115,7 @@ class ImagesApi:
         reference = new_name(request.query.get("repo", "") + (f":{tag}" if tag else ""))
         message = {"do": "tag", "name": str(reference), "from": image.entries[0]}
         await engine.launcher.do(engine.loop, message)
-        engine.events.of_names(image.id, [reference.familiar()])
+        engine.events.of_names(image, [reference.familiar()])
         return Response(201)
 
     async def remove(self, request: "Request") -> Response:
@@ -123,7 +123,7 @@ class ImagesApi:
         image = engine.images.find_for(text, platforms.wanted(request, since=(1, 50), name="platforms"))
         names = _names_to_remove(image, text, force)
         if not names and image.names:  # a digest, which stays as long as a tag leads to it
-            engine.events.tell("image", "untag", image.id, {"name": image.id})
+            engine.events.of_image(image, "untag")
             return Response(200, [{"Untagged": reference_of(text).familiar()}])
         if len(names) == len(image.names):
             self._refuse_used(image, text, force)
@@ -143,7 +143,7 @@ class ImagesApi:
         images = [(image.entries[0], names) for image, names in chosen.values()]
         await let_answer(self._engine, request, {"do": "save", "images": images})
         for image, _ in chosen.values():
-            self._engine.events.tell("image", "save", image.id, {"name": image.id})
+            self._engine.events.of_image(image, "save")
 
     def _to_save(self, text: str, platform: "Platform | None") -> "list[tuple[Image, list[str]]]":
         """Return the images that `text` means, each with its names to save: none if it is an id, and all of the
@@ -169,7 +169,7 @@ class ImagesApi:
         answer = await let_answer(self._engine, request, message)
         for name in answer["loaded"]:
             image = self._engine.images.find(name)
-            self._engine.events.tell("image", "load", image.id, {"name": image.id})
+            self._engine.events.of_image(image, "load")
 
     def _refuse_used(self, image: "Image", text: str, force: bool) -> None:
         for container in self._engine.containers:
@@ -219,7 +219,7 @@ async def forget(engine: "Engine", image: "Image", names: "list[str]") -> "list[
     await engine.launcher.do(engine.loop, {"do": "untag", "names": image.entries if is_last else names})
     untagged = [parse_reference(name).familiar() for name in names]
     for _ in names:
-        engine.events.tell("image", "untag", image.id, {"name": image.id})
+        engine.events.of_image(image, "untag")
     untagged += [digest for digest in image.digests if is_last and digest not in untagged]
     answers = [{"Untagged": name} for name in untagged]
     if is_last:

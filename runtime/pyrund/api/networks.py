@@ -83,6 +83,8 @@ class NetworksApi:
         )
 
     async def inspect(self, request: "Request") -> Response:
+        if request.query.get("scope", "") not in ("", "local"):
+            raise ApiError(404, f"network {request.values[0][:80]} not found")
         return Response(200, self._described(self._engine.networks.find(request.values[0])))
 
     async def remove(self, request: "Request") -> Response:

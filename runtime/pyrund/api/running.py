@@ -136,6 +136,7 @@ class RunningApi:
         if not container.is_running:
             raise ApiError(409, f"container {container.id} is not running")
         await self._engine.streams.send(sized(container.id, height, width))
+        self._engine.events.of_container(container, "resize", height=str(height), width=str(width))
         return Response(200)
 
     async def top(self, request: "Exchange") -> None:

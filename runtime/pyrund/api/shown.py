@@ -7,6 +7,7 @@ from pyrund.spec import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrund.model.networks import Networks
@@ -42,13 +43,15 @@ _UNSET: "Json" = {
 }
 
 
-def summary(container: Container, networks: "Networks", aliases: "list[str]") -> "Json":
-    """Return the container as a list shows it; `aliases` are the names that others have for it."""
+def summary(container: Container, networks: "Networks", aliases: "list[str]", id_of: "Callable[[str], str]") -> "Json":
+    """Return the container as a list shows it; `aliases` are the names that others have for it. `id_of` finds the id of
+    an image: the container's is shown by the name that the client has used as long as that leads to it."""
+    image, id_ = container.config["Image"], container.document["Image"]
     return {
         "Id": container.id,
         "Names": [f"/{container.name}", *aliases],
-        "Image": container.config["Image"],
-        "ImageID": container.document["Image"],
+        "Image": image if id_of(image) == id_ else id_,
+        "ImageID": id_,
         "Command": _command_line(container.command),
         "Created": int(seconds(container.document["Created"])),
         "Ports": shown_networks.ports_listed(container, networks),

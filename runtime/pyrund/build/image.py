@@ -6,7 +6,6 @@ from pyfetch.image.digest import digest_of
 from pyfetch.image.image import chain_ids, stored_image
 from pyfetch.image.manifest import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Descriptor, oci_layer_type
 from pyfetch.image.platforms import host_platform
-from pyrund.model.images import nameless
 from pyrund.model.times import rfc3339
 
 TYPE_CHECKING = False
@@ -146,18 +145,6 @@ def _write(store: "Store", digest: str, data: bytes) -> str:
                 return digest
     store.write(digest, data)
     return digest
-
-
-def give_names(store: "Store", top: Descriptor, names: "list[str]") -> None:
-    """Give the image `names`, or keep it without one. An image that loses its last name is kept without one, too."""
-    for name in names:
-        former = store.find(name)
-        if former and former.digest != top.digest:
-            if sum(one.digest == former.digest for _, one in store.images()) == 1:
-                store.tag(nameless(former), former)
-        store.tag(name, top)
-    if not names and all(one.digest != top.digest for _, one in store.images()):
-        store.tag(nameless(top), top)
 
 
 def source_date(arguments: "dict[str, str]") -> "int | None":

@@ -53,7 +53,8 @@ class Build:
             elif "remove" in answer:
                 self._removals.append(self._engine.loop.spawn(self._remove(answer["remove"])))
             elif "image" in answer:
-                self._engine.events.of_names(answer["image"], answer["names"])
+                image = self._engine.images.find_or_none(answer["image"])
+                self._engine.events.of_names(image, answer["names"])
                 for removal in self._removals:
                     await removal
                 self._is_over = True

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_NETWORKING = {"NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
+# What a request has beside Config.
+_BESIDE = {"HostConfig": {}, "NetworkingConfig": {"EndpointsConfig": {str: ENDPOINT}}}
 _SINCE_SUBPATHS = (1, 45)
 _SINCE_PRIVATE_IPC = (1, 40)  # older clients may let another container join it
 
@@ -43,11 +44,13 @@ class Wanted:
     """
 
     def __init__(self, given: "Json", settings: "Settings", version: "tuple[int, int]" = NEWEST) -> None:
-        check(given, _NETWORKING, "")
+        check(given, {**config.SHAPE, **_BESIDE}, "")
         endpoints = (given.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
         self.given = given
         self.endpoints = {name: endpoint_settings(endpoint or {}) for name, endpoint in endpoints.items()}
         host = given.get("HostConfig") or {}
+        if given.get("NetworkDisabled") is True and (host.get("NetworkMode") or "default") == "default":
+            host = {**host, "NetworkMode": "none"}
         self.host = host_config.checked(host, settings)
         if version < _SINCE_PRIVATE_IPC and not host.get("IpcMode"):
             self.host["IpcMode"] = "shareable"

@@ -20,6 +20,7 @@ def make(engine: "Engine", name: str, labels: "Texts", options: "Texts", owner: 
     """
     found = engine.volumes.get(name)
     if found is not None:
+        engine.volumes.make_again(found)
         return found  # with the labels and options that it has, as with dockerd
     if not name:
         name, labels = new_id(), {**(labels or {}), ANONYMOUS: ""}
@@ -94,7 +95,10 @@ async def remove(engine: "Engine", volume: Volume) -> None:
     if containers:
         raise ApiError(409, f"remove {volume.name}: volume is in use - [{', '.join(containers)}]")
     folder = f".removed-{new_id()[:16]}"  # no volume has such a name: recovery removes it
-    os.rename(engine.places.volume(volume.name), f"{engine.places.volumes}/{folder}")
+    try:
+        os.rename(engine.places.volume(volume.name), f"{engine.places.volumes}/{folder}")
+    except FileNotFoundError:
+        pass  # somebody has removed its folder
     engine.volumes.remove(volume)
     engine.events.tell("volume", "destroy", volume.name, {"driver": "local"})
     await engine.launcher.do(engine.loop, {"do": "remove_volume", "folder": folder})

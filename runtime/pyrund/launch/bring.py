@@ -8,7 +8,6 @@ from foundation.errors import Error, reason
 from foundation.linux import os
 from pyfetch.errors import UsageError
 from pyfetch.image.platforms import parse_platform
-from pyfetch.image.store import Store
 from pyfetch.unpack.compression import decompressed
 from pyrund.build import settings
 from pyrund.build.errors import BuildError
@@ -18,6 +17,7 @@ from pyrund.errors import ApiError
 from pyrund.http.body import Body
 from pyrund.launch import new_image
 from pyrund.launch.stream import Stream
+from pyrund.model.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

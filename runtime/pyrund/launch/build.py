@@ -11,7 +11,6 @@ from foundation.linux.whole_file import read_all
 from pyfetch.errors import UsageError
 from pyfetch.image.platforms import parse_platform
 from pyfetch.image.reference import parse_reference
-from pyfetch.image.store import Store
 from pyfetch.unpack.compression import decompressed
 from pyfetch.unpack.removal import remove, remove_path
 from pyfetch.unpack.tar import BLOCK
@@ -29,6 +28,7 @@ from pyrund.launch import new_image
 from pyrund.launch.build_bases import Bases
 from pyrund.launch.build_output import Output
 from pyrund.launch.builder import Builder
+from pyrund.model.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyfetch.image.store import Store
     from pyrund.build.dockerfile import Heredoc
     from pyrund.launch.build_output import Output
     from pyrund.messages import Message, Port
+    from pyrund.model.store import Store
     from pyrund.places import Places
 
 _COPIES = ("ADD", "COPY")

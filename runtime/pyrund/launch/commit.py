@@ -4,7 +4,6 @@ import time
 
 from foundation.linux import os
 from pyfetch.image.image import stored_image
-from pyfetch.image.store import Store
 from pyrund.build import settings
 from pyrund.build.errors import BuildError
 from pyrund.build.image import Draft
@@ -13,6 +12,7 @@ from pyrund.errors import ApiError
 from pyrund.launch import new_image
 from pyrund.model import health
 from pyrund.model.container import existing
+from pyrund.model.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from pyrund.errors import ApiError
 from pyrund.launch import users
 from pyrund.launch.ends import Ends
 from pyrund.launch.start import NO_NAME
+from pyrund.model.container import Container
+from pyrund.model.container import existing as existing_container
 from pyrund.model.exec import existing
 from pyrund.spec.config_json import user_json
 from pyrund.spec.confinement import every_capability
@@ -38,7 +40,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         state = load_state(places.states, exec_.container_id)
         config = load_config(state.config_file)
         target = Target(state, state.cgroup().beside(state.pid))
-        process = _process(config, wanted, target.tree.fd)
+        process = _process(config, wanted, existing_container(places, exec_.container_id), target.tree.fd)
         ends = Ends(wanted["Tty"], wanted["AttachStdin"], keeps_stdin=False)
         new = NewProcess(state, "running", config, process, Preserved(0, 0), ends.theirs)
         pid, _ = execute(target, new, lambda masters: ends.take_terminal(masters[0]))
@@ -60,7 +62,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         raise
 
 
-def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
+def _process(config: Config, wanted: "dict[str, Any]", container: Container, root: int) -> Process:
     """Return the process: the container's own with what `wanted` changes. `root` is the container's root directory."""
     own: dict[str, Any] = dict(config.process.json.properties) if config.process else {"cwd": "/"}
     own["terminal"] = wanted["Tty"]
@@ -69,7 +71,11 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
         raise Error(NO_NAME)
     own["cwd"] = wanted["WorkingDir"] or own["cwd"]
     # Of two values of a variable the last one counts: the container, or the client, may name another terminal.
-    env = [*(["TERM=xterm"] if wanted["Tty"] else []), *own.get("env", []), *wanted["Env"]]
+    env = [
+        *(["TERM=xterm"] if wanted["Tty"] else []),
+        *_environment(own.get("env", []), wanted, container),
+        *wanted["Env"],
+    ]
     unset = {entry for entry in wanted["Env"] if "=" not in entry}  # `docker exec -e NAME`, if the client has no NAME
     own["env"] = [entry for entry in env if entry.partition("=")[0] not in unset]
     own.pop("consoleSize", None)
@@ -84,6 +90,13 @@ def _process(config: Config, wanted: "dict[str, Any]", root: int) -> Process:
     process = Process(Node(own, "process: "))
     validate_process(process, config)
     return process
+
+
+def _environment(env: "list[str]", wanted: "dict[str, Any]", container: Container) -> "list[str]":
+    """Return the container's environment; without the TERM of its terminal, if the process has none."""
+    if wanted["Tty"] or any(entry.startswith("TERM=") for entry in container.config["Env"] or []):
+        return env
+    return [entry for entry in env if not entry.startswith("TERM=")]
 
 
 def _user(text: str, root: int) -> "dict[str, Any]":

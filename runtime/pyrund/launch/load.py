@@ -9,7 +9,7 @@ from pyfetch.bundle.runtime_config import IdMappings
 from pyfetch.commands.pull import Pull
 from pyfetch.errors import VerificationError, WrongPlatform
 from pyfetch.image.reference import parse_reference
-from pyfetch.image.store import Store, nameless_file
+from pyfetch.image.store import nameless_file
 from pyfetch.options import parse
 from pyfetch.progress import Progress
 from pyfetch.sources.archives import image_names, is_layout, open_archive
@@ -18,7 +18,7 @@ from pyrund.http.body import Body
 from pyrund.http.response import JSON
 from pyrund.launch import layer_sizes
 from pyrund.launch.answer import Answer
-from pyrund.model.images import nameless
+from pyrund.model.store import Store, nameless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from pyfetch.bundle.overlay import unpack_layers
 from pyfetch.progress import Progress
 from pyfetch.sources.downloads import Downloads
 from pyfetch.unpack.limits import Limits
-from pyrund.build.image import Draft, give_names, store_draft
+from pyrund.build.image import Draft, store_draft
 from pyrund.launch import layer_sizes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyfetch.image.image import Image as Stored
-    from pyfetch.image.store import Store
+    from pyrund.model.store import Store
     from pyrund.places import Places
 
 _MOST_BYTES, _MOST_FILES = 1 << 50, 1 << 30  # it is the user's own
@@ -20,7 +20,9 @@ def keep(places: "Places", store: "Store", draft: Draft, names: "list[str]") -> 
     """Make the draft an image like any other, whose layers are in the store as archives at least."""
     stored = unpack(store, draft)
     layer_sizes.note(places, store, stored)
-    give_names(store, stored.top, names)
+    for name in names:
+        store.tag(name, stored.top)
+    store.keep(stored.top)
 
 
 def unpack(store: "Store", draft: Draft) -> "Stored":

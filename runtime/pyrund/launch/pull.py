@@ -7,7 +7,6 @@ from pyfetch.commands.pull import Pull
 from pyfetch.errors import AuthError, NotFound, UsageError
 from pyfetch.image.platforms import parse_platform
 from pyfetch.image.reference import parse_reference
-from pyfetch.image.store import Store
 from pyfetch.options import parse
 from pyfetch.registry import endpoints
 from pyfetch.registry.access import Options
@@ -16,6 +15,7 @@ from pyrund.errors import ApiError
 from pyrund.http.request import decode_header
 from pyrund.launch import layer_sizes
 from pyrund.launch.stream import Stream
+from pyrund.model.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ _BLOCK_IO = (
 
 
 def run(places: "Places", message: "Message", answers: "Port", descriptors: "list[int]") -> "Message":
-    """Return a sample; on the connection `descriptors[0]`, if there is one, answer with one every second."""
+    """Return a sample; on the connection `descriptors[0]`, if there is one, answer with one every second, until the
+    container is removed."""
     before: Json = {}
     if not descriptors:
         if not message["is_single"]:
@@ -40,12 +41,14 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         return _described(message, before, _sample(places, message))
     answer = Answer(descriptors[0])
     answer.begin({"Content-Type": JSON})
-    while True:
+    while os.path.isdir(places.container(message["id"])):
         sample = _sample(places, message)
         answer.write(json.dumps(_described(message, before, sample), separators=(",", ":")).encode() + b"\n")
         answer.flush()
         before = sample
         time.sleep(_INTERVAL)
+    answer.end()
+    return {}
 
 
 def _described(message: "Message", before: "Json", sample: "Json") -> "Json":

@@ -1,7 +1,7 @@
 """A worker that gives an image another name."""
 
-from pyfetch.image.store import Store
 from pyrund.errors import ApiError
+from pyrund.model.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

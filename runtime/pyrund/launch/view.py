@@ -82,9 +82,20 @@ def _with_mounts(container: "Container", root: int, mounts: "list[Mount]", look:
     for one in mounts:
         if one.kind != "tmpfs":
             _attach(Tree(root), one)
+    _make_working_directory(container, Tree(root))
     if container.host_config.get("ReadonlyRootfs"):
         mount_setattr(root, MOUNT_ATTR_RDONLY)
     return look(root)
+
+
+def _make_working_directory(container: "Container", tree: Tree) -> None:
+    """dockerd makes it when it creates the container, this engine when the container starts, or is looked at."""
+    path = container.config["WorkingDir"]
+    if path:
+        try:
+            os.close(tree.make_directory(path))
+        except OSError:
+            pass  # something else is there: start would fail
 
 
 def _attach(tree: Tree, one: Mount) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrund.model.container import Container
+    from pyrund.model.images import Image
 
     Json = dict[str, Any]
 
@@ -56,10 +57,15 @@ class Events:
         attributes = {**container.config["Labels"], "image": image, "name": container.name, **more}
         self.tell("container", action, container.id, attributes, image, moment)
 
-    def of_names(self, image: str, names: "list[str]") -> None:
-        """Tell that the image has got names, which are as users write them."""
-        for name in names:
-            self.tell("image", "tag", image, {"name": name})
+    def of_image(self, image: "Image", action: str, name: str = "") -> None:
+        """Tell what has happened to the image, called by `name`, or else by its id."""
+        self.tell("image", action, image.id, {**image.labels, "name": name or image.id})
+
+    def of_names(self, image: "Image | None", names: "list[str]") -> None:
+        """Tell that the image, if nobody has removed it meanwhile, has got names, which are as users write them."""
+        if image:
+            for name in names:
+                self.of_image(image, "tag", name)
 
     def after(self, number: int) -> "list[tuple[int, Json]]":
         return [one for one in self._recent if one[0] > number]

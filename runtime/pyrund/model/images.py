@@ -7,10 +7,12 @@ from pyfetch.image.reference import parse_reference
 from pyfetch.image.store import Store
 from pyrund.errors import ApiError
 from pyrund.model import health
+from pyrund.model.store import is_nameless
 from pyrund.model.times import ZERO, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from pyfetch.image.image import Image as Stored
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 _DIGEST_PREFIX = "sha256:"
 _DIGITS = frozenset("0123456789abcdef")
-_NAMELESS = "@"  # begins what stands for a name in the store, for an image that has none
 
 _NOTHING_CONFIGURED = {
     **{"User": "", "Env": None, "Cmd": None, "Volumes": None, "WorkingDir": ""},
@@ -149,7 +150,7 @@ class Images:
             stored = self._stored(descriptor)
             if stored is not None:
                 image = found.setdefault(stored.manifest.config.digest, Image(stored))
-                if name.startswith(_NAMELESS):
+                if is_nameless(name):
                     image.keeper = name
                 else:
                     image.names[name] = descriptor.digest
@@ -168,7 +169,24 @@ class Images:
 
     def find(self, text: str) -> Image:
         """Return the image with the name, the id or the part of an id `text`. Raises ApiError, with docker's words."""
+        return self._find(text, self.all())
+
+    def ids(self) -> "Callable[[str], str]":
+        """Return what finds the id of the image that a text means, "" for none: of many texts by one look."""
         images = self.all()
+        known: dict[str, str] = {}
+
+        def find_id(text: str) -> str:
+            if text not in known:
+                try:
+                    known[text] = self._find(text, images).id
+                except ApiError:
+                    known[text] = ""
+            return known[text]
+
+        return find_id
+
+    def _find(self, text: str, images: "list[Image]") -> Image:
         reference = named(text)
         for image in images:
             if text == image.id or (reference and self._is_called(image, reference)):
@@ -297,11 +315,6 @@ def new_name(text: str) -> "Reference":
     if reference.digest:
         raise ApiError(400, "refusing to create a tag with a digest reference")
     return reference
-
-
-def nameless(descriptor: "Descriptor") -> str:
-    """Return what stands for a name in the store, so that an image without one is kept."""
-    return f"{_NAMELESS}{descriptor.digest}"
 
 
 def _graph(layers: "list[str]") -> "Json":

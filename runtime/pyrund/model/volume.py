@@ -106,18 +106,26 @@ class Volumes:
         places = self._places
         document = {"Name": name, "CreatedAt": f"{now()[:19]}Z", "Labels": labels, "Options": options or None}
         document["Owner"] = owner
-        folder = places.volume(name)
-        os.makedirs(folder, 0o700)
+        self._make_folder(document)
+        volume = self._by_name[name] = Volume(places, document)
+        return volume
+
+    def make_again(self, volume: Volume) -> None:
+        """Make the folder of the volume again if somebody has removed it. Raises OSError."""
+        if not os.path.isdir(self._places.volume(volume.name)):
+            self._make_folder(volume.document)
+
+    def _make_folder(self, document: "Json") -> None:
+        places, name = self._places, document["Name"]
+        os.makedirs(places.volume(name), 0o700)
         try:
             os.mkdir(places.volume_data(name), 0o755)
             whole_file.create(places.volume_document(name), json.dumps(document).encode(), soon=True)
         except OSError:
             if os.path.isdir(places.volume_data(name)):
                 os.rmdir(places.volume_data(name))
-            os.rmdir(folder)
+            os.rmdir(places.volume(name))
             raise
-        volume = self._by_name[name] = Volume(places, document)
-        return volume
 
     def remove(self, volume: Volume) -> None:
         del self._by_name[volume.name]

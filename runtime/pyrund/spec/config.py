@@ -1,7 +1,7 @@
 """Config: what a container runs. The client's wishes are merged with the image's when it is created."""
 
 from foundation.linux import os
-from pyrund.errors import ApiError, missing
+from pyrund.errors import ApiError
 from pyrund.model import health
 from pyrund.spec import signals
 from pyrund.spec.shape import ANY_TEXT, FLAG, NUMBER, TEXT, WORDS, check
@@ -83,8 +83,6 @@ def _check(config: "Json") -> None:
         raise ApiError(
             400, f"the working directory '{config['WorkingDir'][:200]}' is invalid, it needs to be an absolute path"
         )
-    if config["NetworkDisabled"]:
-        raise missing("NetworkDisabled")
 
 
 def _environment(wanted: "list[str]", image: "list[str]") -> "list[str]":

@@ -94,7 +94,7 @@ def config_json(container: "Container", settings: Settings, user: User, joined: 
     elif container.places.has_cgroups:
         linux["cgroupsPath"] = f"{host.get('CgroupParent') or _CGROUP_PARENT}/{container.id}"
     _join_namespaces(made, host, joined)
-    _share_memory(made, host, joined)
+    _share_memory(made, host, joined, container.places.is_rootless)
     linux["sysctl"] = {
         **({} if settings.network == "host" or joined.network else _ports_for_all()),
         **(host.get("Sysctls") or {}),
@@ -104,7 +104,10 @@ def config_json(container: "Container", settings: Settings, user: User, joined: 
 
 
 def _mounts(usual: "list[Json]", container: "Container") -> "list[Json]":
-    """Return the usual mounts and the client's, which replace those in their places; another /dev, all those in it."""
+    """Return the usual mounts and the client's, which replace those in their places; another /dev, all those in it.
+
+    What is mounted in a directory follows what is mounted there, such as /etc/hosts a volume at /etc.
+    """
     wanted = [mount.entry() for mount in of_container(container)]
     targets = {mount["destination"] for mount in wanted}
     kept = [one for one in usual if one["destination"] not in targets]
@@ -112,7 +115,7 @@ def _mounts(usual: "list[Json]", container: "Container") -> "list[Json]":
     for mount in kept:
         if mount["source"] == "shm":
             mount["options"] = [*mount["options"][:-1], f"size={container.host_config['ShmSize']}"]
-    return [*kept, *wanted]
+    return sorted([*kept, *wanted], key=lambda one: one["destination"].rstrip("/").count("/"))
 
 
 def user_json(user: User) -> "Json":
@@ -186,7 +189,7 @@ def shared_memory_of(pid: int) -> str:
     return f"/proc/{pid}/root/dev/shm"
 
 
-def _share_memory(made: "Json", host: "Json", joined: Joined) -> None:
+def _share_memory(made: "Json", host: "Json", joined: Joined, is_rootless: bool) -> None:
     """Let the container have the shared memory and message queues of the host, the shared memory of the container whose
     IPC namespace it joins, or none, if IpcMode says so."""
     for one in made["mounts"]:
@@ -197,7 +200,8 @@ def _share_memory(made: "Json", host: "Json", joined: Joined) -> None:
         made["mounts"] = [one for one in made["mounts"] if (one["destination"], one["source"]) != ("/dev/shm", "shm")]
     if mode != "host":
         return
+    # Root mounts the queues of the host's IPC namespace anew: the host itself may not have them at /dev/mqueue.
+    shared = {"shm": "/dev/shm", **({"mqueue": "/dev/mqueue"} if is_rootless else {})}
     for one in made["mounts"]:
-        if one["destination"] in ("/dev/shm", "/dev/mqueue") and one["source"] in ("shm", "mqueue"):
-            if os.path.exists(one["destination"]):
-                one.update(type="bind", source=one["destination"], options=["rbind", *_OF_SHARED_MEMORY])
+        if shared.get(one["source"]) == one["destination"] and os.path.exists(one["destination"]):
+            one.update(type="bind", source=one["destination"], options=["rbind", *_OF_SHARED_MEMORY])

@@ -43,7 +43,8 @@ SHAPE: "Shape" = {
     **dict.fromkeys(
         (
             "Memory MemorySwap MemoryReservation NanoCpus CpuShares CpuPeriod CpuQuota PidsLimit BlkioWeight ShmSize "
-            "OomScoreAdj CpuRealtimePeriod CpuRealtimeRuntime MemorySwappiness KernelMemoryTCP"
+            "OomScoreAdj CpuRealtimePeriod CpuRealtimeRuntime MemorySwappiness KernelMemoryTCP KernelMemory CpuCount "
+            "CpuPercent IOMaximumIOps IOMaximumBandwidth"
         ).split(),
         NUMBER,
     ),
@@ -88,7 +89,8 @@ _KNOWN: "dict[str, tuple[object, ...] | None]" = {
             "OomKillDisable GroupAdd MaskedPaths ReadonlyPaths VolumesFrom RestartPolicy PortBindings PublishAllPorts "
             "Privileged Devices DeviceCgroupRules DeviceRequests BlkioWeightDevice BlkioDeviceReadBps "
             "BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps CpuRealtimePeriod CpuRealtimeRuntime "
-            "MemorySwappiness KernelMemoryTCP PidMode IpcMode Dns DnsSearch DnsOptions Links Isolation"
+            "MemorySwappiness KernelMemoryTCP PidMode IpcMode Dns DnsSearch DnsOptions Links Isolation KernelMemory "
+            "CpuCount CpuPercent IOMaximumIOps IOMaximumBandwidth"
         ).split()
         + LIMITS
     ),

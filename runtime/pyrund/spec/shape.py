@@ -1,6 +1,7 @@
 """The types that a client's JSON must have.
 
-As for Go, null stands for what is absent, a number has no fraction, and a boolean is not a number. A shape is
+As for Go, null stands for what is absent, a number has no fraction, a boolean is not a number, and a name of an object
+may be written in any case: check() gives it the case of the shape. A shape is
 
     a Kind        a value
     [shape]       a list
@@ -68,6 +69,8 @@ def _check_object(value: object, shape: "dict[Any, Shape]", path: str) -> None:
     of_any_name = shape.get(str)
     if not isinstance(value, dict):
         raise _wrong(path, "an object")
+    if of_any_name is None:
+        _correct_names(value, shape)
     for name, one in value.items():
         if of_any_name is not None:
             if of_any_name is not ANY_TEXT and ("\0" in name or one is None and of_any_name is TEXT):
@@ -75,6 +78,14 @@ def _check_object(value: object, shape: "dict[Any, Shape]", path: str) -> None:
             check(one, of_any_name, f"{path}[{name[:80]!r}]")
         elif name in shape:
             check(one, shape[name], f"{path}.{name}" if path else name)
+
+
+def _correct_names(value: "dict[str, Any]", shape: "dict[Any, Shape]") -> None:
+    for given in value.keys() - shape.keys():
+        for name in shape:
+            if name.lower() == given.lower() and name not in value:
+                value[name] = value.pop(given)
+                break
 
 
 def _wrong(path: str, expected: str) -> ApiError:
