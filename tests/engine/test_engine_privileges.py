@@ -136,6 +136,7 @@ def test_a_device_that_is_missing_is_named(engine):
         (["--group-add", "2147483648"], "uids and gids must be in range 0-2147483647"),
         (["--pid", "container:nosuch"], "No such container: nosuch"),
         (["--log-driver", "syslog"], "log driver syslog: not part of this engine yet"),
+        (["--log-driver", "nosuch"], "logger: no log driver named 'nosuch' is registered"),
         (["--log-driver", "local", "--log-opt", "nosuch=1"], "unknown log opt 'nosuch' for local log driver"),
         (["--security-opt", "nosuch=x"], 'invalid --security-opt 2: "nosuch=x"'),
         (["--storage-opt", "size=1g"], "HostConfig.StorageOpt"),

@@ -114,8 +114,7 @@ def test_a_volume_with_content_or_nocopy_is_left_as_it_is(engine):
 
 @pytest.mark.usefixtures("data")
 def test_a_link_of_a_hostile_image_does_not_lead_out_of_its_files(engine):
-    """/evil is a link to ../../../etc: the volume there gets the image's /etc, and is mounted over that, below the files
-    of names."""
+    """/evil is a link to ../../../etc: the volume there gets the image's /etc, and is mounted over that."""
     shown = run(engine, "ls /evil/; touch /evil/made; ls /etc/made", image="data")
 
     assert shown.split() == ["group", "hostname", "hosts", "of-the-image", "passwd", "resolv.conf", "/etc/made"]

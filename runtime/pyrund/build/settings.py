@@ -195,11 +195,11 @@ def _shell(config: "Json", instruction: Instruction, _: "Variables") -> str:
 
 
 def _trigger(config: "Json", instruction: Instruction, _: "Variables") -> str:
-    trigger = parse_one(instruction.rest)
-    if trigger.name == "ONBUILD":
+    name = instruction.rest.split(None, 1)[0].upper()  # what it is good for is seen when an image is built on this one
+    if name == "ONBUILD":
         raise BuildError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
-    if trigger.name in ("FROM", "MAINTAINER"):
-        raise BuildError(f"{trigger.name} isn't allowed as an ONBUILD trigger")
+    if name in ("FROM", "MAINTAINER"):
+        raise BuildError(f"{name} isn't allowed as an ONBUILD trigger")
     config["OnBuild"] = [*(config.get("OnBuild") or []), instruction.rest]
     return f"ONBUILD {instruction.rest}"
 

@@ -16,12 +16,16 @@ _LIMITS = ("max-size", "max-file", "compress")
 _OPTIONS = {"json-file": (*_LIMITS, *log_attributes.OPTIONS), "local": _LIMITS}
 _MODES = ("blocking", "non-blocking", "")
 
+_OF_DOCKERD = frozenset("awslogs etwlogs fluentd gcplogs gelf journald splunk syslog".split())  # beside these
+
 
 def checked(given: "Json") -> "Json":
     """Return LogConfig with the default driver. Raises ApiError."""
     kind, options = given.get("Type") or "json-file", given.get("Config") or {}
+    if kind in _OF_DOCKERD:
+        raise missing(f"log driver {kind}")
     if kind not in DEFAULTS:
-        raise missing(f"log driver {kind[:80]}")
+        raise ApiError(400, f"logger: no log driver named '{kind[:80]}' is registered")
     _check_mode(options)
     own = {name: value for name, value in options.items() if name not in ("mode", "max-buffer-size")}
     for name, value in own.items() if kind != "none" else ():
