@@ -38,6 +38,7 @@ start.create = create_late
 """
 
 
+@pytest.mark.needs("/proc/sys/kernel/ns_last_pid")
 @pytest.mark.parametrize("option", ["--pid", "--ipc", "--network"])
 def test_a_container_does_not_enter_the_namespace_of_a_program_of_the_host(hub, tmp_path, monkeypatch, option):
     file = tmp_path / "pid"

@@ -56,6 +56,7 @@ def test_killing_it_spares_the_other_processes_of_that_cgroup(unmanaged):
     assert lives
 
 
+@pytest.mark.needs("/proc/sys/kernel/ns_last_pid")
 @pytest.mark.only_pyrun("it is built with a fault")
 def test_its_processes_are_not_those_of_the_host_if_its_init_ends_and_another_process_gets_the_pid(unmanaged, tmp_path):
     """`kill --all` takes the list that `ps` shows."""

@@ -12,6 +12,9 @@ import pytest
 from conftest import COMMAND, ROOT, push
 from images import Image, entry, symlink, tar, zstd
 
+from foundation.linux import os as pyfetch_os
+from pyfetch.image.store import Store
+
 
 def names(root):
     found = [os.path.join(folder, name) for folder, folders, files in os.walk(root) for name in folders + files]
@@ -324,6 +327,24 @@ def test_eight_pulls_of_one_image_at_once_all_succeed(pyfetch, registry):
         errors = [process.communicate(timeout=60)[1].decode() for process in processes]
 
         assert [process.returncode for process in processes] == [0] * 8, errors
+
+
+def test_a_store_that_another_process_has_made_meanwhile_is_a_store(tmp_path, monkeypatch):
+    """It looked whether there is one, and then what else is there."""
+    Store(str(tmp_path)).open()
+    (tmp_path / "index.json").write_text('{"manifests": []}')
+    exists, mark, looked = pyfetch_os.path.exists, str(tmp_path / "oci-layout"), []
+
+    def exists_since_the_second_look(path):
+        if path == mark:
+            looked.append(path)
+        return exists(path) and (path != mark or len(looked) > 1)
+
+    monkeypatch.setattr(pyfetch_os.path, "exists", exists_since_the_second_look)
+
+    Store(str(tmp_path)).open()
+
+    assert len(looked) == 2
 
 
 def test_processes_with_the_same_pid_may_share_a_store(pyfetch, registry):

@@ -40,6 +40,7 @@ def swap():
         thread.join()
 
 
+@pytest.mark.needs("/proc/sys/kernel/ns_last_pid")
 def test_exec_enters_no_process_that_has_got_the_pid_of_an_init_meanwhile(bundle, machine, tmp_path):
     id_ = machine.start(bundle)
     slow = Machine(machine.root, build_with(tmp_path, {"pyrun/launch/exec.py": ANOTHER_GETS_THE_PID}))

@@ -95,6 +95,8 @@ class Store:
             path = self._file(folder)
             for name in os.listdir(path) if os.path.isdir(path) else []:
                 if os.path.join(folder, name) not in known and not name.endswith(_TEMPORARY):
+                    if os.path.exists(self._file(_MARK)):
+                        return  # another process has made the store meanwhile
                     raise UsageError(
                         f"{self._file(os.path.join(folder, name))}: {self.path} is not a store: name a new "
                         "directory with --store"
