@@ -514,6 +514,40 @@ def test_a_controller_that_cannot_be_enabled_is_named_with_the_way_out(cgroup, s
         os.waitpid(pid, 0)
 
 
+TWO_THREADS = """
+import threading, time
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_the_processes_of_a_threaded_cgroup_are_those_of_its_threads(cgroup):
+    """The kernel lists its threads alone, and a signal is sent to a process: the first thread may be elsewhere."""
+    need_v2(cgroup)
+    domain = Cgroup({"": f"{os.path.dirname(cgroup.paths[''])}-domain"})
+    threads = f"{domain.paths['']}/threads"
+    os.makedirs(threads)
+    process = subprocess.Popen(["/usr/bin/python3", "-c", TWO_THREADS], stdout=subprocess.PIPE)
+    try:
+        process.stdout.readline()
+        for path, name, value in (
+            (threads, "cgroup.type", "threaded"),
+            (domain.paths[""], "cgroup.procs", process.pid),
+            (threads, "cgroup.threads", max(map(int, os.listdir(f"/proc/{process.pid}/task")))),
+        ):
+            with open(f"{path}/{name}", "w") as file:
+                file.write(str(value))
+
+        assert processes_in(threads) == [process.pid]
+        Cgroup({"": threads}).kill()
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()
+        domain.remove()
+
+
 def test_a_place_below_a_threaded_cgroup_is_refused(cgroup):
     need_v2(cgroup)
     threads = Driver({"": f"{os.path.dirname(cgroup.paths[''])}-threads/inner"})

@@ -15,8 +15,8 @@ _AT_ONCE = 256  # descriptors, of the 1024 that a process usually may have
 def send_to_all(listed: "Callable[[], Iterable[int]]", number: int, but: "Iterable[int]" = ()) -> "set[int]":
     """Send the signal `number` to the processes whose pids `listed` returns, `but` to some; return the pids.
 
-    They are listed again when they are open (pidfd_open(2)). A process that is open and is not of the list, because it
-    got the pid of one that was, is either not in the second list, or has ended too. Raises PermissionError.
+    They are listed again when they are open (pidfd_open(2)). If a pid is in both lists, its process is the one that was
+    opened; or that one has ended, and the signal reaches nobody. Raises PermissionError.
     """
     found = sorted(set(listed()).difference(but))
     for first in range(0, len(found), _AT_ONCE):

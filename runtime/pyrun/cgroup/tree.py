@@ -67,14 +67,24 @@ def processes_in(directory: str) -> "list[int]":
     """Return the pids in the cgroup `directory` itself; none if it has been removed."""
     for name in ("cgroup.procs", "cgroup.threads"):
         try:
-            pids = map(int, whole_file.read(f"{directory}/{name}").split())
-            return [pid for pid in pids if pid]  # 0: in another pid namespace
+            found = map(int, whole_file.read(f"{directory}/{name}").split())
+            pids = found if name == "cgroup.procs" else map(_process_of, found)
+            return list(dict.fromkeys(pid for pid in pids if pid))  # 0: in another pid namespace
         except OSError as error:
             if is_gone(error):
                 break  # removed meanwhile
             if error.errno != EOPNOTSUPP or name == "cgroup.threads":
                 raise  # EOPNOTSUPP: a threaded cgroup lists threads only
     return []
+
+
+def _process_of(thread: int) -> int:
+    """Return the pid of the process that a thread belongs to, 0 if it has ended."""
+    try:
+        status = whole_file.read(f"/proc/{thread}/status")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(status.partition(b"\nTgid:")[2].split(None, 1)[0])
 
 
 def remove_tree(directory: str) -> bool:
