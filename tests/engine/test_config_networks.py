@@ -1,4 +1,4 @@
-"""Networks that are only a configuration, and those that have it. Answers and texts are those of dockerd beside it."""
+"""Networks that are only a configuration, and networks that use one. dockerd beside the engine answers the same."""
 
 import json
 

@@ -409,7 +409,7 @@ def test_a_command_that_fails_ends_the_build_with_its_code(engine, context):
         ("FROM busybox\nCOPY --chown=nosuch Dockerfile /\n", "unable to convert uid/gid chown string"),
         ('FROM busybox\nRUN ["/nosuch"]\n', "/nosuch"),
         ("FROM busybox\nRUN <<EOF\nx\n", "unterminated heredoc"),
-        ("FROM busybox\nRUN <<../x\n#!/bin/sh\n../x\n", "'../x' is no name for a file"),
+        ("FROM busybox\nRUN <<../x\n#!/bin/sh\n../x\n", "'../x' cannot be the name of a file"),
         ("FROM busybox AS\n", "FROM requires either one or three arguments"),
         ("FROM busybox\nSTOPSIGNAL NONE\n", "NONE"),
         *((f"FROM busybox\n{name}\n", f"{name} requires exactly one argument\n") for name in ("USER", "MAINTAINER")),
@@ -659,7 +659,7 @@ def test_the_name_in_an_address_leads_nowhere_outside(engine, context, web, tmp_
     assert not (tmp_path / "file.txt").exists()
     assert run(engine, "address", "ls", "/a") == "file.txt"
     for address, words in (
-        (f"{web.address}/file/%2e%2e", "'..' is no name for a file"),
+        (f"{web.address}/file/%2e%2e", "'..' cannot be the name of a file"),
         (f"{web.address}/", "ADD failed: cannot determine filename from url: "),
         ("http://[::1/x", 'ADD failed: parse "http://[::1/x": '),
     ):

@@ -33,7 +33,7 @@ def test_all_that_are_listed_get_the_signal(sleepers):
 
 
 def test_a_process_that_is_listed_no_longer_is_left_alone(sleepers):
-    """Its pid was that of a listed process, which has ended."""
+    """A listed process had its pid before, and has ended."""
     first, second, third = (one.pid for one in sleepers)
 
     send_to_all(listing([first, second, third], [first, third]), signal.SIGTERM)

@@ -8,7 +8,6 @@ from _signal import SIGKILL  # `import signal` costs 2 ms, for the enum
 
 from foundation.errors import Error
 from foundation.linux import os, whole_file
-from foundation.linux.signals import send_to_all
 from pyrun.cgroup import freezer
 from pyrun.cgroup.controller import Controller, is_gone
 from pyrun.cgroup.tree import processes_in, remove_tree, tree
@@ -207,6 +206,8 @@ class Cgroup:
 
     def _kill_one_by_one(self, but: int) -> None:
         """Kill until no new process is found: processes that are not frozen may fork meanwhile."""
+        from foundation.linux.signals import send_to_all  # few systems need it: not for each start of pyrun
+
         killed = {but}
         for _ in range(1000):
             found = send_to_all(self.processes, SIGKILL, but=killed)

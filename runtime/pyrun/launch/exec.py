@@ -107,7 +107,8 @@ class Target:
         self.tree = Tree(root_)
         self._init = container.pid
         self.owner = self.outside(0, 0)
-        pidfd_send_signal(pidfd, 0)  # last: the init is still there, so what has its pid was not another process
+        # Last: it fails if the init has ended, because what was opened above by its pid may be another process's then.
+        pidfd_send_signal(pidfd, 0)
 
     def outside(self, uid: int, gid: int) -> "tuple[int, int]":
         """Return `uid` and `gid` of the container as they are in our user namespace."""

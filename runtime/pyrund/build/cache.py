@@ -58,7 +58,7 @@ class Cache:
         return draft if self._has(draft, parent) else None
 
     def _has(self, draft: Draft, parent: Draft) -> bool:
-        """Return whether the store has all layers of the draft; it has those of `parent`."""
+        """Return whether the store has the layers that the draft has beyond `parent`; those of `parent` are there."""
         added = [one["digest"] for one in draft.layers if one not in parent.layers]
         folders = draft.folders(self._store)[len(parent.diff_ids) :]
         return all(os.path.exists(self._store.blob_path(digest)) for digest in added) and all(

@@ -195,7 +195,7 @@ def _shell(config: "Json", instruction: Instruction, _: "Variables") -> str:
 
 
 def _trigger(config: "Json", instruction: Instruction, _: "Variables") -> str:
-    name = instruction.rest.split(None, 1)[0].upper()  # what it is good for is seen when an image is built on this one
+    name = instruction.rest.split(None, 1)[0].upper()  # all else is checked when an image is built on this one
     if name == "ONBUILD":
         raise BuildError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
     if name in ("FROM", "MAINTAINER"):

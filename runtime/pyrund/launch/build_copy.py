@@ -115,8 +115,7 @@ class Copy:
 
     def _new_file(self, name: bytes, mode: int) -> int:
         """Return a new file of our own folder; what the Dockerfile names must not lead out of it."""
-        if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
-            raise BuildError(f"{os.fsdecode(name)[:80]!r} is no name for a file")
+        check_name(name)
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=self._folder)
 
     def _fetch(self, url: str) -> None:
@@ -173,6 +172,12 @@ def _archive(sources: "list[Source]", name: bytes) -> "Iterator[bytes]":
     yield END
 
 
+def check_name(name: bytes) -> None:
+    """Raise BuildError unless a file of a directory can have the name."""
+    if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+        raise BuildError(f"{os.fsdecode(name)[:80]!r} cannot be the name of a file")
+
+
 def has_directory(store: "Store", draft: "Draft", path: bytes) -> bool:
     """Return whether the image has the directory `path`."""
     folders = draft.folders(store)
@@ -202,4 +207,4 @@ def _is_directory(root: int, path: bytes) -> bool:
         os.close(openat2(root, path or b".", PATH | os.O_DIRECTORY, INSIDE))
         return True
     except OSError:
-        return False
+        return False  # ENOENT, ENOTDIR, or a link that leads in a circle (ELOOP)

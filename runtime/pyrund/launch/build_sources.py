@@ -105,7 +105,7 @@ def _exists(root: int, path: bytes) -> bool:
         os.close(openat2(root, path or b".", PATH, INSIDE))
         return True
     except OSError:
-        return False
+        return False  # ENOENT, ENOTDIR, or a link that leads in a circle (ELOOP): nothing is found
 
 
 def _names(root: int, path: bytes) -> "list[bytes]":
@@ -113,7 +113,7 @@ def _names(root: int, path: bytes) -> "list[bytes]":
         with opened(openat2(root, path or b".", DIRECTORY, INSIDE)) as directory:
             return sorted(map(os.fsencode, os.listdir(directory)))
     except OSError:
-        return []
+        return []  # ENOENT, or ENOTDIR: the pattern matches nothing there
 
 
 def _fits(name: bytes, pattern: str) -> bool:

@@ -17,7 +17,7 @@ from pyrund.build.stages import Arguments, Stage
 from pyrund.build.words import expand
 from pyrund.errors import ApiError
 from pyrund.launch.build_bases import Bases
-from pyrund.launch.build_copy import Copy, has_directory
+from pyrund.launch.build_copy import Copy, check_name, has_directory
 from pyrund.launch.build_run import Run
 from pyrund.launch.measure import size_of
 from pyrund.launch.new_image import unpack
@@ -293,8 +293,7 @@ def _script(instruction: Instruction) -> "Heredoc | None":
     first = next(iter(instruction.heredocs), None)
     if first is None or instruction.rest != first.word or not first.text.startswith("#!"):
         return None
-    if "/" in first.name or first.name in (".", ".."):
-        raise BuildError(f"{first.name[:80]!r} is no name for a file")
+    check_name(os.fsencode(first.name))
     return first
 
 

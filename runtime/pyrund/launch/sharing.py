@@ -37,8 +37,11 @@ def joined(container: "Container") -> Joined:
 
 
 def look_again(container: "Container", known: Joined) -> None:
-    """Raise ApiError unless the others that `known` names still run: otherwise the pids by which their namespaces were
-    entered may have been those of other processes, such as some of the host's own."""
+    """Raise ApiError unless the containers of the pids in `known` still run.
+
+    If one has ended, another process may have got its pid, and the container may have entered that one's namespaces,
+    which may be the host's.
+    """
     if joined(container).pids != known.pids:
         raise ApiError(409, "a container whose namespace is joined has been started again meanwhile")
 

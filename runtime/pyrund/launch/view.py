@@ -95,7 +95,7 @@ def _make_working_directory(container: "Container", tree: Tree) -> None:
         try:
             os.close(tree.make_directory(path))
         except OSError:
-            pass  # something else is there: start would fail
+            pass  # ENOTDIR, or EROFS in a volume: start reports it, and what is there can be looked at all the same
 
 
 def _attach(tree: Tree, one: Mount) -> None:

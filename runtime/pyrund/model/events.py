@@ -58,7 +58,7 @@ class Events:
         self.tell("container", action, container.id, attributes, image, moment)
 
     def of_image(self, image: "Image", action: str, name: str = "") -> None:
-        """Tell what has happened to the image, called by `name`, or else by its id."""
+        """Tell what has happened to the image. The event names it by `name`, or by its id if that is empty."""
         self.tell("image", action, image.id, {**image.labels, "name": name or image.id})
 
     def of_names(self, image: "Image | None", names: "list[str]") -> None:

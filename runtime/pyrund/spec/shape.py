@@ -1,7 +1,7 @@
 """The types that a client's JSON must have.
 
-As for Go, null stands for what is absent, a number has no fraction, a boolean is not a number, and a name of an object
-may be written in any case: check() gives it the case of the shape. A shape is
+As in Go, null means that a value is absent. A number has no fraction, and a boolean is not a number. The names in an
+object may be written in upper or lower case: check() gives them the spelling of the shape. A shape is
 
     a Kind        a value
     [shape]       a list
