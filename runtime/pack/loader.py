@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 else:
     Loader = object  # importlib asks a loader for its methods, not for its class
 
-# These verbs end at once, or import nothing after they have begun to wait, so they may keep the file open. Every other
-# one has the whole pack in memory before it runs: while it waits, the file may be overwritten.
+# While a program waits, its file may be overwritten. So it has the whole pack in memory before it runs, but for these
+# verbs, which keep the file open. The brief ones end at once, or import nothing after they have begun to wait. The
+# others read the rest while they would wait for the container's init anyway (read_program() in pyrun/launch/create.py):
+# that gains 1.5 % of `run`.
 BRIEF = tuple(f"pyrun.commands.{verb}" for verb in ("state", "start", "kill", "delete", "exec"))
+READS_LATER = tuple(f"pyrun.commands.{verb}" for verb in ("create", "run"))
 
 
 class Module(type(sys)):  # type: ignore[misc]
@@ -73,7 +76,7 @@ class Pack(Loader):
             return None
         if name in self.imports:
             self.execute_all(self.imports[name])
-            if name not in BRIEF:
+            if name not in BRIEF + READS_LATER:
                 self.read_rest()
         return ModuleSpec(name, self, origin=self.origin(name), is_package=self.places[name][0])
 

@@ -25,7 +25,8 @@ from pyrun.config.linux import IDMapping
 from pyrun.config.node import Node
 from pyrun.container.process import open_process
 from pyrun.container.state import load
-from pyrun.namespaces.namespaces import bring_up_loopback, map_ids
+from pyrun.namespaces.id_maps import map_ids
+from pyrun.namespaces.namespaces import bring_up_loopback
 from pyrun.stub.child import Child
 from pyrund import uplink
 from pyrund.errors import Refused

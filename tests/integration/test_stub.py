@@ -13,7 +13,8 @@ from foundation.linux import syscalls
 from pyrun.stub import elf, reaper
 from pyrun.stub.execve import Program
 from pyrun.stub.interpreter import carry_out
-from pyrun.stub.table import Table, read_report
+from pyrun.stub.report import read_report
+from pyrun.stub.table import Table
 
 pytestmark = pytest.mark.only_pyrun("about its stub")
 

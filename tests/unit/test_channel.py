@@ -4,7 +4,7 @@ import pytest
 
 from foundation.errors import Error
 from pyrun.stub.channel import Channel
-from pyrun.stub.table import ROW_SIZE
+from pyrun.stub.report import ROW_SIZE
 
 
 @pytest.mark.parametrize("length", [1, ROW_SIZE - 1, ROW_SIZE, ROW_SIZE + 1])

@@ -5,7 +5,8 @@ import errno
 import pytest
 
 from foundation.linux.syscalls import number
-from pyrun.stub.table import HEADER_SIZE, LABEL_OFFSET, LABEL_SIZE, ROW_SIZE, WORD, Address, Table, read_report
+from pyrun.stub.report import LABEL_OFFSET, LABEL_SIZE, ROW_SIZE, WORD, read_report
+from pyrun.stub.table import HEADER_SIZE, Address, Table
 
 BASE = 0x10000
 

@@ -6,20 +6,8 @@ descriptor, unless it has been attached.
 """
 
 from foundation.linux import os
-from foundation.linux.libc import (
-    Structure,
-    byref,
-    c_char_p,
-    c_int,
-    c_size_t,
-    c_uint,
-    c_uint64,
-    c_ulong,
-    c_void_p,
-    declare,
-    declare_syscall,
-    sizeof,
-)
+from foundation.linux.libc import c_char_p, c_int, c_size_t, c_uint, c_ulong, declare, declare_syscall
+from foundation.linux.syscalls import words
 
 MS_RDONLY = 1 << 0
 MS_NOSUID = 1 << 1
@@ -86,11 +74,7 @@ _fsconfig = declare_syscall("fsconfig", c_int, c_uint, c_char_p, c_char_p, c_int
 _fspick = declare_syscall("fspick", c_int, c_char_p, c_uint)
 _fsmount = declare_syscall("fsmount", c_int, c_uint, c_uint)
 _pivot_root = declare("pivot_root", c_char_p, c_char_p)
-_mount_setattr = declare_syscall("mount_setattr", c_int, c_char_p, c_uint, c_void_p, c_size_t)
-
-
-class mount_attr(Structure):
-    _fields_ = [("attr_set", c_uint64), ("attr_clr", c_uint64), ("propagation", c_uint64), ("userns_fd", c_uint64)]
+_mount_setattr = declare_syscall("mount_setattr", c_int, c_char_p, c_uint, c_char_p, c_size_t)
 
 
 def mount(
@@ -174,5 +158,5 @@ def mount_setattr(
     mount_fd: int, set_: int = 0, clear: int = 0, propagation: int = 0, recursive: bool = False, userns_fd: int = 0
 ) -> None:
     """Change MOUNT_ATTR_* of the mount (Linux 5.12), of all below it too when `recursive`."""
-    attr = mount_attr(set_, clear, propagation, userns_fd)
-    _mount_setattr(mount_fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), byref(attr), sizeof(attr))
+    attributes = words(set_, clear, propagation, userns_fd)  # struct mount_attr, mount_setattr(2)
+    _mount_setattr(mount_fd, b"", AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0), attributes, len(attributes))

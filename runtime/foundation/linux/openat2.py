@@ -1,17 +1,8 @@
 """<linux/openat2.h>: open a path without leaving a directory (Linux 5.6)."""
 
 from foundation.linux import os
-from foundation.linux.libc import (
-    Structure,
-    byref,
-    c_char_p,
-    c_int,
-    c_size_t,
-    c_uint64,
-    c_void_p,
-    declare_syscall,
-    sizeof,
-)
+from foundation.linux.libc import c_char_p, c_int, c_size_t, declare_syscall
+from foundation.linux.syscalls import words
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -21,12 +12,7 @@ RESOLVE_IN_ROOT = 0x10
 AT_FDCWD = -100  # <fcntl.h>
 HOW_SIZE = 3 * 8
 
-
-class open_how(Structure):
-    _fields_ = [("flags", c_uint64), ("mode", c_uint64), ("resolve", c_uint64)]
-
-
-_openat2 = declare_syscall("openat2", c_int, c_char_p, c_void_p, c_size_t, blame=1)
+_openat2 = declare_syscall("openat2", c_int, c_char_p, c_char_p, c_size_t, blame=1)
 
 
 def openat2(dirfd: int, path: bytes, flags: int, resolve: int, mode: int = 0) -> int:
@@ -35,10 +21,10 @@ def openat2(dirfd: int, path: bytes, flags: int, resolve: int, mode: int = 0) ->
     EXDEV: the path leaves the directory; ELOOP: it contains a symlink that is not allowed. The kernel may return EAGAIN
     if a file is renamed or mounted anywhere on the system meanwhile; then the call is repeated.
     """
-    how = open_how(flags | os.O_CLOEXEC, mode, resolve)
+    how = words(flags | os.O_CLOEXEC, mode, resolve)  # struct open_how
     for _ in range(128):
         try:
-            return _openat2(dirfd, path, byref(how), sizeof(how))
+            return _openat2(dirfd, path, how, HOW_SIZE)
         except BlockingIOError:
             continue
-    return _openat2(dirfd, path, byref(how), sizeof(how))
+    return _openat2(dirfd, path, how, HOW_SIZE)

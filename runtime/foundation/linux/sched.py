@@ -1,16 +1,7 @@
 """<sched.h> and <linux/sched.h>: processes and namespaces."""
 
-from foundation.linux.libc import (
-    Structure,
-    byref,
-    c_int,
-    c_size_t,
-    c_uint64,
-    c_void_p,
-    declare,
-    declare_syscall,
-    sizeof,
-)
+from foundation.linux.libc import c_char_p, c_int, c_size_t, declare, declare_syscall
+from foundation.linux.syscalls import words
 
 CLONE_NEWTIME = 0x00000080
 CLONE_FS = 0x00000200
@@ -25,26 +16,11 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 CLONE_INTO_CGROUP = 0x200000000
 
+CLONE_ARGS_SIZE = 11 * 8
 SIGCHLD = 17
 
 
-class clone_args(Structure):
-    _fields_ = [
-        ("flags", c_uint64),
-        ("pidfd", c_uint64),
-        ("child_tid", c_uint64),
-        ("parent_tid", c_uint64),
-        ("exit_signal", c_uint64),
-        ("stack", c_uint64),
-        ("stack_size", c_uint64),
-        ("tls", c_uint64),
-        ("set_tid", c_uint64),
-        ("set_tid_size", c_uint64),
-        ("cgroup", c_uint64),
-    ]
-
-
-_clone3 = declare_syscall("clone3", c_void_p, c_size_t)
+_clone3 = declare_syscall("clone3", c_char_p, c_size_t)
 _setns = declare("setns", c_int, c_int)
 _unshare = declare("unshare", c_int)
 
@@ -57,11 +33,16 @@ def clone(flags: int, cgroup: int = -1) -> int:
     EOPNOTSUPP or ENOENT for a cgroup that accepts no process.
     """
     # With CLONE_PARENT the child uses the exit signal of this process, and the field must be 0 (clone(2), EINVAL).
-    arguments = clone_args(flags=flags, exit_signal=0 if flags & CLONE_PARENT else SIGCHLD)
+    exit_signal = 0 if flags & CLONE_PARENT else SIGCHLD
     if cgroup >= 0:
-        arguments.flags |= CLONE_INTO_CGROUP
-        arguments.cgroup = cgroup
-    return _clone3(byref(arguments), sizeof(arguments))
+        flags |= CLONE_INTO_CGROUP
+    return _clone3(words(*clone_args(flags, exit_signal, max(cgroup, 0))), CLONE_ARGS_SIZE)
+
+
+def clone_args(flags: int, exit_signal: int, cgroup: int) -> "tuple[int, ...]":
+    """Return the words of struct clone_args, clone(2), for a child that goes on where its parent does."""
+    pidfd = child_tid = parent_tid = stack = stack_size = tls = set_tid = set_tid_size = 0
+    return flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup
 
 
 def setns(fd: int, types: int) -> None:

@@ -87,6 +87,11 @@ MACHINE = os.uname().machine if sys.maxsize > 1 << 32 else "32-bit"
 _COLUMN = {"x86_64": 0, "aarch64": 1, "riscv64": 1, "loongarch64": 1}.get(MACHINE)
 
 
+def words(*values: int) -> bytes:
+    """Return 64-bit words, of which the structures of most newer system calls consist; a negative one modulo 2**64."""
+    return b"".join([(value & 0xFFFFFFFFFFFFFFFF).to_bytes(8, "little") for value in values])
+
+
 def number(name: str) -> int:
     """Return the number of the system call `name` on this machine. Raises KeyError if its table does not have it."""
     everywhere = _EVERYWHERE.get(name)

@@ -64,6 +64,18 @@ def write_value(fd: int, value: bytes) -> None:
         raise OSError(EIO, "only a part of the value was taken")
 
 
+def set_value(path: str, value: bytes) -> None:
+    """write_value() to the file `path`, which exists. Raises OSError with `path`."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        write_value(fd, value)
+    except OSError as error:
+        error.filename = path  # write(2) does not know it
+        raise
+    finally:
+        os.close(fd)
+
+
 def create(path: str, data: bytes, mode: int = 0o600, soon: bool = False) -> None:
     """Create the file `path`, which must not exist, with `data`. After an error it does not exist.
 

@@ -47,6 +47,8 @@ def _delete(settings: "Settings", id_: str, force: bool) -> None:
     except Error:
         if not os.path.isdir(directory) or (os.path.lexists(f"{directory}/{STATE_FILE}") and not force):
             raise  # the container whose state cannot be read may be running
-        end.delete_unreadable(Container(directory, id_))
+        from pyrun.container import unreadable  # rare, and it loads the config's modules
+
+        unreadable.delete(Container(directory, id_))
     else:
         end.delete(container, force)

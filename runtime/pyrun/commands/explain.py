@@ -14,10 +14,10 @@ from pyrun.cgroup import device_rules, join
 from pyrun.cgroup.resources import plan as planned_limits
 from pyrun.launch.plan import Plan, Request
 from pyrun.namespaces.namespaces import FLAGS
-from pyrun.stub import rows
+from pyrun.stub import init_rows
+from pyrun.stub.entry import Entry
 from pyrun.stub.execve import Program
 from pyrun.stub.privileges import capability_sets
-from pyrun.stub.rows import Entry
 from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
@@ -217,7 +217,7 @@ def _table(plan: Plan) -> "Table":
     report, gate, *joined = [fd for fd in range(len(own) + 2 + joins) if fd not in own][: 2 + joins]
     entry = Entry(late.entered_by_child, -1, joined, late.makes_cgroup, late.cgroup_namespace)
     table = Table(report, [*own, gate, *joined])
-    rows.create(table, gate, entry, process, program, plan.confinement, plan.request.keyring, plan.streams)
+    init_rows.create(table, gate, entry, process, program, plan.confinement, plan.request.keyring, plan.streams)
     return table
 
 

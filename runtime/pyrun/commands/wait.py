@@ -1,6 +1,6 @@
 """pyrun wait: print the exit statuses of containers, and exit with the first that is not 0.
 
-The stub (stub/rows.py) waits, not Python: each `wait` takes 16 kB.
+The stub (stub/table.py) waits, not Python: each `wait` takes 16 kB.
 """
 
 from fcntl import ioctl
@@ -12,7 +12,8 @@ from pyrun.container.process import open_process
 from pyrun.container.state import Container, load
 from pyrun.stub import carrier
 from pyrun.stub.departure import reset_signals
-from pyrun.stub.table import WORD, Address, Table
+from pyrun.stub.report import WORD
+from pyrun.stub.table import Address, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,18 +2,15 @@
 
 from foundation.errors import Error
 from foundation.linux import os
-from foundation.linux.whole_file import write_value
+from foundation.linux.whole_file import set_value
 
 
 def adjust_score(pid: "int | str", value: int) -> None:
     """Set oom_score_adj (proc(5)) of the process `pid`, or "self". Must run while /proc is the host's."""
-    fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        write_value(fd, b"%d" % value)
+        set_value(f"/proc/{pid}/oom_score_adj", b"%d" % value)
     except OSError as error:
         raise refused(value, os.strerror(error.errno or 0)) from error
-    finally:
-        os.close(fd)
 
 
 def refused(value: "int | None", cause: str) -> Error:

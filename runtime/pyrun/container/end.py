@@ -1,23 +1,18 @@
 """How a container ends: signals and deletion."""
 
 import _signal
-import select
-import time
 
-from foundation.errors import Error, reason
+from foundation.errors import Error
 from foundation.linux import os
-from foundation.linux.opened import opened
-from foundation.rootless import rootless
 from pyrun import log
 from pyrun.cgroup.group import Cgroup
-from pyrun.container import hooks
 from pyrun.container.process import open_process, process_stat, session
-from pyrun.container.state import Container, load, load_all
+from pyrun.container.state import Container, load_all
 from pyrun.errors import NoContainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 _PATIENCE_MS = 10_000
@@ -42,7 +37,7 @@ def kill_all(container: Container) -> None:
     Raises Error if there are none, or if the container has stopped and another one uses the same cgroup.
     """
     cgroup = container.cgroup()
-    if not cgroup.processes() or (container.status() == "stopped" and _is_used_by_another(container, cgroup)):
+    if not cgroup.processes() or (container.status() == "stopped" and is_used_by_another(container, cgroup)):
         raise Error("container not running")
     cgroup.kill()
 
@@ -76,7 +71,10 @@ def delete(container: Container, force: bool) -> None:
             from pyrun.container.exit_status import await_monitor  # few containers have one
 
             await_monitor(container)
-        hooks.run_leniently("poststop", container.hooks.get("poststop", []), container.oci_state("stopped"))
+        if container.hooks.get("poststop"):
+            from pyrun.container import hooks  # few containers have some
+
+            hooks.run_leniently("poststop", container.hooks["poststop"], container.oci_state("stopped"))
         container.remove()
 
 
@@ -116,65 +114,6 @@ def delete_ended(container: Container) -> None:
         pass
 
 
-def delete_unreadable(unreadable: Container) -> None:
-    """Remove a container whose state is missing or unreadable: its cgroups are found by their names.
-
-    Raises Error if it may have processes that cannot be found.
-    """
-    with opened(unreadable.lock()):
-        try:
-            container = load(os.path.dirname(unreadable.directory), unreadable.id)
-        except NoContainer:
-            unreadable.remove()  # its creator was killed before it had made anything else
-        except Error as error:
-            _end_unreadable(unreadable, error)
-            unreadable.remove()
-        else:
-            raise Error(f"container {container.id} is being created")
-
-
-def _end_unreadable(unreadable: Container, error: Error) -> None:
-    if not os.path.exists(unreadable.config_file):
-        return  # config.json exists whenever there are processes: it is made before them, and removed after them
-    why = f"{reason(error)}: cannot delete container {unreadable.id}"
-    found = list(_cgroups_named(_cgroups_path(unreadable), unreadable.id))
-    if not found and not _is_older_than_boot(unreadable.directory):
-        raise Error(f"{why}, whose processes cannot be found: end them, then remove {unreadable.directory}")
-    for cgroup in found:
-        if _is_used_by_another(unreadable, cgroup):
-            raise Error(f"{why}: another container uses its cgroup {cgroup.directories[0]}, too")
-        cgroup.kill()
-        cgroup.remove()
-
-
-def _is_older_than_boot(path: str) -> bool:
-    return os.stat(path).st_mtime < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _cgroups_path(container: Container) -> str:
-    """Return linux.cgroupsPath, "" if the config cannot be read either."""
-    from pyrun.config.document import load_config  # slow to load, and only needed if a state cannot be read
-
-    try:
-        return load_config(container.config_file).linux.cgroups_path
-    except (Error, OSError):
-        return ""
-
-
-def _cgroups_named(path: str, id_: str) -> "Iterator[Cgroup]":
-    """Yield the existing cgroups among those that the drivers would make for this id and linux.cgroupsPath."""
-    from pyrun.cgroup import hierarchies, systemd  # only needed if a state cannot be read
-
-    is_scope = path.count(":") == 2 and not path.startswith("/")
-    candidates = [] if is_scope else [Cgroup(hierarchies.directories(path, id_))]
-    if (is_scope or not path) and not rootless():
-        candidates.append(systemd.locate(path, id_, {}))
-    for cgroup in candidates:
-        cgroup.forget_missing()
-        if cgroup.paths:
-            yield cgroup
-
-
 def _empty_cgroup(container: Container) -> None:
     """Kill what is left in the cgroup and remove it, unless another container with the same cgroupsPath uses it.
 
@@ -183,7 +122,7 @@ def _empty_cgroup(container: Container) -> None:
     pid. Otherwise, processes in the cgroup are somebody else's: the cgroup stays.
     """
     cgroup = container.cgroup()
-    if (container.shares_pids or container.creator[0]) and not _is_used_by_another(container, cgroup):
+    if (container.shares_pids or container.creator[0]) and not is_used_by_another(container, cgroup):
         cgroup.kill()
     elif cgroup.processes():
         log.warning(f"container {container.id}: its cgroup {cgroup.directories[0]} stays: others have processes in it")
@@ -195,7 +134,7 @@ def _empty_cgroup(container: Container) -> None:
         Manager().stop(container.unit)
 
 
-def _is_used_by_another(container: Container, cgroup: Cgroup) -> bool:
+def is_used_by_another(container: Container, cgroup: Cgroup) -> bool:
     """Return whether another container that has not ended is in this cgroup or below it."""
     ours = tuple(f"{directory}/" for directory in cgroup.directories)
     return any(
@@ -214,8 +153,10 @@ def _kill(container: Container) -> None:
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
         # A frozen process of cgroup v1 dies only when thawed; the container may also have frozen cgroups below its own.
         container.cgroup().thaw_v1()
-        ended = select.poll()
-        ended.register(pidfd, select.POLLIN)
+        from select import POLLIN, poll  # few containers are killed to be deleted
+
+        ended = poll()
+        ended.register(pidfd, POLLIN)
         if not ended.poll(_PATIENCE_MS):
             raise Error(f"cannot delete container {container.id}: its init {container.pid} does not end")
     except ProcessLookupError:

@@ -5,9 +5,9 @@
 
       make the cgroup v2
       clone ────────────────────────────────▶ join and make namespaces
-                             ◀── "entered"
-      map user and group ids
-                               "go" ──▶
+                             ◀── "entered"    (both words only if Namespaces.need_runtime:
+      map user and group ids                  otherwise clone makes the namespaces, and
+                               "go" ──▶       the init makes its first mounts at once)
       connect the network,                    mounts up to that of cgroups
       make the cgroups v1, limits
                           "cgroups" ──▶       (with the descriptors for joining them)
@@ -34,6 +34,7 @@ entered in steps (Namespaces.in_steps), and if only a child is in them, which th
 (Namespaces.entered_by_child).
 """
 
+import sys
 import time
 
 from foundation import interrupts
@@ -46,7 +47,7 @@ from pyrun import log
 from pyrun.cgroup import join
 from pyrun.config.document import PIDFD_RECEIVER, Config
 from pyrun.confine import oom
-from pyrun.container import hooks, state
+from pyrun.container import state
 from pyrun.container.process import process_stat
 from pyrun.container.state import Container
 from pyrun.launch import gate, look_up
@@ -58,12 +59,12 @@ from pyrun.namespaces import namespaces
 from pyrun.namespaces.names import identify
 from pyrun.rootfs.setup import Root
 from pyrun.stdio import sockets
-from pyrun.stub import carrier, privileges, rows
+from pyrun.stub import carrier, init_rows, privileges
 from pyrun.stub.channel import Channel, Ended
 from pyrun.stub.child import run
 from pyrun.stub.departure import reset_signals, seal_imports
+from pyrun.stub.entry import Entry, detach
 from pyrun.stub.execve import Program
-from pyrun.stub.rows import Entry
 from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
@@ -192,7 +193,7 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     by_file = container.reuses_cgroup or (late_birth and plan.config.linux.namespace("user") is not None)
     into = -1 if by_file or plan.cgroup.made_around_init else join.directory(plan.cgroup)
     if late_birth:
-        into = rows.detach(into)
+        into = detach(into)
     opener = inherited.open_for_init(plan, container)
     # Block SIGINT and SIGTERM across the fork: a child interrupted before it is in run() would run the parent's undo
     # steps. The child unblocks them in reset_signals(), after setsid() has taken it out of reach of ^C.
@@ -206,17 +207,18 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     theirs.close()
 
     container.pid = child.pid  # for what is said if it ends now
-    child.replaced_by(ours.hear("entered").pid)
-    container.pid = child.pid
-    if opener:
-        opener.start(child.pid, ours)
-        undo.add(opener.kill)
-    _let_init_become_root(plan, child.pid)
-    ours.say("go")
+    if plan.namespaces.need_runtime:
+        child.replaced_by(ours.hear("entered").pid)
+        container.pid = child.pid
+        if opener:
+            opener.start(child.pid, ours)
+            undo.add(opener.kill)
+        _map_ids(plan, child.pid)
+        ours.say("go")
 
-    if plan.request.connect:
-        plan.request.connect(child.pid)  # after "go", because the init makes its first mounts meanwhile
+    _help_from_outside(plan, child.pid)  # after "go", because the init makes its first mounts meanwhile
     ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
+    read_program()  # here, because the init makes its other mounts meanwhile; before the hooks, which may run for long
 
     terminal = -1
     if plan.pauses_before_pivot:
@@ -241,18 +243,25 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     return terminal
 
 
-def _let_init_become_root(plan: Plan, pid: int) -> None:
-    """Do for the init what it may not do itself inside of a user namespace."""
+def _map_ids(plan: Plan, pid: int) -> None:
+    """Map the ids of the init's new user namespace, as which it then becomes root."""
     linux = plan.config.linux
-    # After "entered", when the namespaces exist; before "go", because the init then becomes root by these mappings.
     if linux.makes("user"):
-        namespaces.map_ids(pid, linux.uid_mappings, linux.gid_mappings)
+        from pyrun.namespaces.id_maps import map_ids  # few containers have a user namespace
+
+        map_ids(pid, linux.uid_mappings, linux.gid_mappings)
+
+
+def _help_from_outside(plan: Plan, pid: int) -> None:
+    """Do for the init what it may not do itself inside of a user namespace, and connect its network."""
     if plan.process.oom_score_adj is not None:
         oom.adjust_score(pid, plan.process.oom_score_adj)
-    if linux.net_devices:
+    if plan.config.linux.net_devices:
         from pyrun.namespaces import net_devices  # few containers have some
 
-        net_devices.move(linux.net_devices, pid)
+        net_devices.move(plan.config.linux.net_devices, pid)
+    if plan.request.connect:
+        plan.request.connect(pid)
 
 
 def _make_cgroups(plan: Plan, pid: int, by_file: bool) -> "list[int]":
@@ -278,6 +287,13 @@ def _announce(plan: Plan, pid: int) -> None:
             sockets.send_pidfd(receiver, pid)
     if plan.request.pid_file:
         sockets.write_pid_file(plan.request.pid_file, pid)
+
+
+def read_program() -> None:
+    """Read all modules that may still be imported: from now on the program's file may be overwritten."""
+    for finder in sys.meta_path:
+        if hasattr(finder, "read_rest"):  # pack/loader.py
+            finder.read_rest()
 
 
 class Child:
@@ -306,6 +322,8 @@ def run_hooks(plan: Plan, container: Container, undo: Undo, output: "list[int]")
 
     From here on `undo` runs the poststop hooks (runtime.md#lifecycle).
     """
+    from pyrun.container import hooks  # few containers have some
+
     undo.add(lambda: hooks.run_leniently("poststop", plan.config.hooks["poststop"], container.oci_state("stopped")))
     for kind in ("prestart", "createRuntime"):
         hooks.run(kind, plan.config.hooks[kind], container.oci_state("creating"), output=output)
@@ -319,6 +337,8 @@ def _run_in_container(plan: Plan, container: Container, inherited: Inherited, ro
     wanted = plan.config.hooks["createContainer"]
     if not wanted:
         return
+
+    from pyrun.container import hooks  # few containers have some
 
     def spawn(hook: "Hook", streams: "list[int]") -> int:
         return hooks.spawn(hook, streams, plan.process.env)
@@ -336,8 +356,9 @@ def _init(plan: Plan, container: Container, inherited: Inherited, channel: Chann
     # (CVE-2016-9962). Before entering a user namespace, because its root may look into every process in it.
     if plan.namespaces.joins(CLONE_NEWUSER):
         prctl(PR_SET_DUMPABLE, 0)
-    plan.namespaces.enter(channel)
-    channel.hear("go")
+    if plan.namespaces.need_runtime:
+        plan.namespaces.enter(channel)
+        channel.hear("go")
     if plan.config.linux.namespace("user"):
         namespaces.become_root()  # after "go", when the ids are mapped; before the mounts, because root makes them
     if plan.config.linux.makes("network"):
@@ -395,5 +416,5 @@ def _execute_stub(
     table = Table(report, [0, 1, 2, *plan.request.preserved.numbers])
     for fd in (gate_, inherited.reaper, *plan.confinement.descriptors(), *entry.descriptors()):
         table.inherit(fd)
-    rows.create(table, gate_, entry, plan.process, found, plan.confinement, plan.request.keyring, streams)
+    init_rows.create(table, gate_, entry, plan.process, found, plan.confinement, plan.request.keyring, streams)
     carrier.carry_out(inherited.memfd, table, streams=streams)

@@ -45,9 +45,10 @@ from pyrun.namespaces import namespaces
 from pyrun.rootfs import console
 from pyrun.rootfs.tree import Tree
 from pyrun.stdio import descriptors
-from pyrun.stub import carrier, privileges, rows
+from pyrun.stub import carrier, exec_rows, privileges
 from pyrun.stub.channel import Channel, Ended
-from pyrun.stub.rows import Entry, Inside
+from pyrun.stub.entry import Entry, detach
+from pyrun.stub.exec_rows import Inside
 from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
@@ -89,7 +90,7 @@ class Target:
         types = _differing_namespaces(proc)
         # In another user namespace, the process may not clone into the cgroup: it joins by files that are opened here.
         by_file = container.reuses_cgroup or bool(types & CLONE_NEWUSER)
-        into = -1 if by_file else rows.detach(join.directory(cgroup))
+        into = -1 if by_file else detach(join.directory(cgroup))
         if into >= 0:
             keep(into)
         namespace = -1
@@ -112,7 +113,11 @@ class Target:
 
     def outside(self, uid: int, gid: int) -> "tuple[int, int]":
         """Return `uid` and `gid` of the container as they are in our user namespace."""
-        return namespaces.outside(self._init, uid, gid) if self.inside.in_user_namespace else (uid, gid)
+        if not self.inside.in_user_namespace:
+            return uid, gid
+        from pyrun.namespaces.id_maps import outside  # few containers have a user namespace
+
+        return outside(self._init, uid, gid)
 
     def __enter__(self) -> "Target":
         return self
@@ -278,7 +283,7 @@ def _compile(target: Target, new: NewProcess, files: ImageFiles, streams: "list[
     inherited = [0, 1, 2, *new.preserved.numbers, inside.pidfd, inside.root]
     table = Table(report, [*inherited, *entry.descriptors(), *confinement.descriptors()])
     owner, _ = target.outside(process_.user.uid, 0)
-    rows.exec(table, inside, entry, process_, found, confinement, new.container.keyring, owner, streams)
+    exec_rows.create(table, inside, entry, process_, found, confinement, new.container.keyring, owner, streams)
     return table
 
 
@@ -290,11 +295,11 @@ def _in_words(error: OSError, target: Target, new: NewProcess, files: ImageFiles
 
         with filesystem_ids(*target.owner):
             return why_not(error, new.name, new.process, files)
-    if error.filename == rows.CHANGE_DIRECTORY:
+    if error.filename == exec_rows.CHANGE_DIRECTORY:
         return Error(f'chdir to cwd ("{new.process.cwd}") set in config.json failed: {cause.lower()}')
-    if error.filename == rows.LEAVES_ROOT:
+    if error.filename == exec_rows.LEAVES_ROOT:
         return Error(f"process.cwd {new.process.cwd} is outside of the container's root file system")
-    if error.filename == rows.OOM_SCORE:
+    if error.filename == exec_rows.OOM_SCORE:
         return oom.refused(new.process.oom_score_adj, cause)
     return privileges.in_words(error, new.process, new.config.linux)
 
@@ -307,7 +312,7 @@ def end(pid: int) -> None:
 
 def run_hooks(container: Container, kind: str, wanted: "list[Hook]") -> None:
     """Run hooks inside the container: each is executed, and confined, like a process of `exec`. Raises Error."""
-    from pyrun.container import hooks  # `start` has loaded it, and `exec` does not need it
+    from pyrun.container import hooks  # `exec` does not need it
 
     config = load_config(container.config_file)
 

@@ -10,7 +10,7 @@ from foundation.errors import Error
 from foundation.linux import os
 from pyrun.container.state import GATE, Container
 from pyrun.stdio.sockets import short_path
-from pyrun.stub.table import ROW_SIZE, read_report
+from pyrun.stub.report import ROW_SIZE, read_report
 
 
 def listen(container: Container) -> "_socket.socket":

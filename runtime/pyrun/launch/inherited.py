@@ -2,7 +2,6 @@
 
 from foundation.linux import os
 from foundation.linux.sched import CLONE_NEWPID
-from pyrun.container import hooks
 from pyrun.container.state import Container
 from pyrun.launch.plan import Plan
 from pyrun.rootfs.host import Host
@@ -37,7 +36,10 @@ class Inherited:
 
         Return the opener for what must be opened in the init's mount namespace, or None if the init may do that itself.
         """
-        self.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)
+        if plan.has_early_hooks:
+            from pyrun.container import hooks  # few containers have some
+
+            self.hook_output = hooks.open_output(plan.config.annotations, plan.bundle)
         opener = None
         if plan.config.linux.namespace("user") and os.geteuid() == 0:
             from pyrun.launch.opener import Opener  # few containers need it

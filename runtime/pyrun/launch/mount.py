@@ -32,7 +32,7 @@ from foundation.linux.prctl import PR_SET_DUMPABLE, prctl, set_filesystem_ids
 from foundation.linux.sched import CLONE_NEWNS, setns
 from pyrun.container.process import open_process
 from pyrun.container.state import Container
-from pyrun.namespaces.namespaces import outside
+from pyrun.namespaces.id_maps import outside
 from pyrun.rootfs.host import open_source
 from pyrun.rootfs.mounts import change_all_attributes, propagate
 from pyrun.rootfs.planned_mount import PROC_FILES, PlannedMount, describe

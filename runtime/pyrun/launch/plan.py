@@ -144,9 +144,9 @@ class Plan:
             self.class_of_service = intel_rdt.plan(linux.intel_rdt, request.id)
         self.confinement = Confinement(self.process, self.config)
         self.warnings = warnings(self.config) + [one for mount in self.root.mounts for one in mount.warnings]
-        early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
+        self.has_early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         # The runtime runs hooks, or takes the terminal, while the init waits between its mounts and pivot_root.
-        self.pauses_before_pivot = early_hooks or self.process.terminal
+        self.pauses_before_pivot = self.has_early_hooks or self.process.terminal
         self.streams = _streams(request, self.process.terminal)
 
     def give_cgroup_away(self) -> None:

@@ -19,8 +19,8 @@ from foundation.linux.pidfd import pidfd_getfd
 from foundation.linux.whole_file import write_all
 from pyrun.container.state import OCI_VERSION, Container
 from pyrun.stdio import sockets
+from pyrun.stub.report import ROW_SIZE, read_report
 from pyrun.stub.seccomp_load import ACKNOWLEDGEMENT, HAS_LISTENER
-from pyrun.stub.table import ROW_SIZE, read_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

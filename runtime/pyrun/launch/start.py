@@ -6,7 +6,6 @@ from _signal import SIGKILL
 from foundation.errors import Error
 from foundation.linux import os
 from pyrun import log
-from pyrun.container import hooks
 from pyrun.container.end import signal
 from pyrun.container.process import ended_before_execve
 from pyrun.container.state import GATE, NOTIFY, Container
@@ -101,6 +100,8 @@ def _run_hooks(container: Container, kind: str) -> None:
 
             run_hooks(container, kind, wanted)
         else:
+            from pyrun.container import hooks  # few containers have some
+
             os.chdir(container.bundle)  # the hooks of `create` have this working directory, too
             hooks.run(kind, wanted, container.oci_state("running"))
     except (Error, OSError):

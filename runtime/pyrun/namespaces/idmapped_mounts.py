@@ -5,7 +5,7 @@ from foundation.linux.sched import CLONE_NEWUSER, clone
 from pyrun.config.linux import IDMapping
 from pyrun.config.node import Node
 from pyrun.errors import ConfigError
-from pyrun.namespaces.namespaces import map_ids
+from pyrun.namespaces.id_maps import map_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,12 +21,12 @@ from foundation.linux.sched import (
     unshare,
 )
 from foundation.linux.statfs import NSFS_MAGIC, file_system_type
-from foundation.linux.whole_file import read, write_value
+from foundation.linux.whole_file import read, set_value
 from pyrun.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.config.linux import IDMapping, Linux
+    from pyrun.config.linux import Linux
     from pyrun.stub.channel import Channel
 
 FLAGS = {
@@ -43,7 +43,6 @@ FLAGS = {
 PROC_NAMES = {"mount": "mnt", "network": "net"}
 
 NS_GET_NSTYPE = 0xB703  # <linux/nsfs.h>
-_OVERFLOW_ID = 65534
 _SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
 _IFF_UP, _IFNAMSIZ, _IFREQ_SIZE = 1, 16, 40  # <linux/if.h>
 
@@ -95,6 +94,15 @@ class Namespaces:
         offsets of a time namespace must be set before its first process exists (time_namespaces(7)).
         """
         return bool(self.joined or self.new & CLONE_NEWTIME)
+
+    @property
+    def need_runtime(self) -> bool:
+        """Whether the child that start() makes must tell the runtime when it is in the namespaces, and wait for it.
+
+        If they are entered in steps, it may go on as another process; and in a new user namespace it has no ids until
+        the runtime maps them.
+        """
+        return self.in_steps or bool(self.new & CLONE_NEWUSER)
 
     @property
     def entered_by_child(self) -> bool:
@@ -161,7 +169,7 @@ class Namespaces:
 
     def _set_time_offsets(self) -> None:
         for clock, (seconds, nanoseconds) in self.time_offsets.items():
-            _write("/proc/self/timens_offsets", f"{clock} {seconds} {nanoseconds}\n")
+            set_value("/proc/self/timens_offsets", f"{clock} {seconds} {nanoseconds}\n".encode())
 
 
 def _open(path: str, flag: int) -> int:
@@ -185,41 +193,6 @@ def _open(path: str, flag: int) -> int:
         names = {flag: name for name, flag in FLAGS.items()}
         raise ConfigError(f"config.json: linux.namespaces: {path} is a {names[found]} namespace, not {names[flag]}")
     return fd
-
-
-def map_ids(pid: int, uid_mappings: "list[IDMapping]", gid_mappings: "list[IDMapping]") -> None:
-    """Write the mappings of the new user namespace of the process `pid` (user_namespaces(7)).
-
-    Without privileges we may map only our own id; ranges are mapped by newuidmap(1) and newgidmap(1). Must run in the
-    parent user namespace. Raises ConfigError or OSError.
-    """
-    own = os.geteuid() != 0
-    if own and _is_own(uid_mappings, os.geteuid()) and _is_own(gid_mappings, os.getegid()):
-        _write(f"/proc/{pid}/setgroups", "deny")  # required before an unprivileged gid_map (Linux 3.19)
-        own = False
-    for name, mappings in (("uid", uid_mappings), ("gid", gid_mappings)):
-        if own:
-            _map_by_helper(f"new{name}map", pid, mappings)
-        else:
-            lines = [f"{mapping.container_id} {mapping.host_id} {mapping.size}\n" for mapping in mappings]
-            _write(f"/proc/{pid}/{name}_map", "".join(lines))
-
-
-def outside(pid: int, uid: int, gid: int) -> "tuple[int, int]":
-    """Return the ids that `uid` and `gid` in the user namespace of the process `pid` have in ours.
-
-    An id that is not mapped becomes the overflow id, which owns nothing (user_namespaces(7)).
-    """
-    return _outside(f"/proc/{pid}/uid_map", uid), _outside(f"/proc/{pid}/gid_map", gid)
-
-
-def _outside(map_: str, id_: int) -> int:
-    with open(map_, "rb") as file:
-        for line in file:
-            first, outside, size = map(int, line.split())
-            if 0 <= id_ - first < size:
-                return outside + id_ - first
-    return _OVERFLOW_ID
 
 
 def denies_groups(pid: "int | str") -> bool:
@@ -264,32 +237,3 @@ def _way_out(error: OSError, flags: int) -> str:
     if error.errno == ENOSYS:
         return ": the kernel lacks it, or the seccomp profile of the container around pyrun is older than the call"
     return ""
-
-
-def _is_own(mappings: "list[IDMapping]", id_: int) -> bool:
-    return len(mappings) == 1 and mappings[0].host_id == id_ and mappings[0].size == 1
-
-
-def _map_by_helper(program: str, pid: int, mappings: "list[IDMapping]") -> None:
-    arguments = [program, str(pid)]
-    for mapping in mappings:
-        arguments += [str(mapping.container_id), str(mapping.host_id), str(mapping.size)]
-    try:
-        child = os.posix_spawnp(program, arguments, os.environment)
-    except OSError as error:
-        raise ConfigError(
-            f"{program}: {error.strerror}: it is needed to map ids other than one's own (package uidmap)"
-        ) from error
-    if os.waitpid(child, 0)[1] != 0:
-        raise ConfigError(f"{program} refused {' '.join(arguments[2:])}: see /etc/sub{program[3:6]}")
-
-
-def _write(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        write_value(fd, text.encode())
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        os.close(fd)

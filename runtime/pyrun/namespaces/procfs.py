@@ -14,7 +14,16 @@ the namespace. Python must not be seen there, so the stub makes the call.
 from foundation.linux import os
 from foundation.linux.mount import FSOPEN_CLOEXEC, MOUNT_ATTR_RDONLY
 from foundation.linux.prctl import PR_SET_DUMPABLE, prctl
-from foundation.linux.sched import CLONE_FILES, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, SIGCHLD, unshare
+from foundation.linux.sched import (
+    CLONE_ARGS_SIZE,
+    CLONE_FILES,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    SIGCHLD,
+    clone_args,
+    unshare,
+)
 from pyrun.namespaces.namespaces import Namespaces, become_root
 from pyrun.rootfs.mounts import new_filesystem
 from pyrun.stub import carrier
@@ -62,9 +71,8 @@ def _leave_file_systems() -> None:
 
 def _table(report: int) -> Table:
     table = Table(report, inherited=(0, 1, 2))
-    # struct clone_args, clone(2): flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls
-    arguments = table.words(CLONE_FILES, 0, 0, 0, SIGCHLD, 0, 0, 0)
-    clone_row = table.call("clone3", arguments, 8 * 8, label="clone into the pid namespace")
+    arguments = table.words(*clone_args(CLONE_FILES, SIGCHLD, 0))
+    clone_row = table.call("clone3", arguments, CLONE_ARGS_SIZE, label="clone into the pid namespace")
     context = table.open("fsopen", table.string(b"proc"), FSOPEN_CLOEXEC, label="fsopen proc")
     table.call("exit_group", 0)
     clone_row.jump_to = len(table.rows)

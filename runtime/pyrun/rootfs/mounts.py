@@ -26,7 +26,6 @@ from foundation.linux.mount import (
 )
 from foundation.linux.openat2 import RESOLVE_NO_SYMLINKS, openat2
 from foundation.linux.opened import opened
-from pyrun.rootfs.copy_up import copy_up
 from pyrun.rootfs.options import NOT_KEPT, OF_MOUNT_ALONE, MountOptions, shown
 from pyrun.rootfs.planned_mount import PlannedMount, describe
 from pyrun.rootfs.tree import Tree, descriptor_path
@@ -210,6 +209,8 @@ def _new_tmpfs(tree: Tree, planned: PlannedMount, attributes: int) -> int:
     else:
         fd = new_filesystem(planned.type, planned.source, attributes & ~late, options.words(), data)
     if options.copies_up:
+        from pyrun.rootfs.copy_up import copy_up  # few mounts have the option tmpcopyup
+
         copy_up(target, fd)
         change_attributes(fd, attributes & late, 0)
     if classic:

@@ -9,7 +9,8 @@ from foundation.linux.syscalls import MACHINE
 from foundation.linux.unistd import CLOSE_RANGE_CLOEXEC, close_range
 from foundation.linux.whole_file import write_all
 from pyrun.stub import departure, elf
-from pyrun.stub.table import Table, report
+from pyrun.stub.report import report
+from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import _socket  # the C part alone: `import socket` costs 3 to 4 ms
 
 from foundation.errors import Error
 from foundation.linux.socketpair import SEQPACKET, socketpair
-from pyrun.stub.table import read_report
+from pyrun.stub.report import read_report
 
 _FAILURE = b"!"
 _MAXIMUM = 1 << 16

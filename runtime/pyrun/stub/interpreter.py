@@ -13,7 +13,8 @@ from foundation.linux.mount import MOUNT_ATTR_RDONLY, OPEN_TREE_CLONE, mount_set
 from foundation.linux.whole_file import write_all
 from pyrun.container.exit_status import PIDFD_INFO_EXIT, STATUS_OFFSET
 from pyrun.container.process import exit_code
-from pyrun.stub.table import HEADER_SIZE, ROW_SIZE, WORD, Table
+from pyrun.stub.report import ROW_SIZE, WORD
+from pyrun.stub.table import HEADER_SIZE, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from pyrun.container.process import exit_code
 from pyrun.container.state import EXIT, Container
 from pyrun.stub import carrier
 from pyrun.stub.departure import reset_handlers
-from pyrun.stub.table import WORD, Address, Table
+from pyrun.stub.report import WORD
+from pyrun.stub.table import Address, Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,18 +27,13 @@ Three calls are not the kernel's:
                                     exit with the status of that child
 """
 
-from foundation.errors import printable
-from foundation.linux import os
-from foundation.linux.syscalls import number
+from foundation.linux.syscalls import number, words
+from pyrun.stub.report import LABEL_SIZE, ROW_SIZE, WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WORD = 8
-ROW_SIZE = 16 * WORD
-LABEL_OFFSET = 9 * WORD
-LABEL_SIZE = ROW_SIZE - LABEL_OFFSET
 HEADER_SIZE = 2 * WORD
 
 _OURS = {"tell": -1, "end": -2, "reap": -3}
@@ -114,7 +109,7 @@ class Table:
 
     def words(self, *values: int) -> Address:
         """Place 64-bit words and return their address. A value of type Address becomes a pointer."""
-        address = self.block(_words(*values))
+        address = self.block(words(*values))
         for i, value in enumerate(values):
             if isinstance(value, Address):
                 self._pointers.append((address + i * WORD, value))
@@ -143,37 +138,16 @@ class Table:
         """Return the bytes of the table, to be loaded at the address `base`."""
         rows = base + HEADER_SIZE
         data = rows + ROW_SIZE * len(self.rows)
-        parts = [_words(self.report, 0)]
+        parts = [words(self.report, 0)]
         for row in self.rows:
             arguments = [data + argument if isinstance(argument, Address) else argument for argument in row.arguments]
             jump = rows + ROW_SIZE * row.jump_to if row.jump_to >= 0 else 0
             call = _OURS.get(row.call) or number(row.call)
-            excused = sum(1 << errno for errno in row.excused)
+            excused = sum([1 << errno for errno in row.excused])
             arguments += [0] * (6 - len(arguments))
-            parts.append(_words(call, *arguments, jump, excused))
+            parts.append(words(call, *arguments, jump, excused))
             parts.append(row.label.encode("utf-8", "surrogateescape")[:LABEL_SIZE].ljust(LABEL_SIZE, b"\0"))
         content = bytearray(self._data)
         for offset, target in self._pointers:
-            content[offset : offset + WORD] = _words(data + target)
+            content[offset : offset + WORD] = words(data + target)
         return b"".join(parts) + bytes(content)
-
-
-def _words(*values: int) -> bytes:
-    return b"".join([(value & 0xFFFFFFFFFFFFFFFF).to_bytes(WORD, "little") for value in values])
-
-
-def report(errno: int, label: str) -> bytes:
-    """Return a report as a failed row would write it; `label` names what failed."""
-    return _words(errno).ljust(LABEL_OFFSET, b"\0") + label.encode()[:LABEL_SIZE].ljust(LABEL_SIZE, b"\0")
-
-
-def read_report(record: bytes) -> "OSError | None":
-    """Return the error that `record`, the report of a failed row, describes; None if it is not a report.
-
-    It is untrusted: a process that ptraces the stub can forge a report.
-    """
-    if len(record) != ROW_SIZE:
-        return None
-    errno = int.from_bytes(record[:WORD], "little") & 0xFFF  # MAX_ERRNO of <linux/err.h>
-    label = record[LABEL_OFFSET:].rstrip(b"\0").decode("utf-8", "replace")
-    return OSError(errno, os.strerror(errno), printable(label))

@@ -5,7 +5,8 @@ import _signal
 from foundation.errors import Error
 from foundation.linux import os
 from pyfetch.unpack.removal import remove_path
-from pyrun.container.end import delete, delete_unreadable
+from pyrun.container import unreadable
+from pyrun.container.end import delete
 from pyrun.container.process import open_process
 from pyrun.container.state import Container, load
 from pyrund.launch import unpublish
@@ -24,7 +25,7 @@ def run(places: "Places", message: "Message", answers: "Port", descriptors: "lis
         try:
             state = load(places.states, id_)
         except Error:
-            delete_unreadable(Container(f"{places.states}/{id_}", id_))  # its creator was killed early
+            unreadable.delete(Container(f"{places.states}/{id_}", id_))  # its creator was killed early
         else:
             delete(state, force=True)
             _dismiss(state)

@@ -1,16 +1,15 @@
-"""The tables of a container's init and of a process of `exec`: the stub's rows, in order."""
+"""The table of a process of `exec`: the stub's rows, in order."""
 
 from errno import EACCES, EINVAL
 
 from foundation.linux import os
 from foundation.linux.cpu_list import ALL_CPUS, bit_mask
-from foundation.linux.mount import AT_EMPTY_PATH, OPEN_TREE_CLONE, open_tree
 from foundation.linux.openat2 import AT_FDCWD, HOW_SIZE, RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS
-from foundation.linux.prctl import PR_SET_DUMPABLE, PR_SET_NAME, capget
-from foundation.linux.sched import CLONE_INTO_CGROUP, CLONE_NEWCGROUP, CLONE_NEWUSER, CLONE_PARENT
-from pyrun.container.process import WAITING
+from foundation.linux.prctl import PR_SET_DUMPABLE, capget
+from foundation.linux.sched import CLONE_NEWUSER
 from pyrun.stub import privileges
-from pyrun.stub.table import Row, Table
+from pyrun.stub.entry import Entry, end_parent, enter
+from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +17,9 @@ if TYPE_CHECKING:
     from pyrun.stub.execve import Program
     from pyrun.stub.privileges import Confinement
 
-SOCK_CLOEXEC = 0o2000000
 F_SETFD, FD_CLOEXEC = 2, 1
 _INTERNAL_SIGNALS = (32, 33)  # glibc's: its posix_spawn(3) has them ignored, and lets nobody name them
 _SIGACTION_SIZE = 32  # bytes of the kernel's struct sigaction, which are all 0 for SIG_DFL
-_MSG_TRUNC = 0x20  # recv(2): return the size of the packet, however much of it was taken
 _ALL_CAPABILITIES = (1 << 64) - 1
 _PATH_MAX = 4096
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -31,39 +28,6 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 CHANGE_DIRECTORY = "chdir to process.cwd"
 LEAVES_ROOT = "chdir out of the root"
 OOM_SCORE = "process.oomScoreAdj"
-
-
-class Entry:
-    """How the process enters the namespaces that only a child can enter, the cgroups, and the cgroup namespace.
-
-    by_child            the first row clones the process, as a sibling of the stub (CLONE_PARENT): only children enter
-                        the pid and time namespaces that the stub has joined
-    into                descriptor of the cgroup v2 directory that clone3 makes this child in, or -1
-    joins               descriptors of the files of the cgroups that it still has to join (Cgroup.open_files)
-    new_cgroup          whether it then makes a cgroup namespace
-    cgroup_namespace    descriptor of the cgroup namespace that it then joins, or -1
-    excused             the errnos to ignore if joining a cgroup fails
-    """
-
-    def __init__(
-        self,
-        by_child: bool,
-        into: int,
-        joins: "list[int]",
-        new_cgroup: bool,
-        cgroup: int,
-        excused: "tuple[int, ...]" = (),
-    ) -> None:
-        self.by_child = by_child
-        self.into = into if by_child else -1
-        self.joins = joins
-        self.new_cgroup = new_cgroup
-        self.cgroup_namespace = cgroup
-        self.excused = excused
-
-    def descriptors(self) -> "list[int]":
-        """Return the open descriptors that the stub needs; its rows close them."""
-        return [fd for fd in (self.into, *self.joins, self.cgroup_namespace) if fd >= 0]
 
 
 class Inside:
@@ -87,62 +51,7 @@ class Inside:
         return bool(self.types & CLONE_NEWUSER)
 
 
-def detach(directory: int) -> int:
-    """Replace `directory` (or -1) by a detached copy, from which ".." leads nowhere; keep it if we may not make one.
-
-    The child that the first row clones holds this descriptor while the container's processes can already see the child:
-    one with CAP_SYS_PTRACE could follow it to the host's cgroups (as in CVE-2024-21626).
-    """
-    if directory < 0:
-        return -1
-    try:
-        copy = open_tree(b"", AT_EMPTY_PATH | OPEN_TREE_CLONE, dirfd=directory)
-    except PermissionError:
-        return directory  # without root we may not; but then the container has no CAP_SYS_PTRACE over us, either
-    os.close(directory)
-    return copy
-
-
 def create(
-    table: Table,
-    gate: int,
-    entry: Entry,
-    process_: "Process",
-    program: "Program",
-    confinement: "Confinement",
-    keyring: str,
-    streams: "list[int]",
-) -> None:
-    """Append the rows of a container's init, up to the gate and from there to its program.
-
-    `streams` are as in own_streams().
-    """
-    privileges.own_streams(table, streams, process_.user.uid, process_.user.uid)
-    clone_row = _enter(table, entry)
-    # Reset the affinity: the container must not inherit ours, and since Linux 6.2 joining a cpuset no longer widens it.
-    privileges.affinity(table, ALL_CPUS)
-    if confinement.labels:
-        confinement.labels.place(table)
-    privileges.session(table, process_, keyring)
-    privileges.privileges(table, process_, confinement, capget()[1])
-    table.call("prctl", PR_SET_NAME, table.string(WAITING.encode()), label="prctl PR_SET_NAME")
-    _say(table, b"ready " + program.paths[0])
-    # Wait until the runtime has saved our pid: if it is killed before that, no command could find this process, and it
-    # exits.
-    # Without a buffer, because a page of the table that is written to is charged to the container.
-    saved = table.call("recvfrom", table.report, 0, 0, _MSG_TRUNC, 0, 0, label="wait for the runtime")
-    table.call("exit_group", 1, label="only if the runtime was killed")
-    saved.jump_to = len(table.rows)
-    started = table.open("accept4", gate, 0, 0, SOCK_CLOEXEC, label="wait for start")
-    table.close(gate)
-    # From here on failures are reported to `start`.
-    table.call("dup3", started, table.report, SOCK_CLOEXEC if program.reaper < 0 else 0)
-    table.close(started)
-    privileges.execute(table, process_, program, confinement.filter)
-    _end_parent(table, clone_row)
-
-
-def exec(
     table: Table,
     inside: Inside,
     entry: Entry,
@@ -173,7 +82,7 @@ def exec(
     _change_directory(table, inside.root, process_)
     if process_.user.umask is not None:
         table.call("umask", process_.user.umask)
-    clone_row = _enter(table, entry, word=b"born")
+    clone_row = enter(table, entry, word=b"born")
     if final or not initial:
         privileges.affinity(table, bit_mask(final) if final else ALL_CPUS)
     if confinement.labels:
@@ -184,7 +93,7 @@ def exec(
     privileges.privileges(table, process_, confinement, available)
     table.call("fcntl", table.report, F_SETFD, FD_CLOEXEC, label="fcntl FD_CLOEXEC")
     privileges.execute(table, process_, program, confinement.filter)
-    _end_parent(table, clone_row)
+    end_parent(table, clone_row)
 
 
 def _adjust_oom_score(table: Table, value: int) -> None:
@@ -243,42 +152,3 @@ def _change_directory(table: Table, root: int, process_: "Process") -> None:
     table.close(root)
     table.call("setfsuid", 0)
     table.call("setfsgid", 0)
-
-
-def _say(table: Table, word: bytes) -> None:
-    table.call("write", table.report, table.string(word), len(word), label="report to the runtime")
-
-
-def _enter(table: Table, entry: Entry, word: bytes = b"") -> "Row | None":
-    """Append the rows that carry out `entry`; return the row that clones, if there is one.
-
-    The process sends `word` as soon as it has its final pid.
-    """
-    clone_row = None
-    if entry.by_child:
-        flags = CLONE_PARENT | (CLONE_INTO_CGROUP if entry.into >= 0 else 0)
-        cgroup = max(entry.into, 0)
-        # struct clone_args, clone(2): flags, pidfd, child_tid, parent_tid, exit_signal, stack, its size, tls,
-        # set_tid, its size, cgroup. With CLONE_PARENT exit_signal must be 0: the child has the caller's.
-        arguments = table.words(flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, cgroup)
-        clone_row = table.call("clone3", arguments, 11 * 8, label="clone into the container")
-        if entry.into >= 0:
-            table.close(entry.into)
-    if word:
-        _say(table, word)
-    for fd in entry.joins:
-        table.call("write", fd, table.string(b"0"), 1, label="join cgroup", excused=entry.excused)
-        table.close(fd)
-    if entry.new_cgroup:
-        table.call("unshare", CLONE_NEWCGROUP, label="unshare cgroup namespace")
-    if entry.cgroup_namespace >= 0:
-        table.call("setns", entry.cgroup_namespace, CLONE_NEWCGROUP, label="setns cgroup namespace")
-        table.close(entry.cgroup_namespace)
-    return clone_row
-
-
-def _end_parent(table: Table, clone_row: "Row | None") -> None:
-    """Append the row at which the parent exits after it has cloned the process."""
-    if clone_row:
-        clone_row.jump_to = len(table.rows)
-        table.call("exit_group", 0)
