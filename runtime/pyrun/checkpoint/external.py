@@ -10,7 +10,7 @@
 `dump` looks up destinations in the container, because they may lead through symlinks.
 """
 
-import stat
+import _stat as stat
 from errno import ELOOP, ENOENT, ENOTDIR
 
 from foundation.encode import encode as encode_json

@@ -1,6 +1,6 @@
 """The options of `checkpoint` and `restore`: directories, and options for criu by their names in its RPC."""
 
-import stat
+import _stat as stat
 
 from foundation.linux import os
 from foundation.linux.sched import CLONE_NEWNET

@@ -4,7 +4,7 @@ This module does not interpret config.json: it prints the plan that `create` car
 order is that of the picture in launch/create.py.
 """
 
-import stat
+import _stat as stat
 
 from foundation.errors import printable
 from foundation.linux import os

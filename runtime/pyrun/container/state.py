@@ -10,9 +10,9 @@
 The status is never stored: each command asks the kernel, so the status is right whichever process was killed.
 """
 
+import _stat as stat
 import errno
 import fcntl
-import stat
 import time
 
 from foundation.encode import encode

@@ -6,7 +6,7 @@ other end. So a path is first resolved with O_PATH, which has no side effect, an
 Files of procfs are refused, too: stat(2) calls /proc/kmsg a regular file, and reading it removes the host's messages.
 """
 
-import stat
+import _stat as stat
 from errno import EACCES
 
 from foundation.linux import os

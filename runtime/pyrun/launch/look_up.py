@@ -5,7 +5,7 @@ execvp(3) would try, so that the kernel itself decides with the process's own pe
 the runtime looks into the container's files from outside.
 """
 
-import stat
+import _stat as stat
 from errno import EACCES
 
 from foundation.errors import Error

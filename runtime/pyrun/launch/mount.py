@@ -12,7 +12,7 @@ no path can be trusted: the child uses only paths below the init's root, and its
 """
 
 import _signal
-import stat
+import _stat as stat
 
 from foundation.errors import Error, reason
 from foundation.linux import os

@@ -1,6 +1,6 @@
 """The request of `create` and its plan: everything that can be checked before anything is made."""
 
-import stat
+import _stat as stat
 
 from foundation.linux import os
 from foundation.rootless import rootless

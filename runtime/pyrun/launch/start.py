@@ -6,7 +6,6 @@ from _signal import SIGKILL
 from foundation.errors import Error
 from foundation.linux import os
 from pyrun import log
-from pyrun.container.end import signal
 from pyrun.container.process import ended_before_execve
 from pyrun.container.state import GATE, NOTIFY, Container
 from pyrun.launch import gate
@@ -105,6 +104,8 @@ def _run_hooks(container: Container, kind: str) -> None:
             os.chdir(container.bundle)  # the hooks of `create` have this working directory, too
             hooks.run(kind, wanted, container.oci_state("running"))
     except (Error, OSError):
+        from pyrun.container.end import signal  # few hooks fail
+
         try:
             signal(container, SIGKILL)
         except Error:

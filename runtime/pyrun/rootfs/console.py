@@ -1,6 +1,6 @@
 """The container's terminal: a pseudo terminal of the container's devpts."""
 
-import stat
+import _stat as stat
 from fcntl import ioctl
 
 from foundation.errors import Error

@@ -1,6 +1,6 @@
 """The mount option tmpcopyup: a new tmpfs starts with a copy of the image's directory that it covers."""
 
-import stat
+import _stat as stat
 from errno import EINVAL
 
 from foundation.linux import os

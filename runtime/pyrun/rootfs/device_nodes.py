@@ -1,6 +1,6 @@
 """The device nodes that a container is to have in /dev."""
 
-import stat
+import _stat as stat
 
 from foundation.linux import os
 

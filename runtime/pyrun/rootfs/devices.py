@@ -1,6 +1,6 @@
 """The device nodes and symlinks in /dev, and the terminal at /dev/console."""
 
-import stat
+import _stat as stat
 
 from foundation.errors import Error
 from foundation.linux import os

@@ -3,7 +3,7 @@
 The init opens them itself; with a user namespace, whose root may not reach them, launch/opener.py opens them for it.
 """
 
-import stat
+import _stat as stat
 from errno import EINVAL, EPERM
 
 from foundation.errors import Error

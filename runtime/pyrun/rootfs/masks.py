@@ -1,6 +1,6 @@
 """Masked and read-only paths."""
 
-import stat
+import _stat as stat
 
 from foundation.errors import Error, reason
 from foundation.linux import os

@@ -1,6 +1,6 @@
 """The mounts of config.json: each is created detached, given its attributes, then attached to a descriptor."""
 
-import stat
+import _stat as stat
 from errno import ELOOP, ENOTDIR
 
 from foundation.errors import Error, reason

@@ -4,7 +4,7 @@ It is mounted only in the container's mount namespace and disappears with that, 
 crash. A layer that is to be kept is in `upper` of a directory; the kernel requires a `work` directory beside it.
 """
 
-import stat
+import _stat as stat
 from errno import EINVAL
 
 from foundation import interrupts, overlayfs

@@ -1,6 +1,6 @@
 """Paths below the root file system: they are opened and created without ever leaving it."""
 
-import stat
+import _stat as stat
 from errno import ELOOP, ENOTDIR
 
 from foundation.errors import Error

@@ -1,7 +1,7 @@
 """What the caller gets of a new process: its terminal or a pidfd over a socket, and a file with its pid."""
 
 import _socket
-import stat
+import _stat as stat
 from fcntl import ioctl
 
 from foundation.linux import os, whole_file

@@ -10,7 +10,7 @@
 The container inherits everything else, such as files, terminals, sockets and named pipes.
 """
 
-import stat
+import _stat as stat
 
 from foundation.linux import os
 from pyrun.container.process import process_stat

@@ -1,6 +1,6 @@
 """The rows that confine a process of config.json and drop its privileges, in the order that the kernel requires."""
 
-import stat
+import _stat as stat
 
 from foundation.errors import Error
 from foundation.linux import os
