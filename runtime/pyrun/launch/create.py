@@ -8,13 +8,13 @@
                              ◀── "entered"    (both words only if Namespaces.need_runtime:
       map user and group ids                  otherwise clone makes the namespaces, and
                                "go" ──▶       the init makes its first mounts at once)
-      connect the network,                    mounts up to that of cgroups
-      make the cgroups v1, limits
+      make the cgroups v1, limits             mounts up to that of cgroups
                           "cgroups" ──▶       (with the descriptors for joining them)
-                                              join, other mounts, devices, terminal
+      connect the network                     join, other mounts, devices, terminal
+                        "connected" ──▶       (only if there are interfaces to connect)
                             ◀── "mounted"     (with the terminal's master)
       prestart, createRuntime hooks
-                         "hooks ran" ──▶
+                         "hooks ran" ──▶      (both only if there are hooks, or is a terminal)
                                               createContainer hooks
                                               sysctl, masks, pivot_root
                                               look up the program
@@ -216,9 +216,13 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
         _map_ids(plan, child.pid)
         ours.say("go")
 
-    _help_from_outside(plan, child.pid)  # after "go", because the init makes its first mounts meanwhile
     ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
-    read_program()  # here, because the init makes its other mounts meanwhile; before the hooks, which may run for long
+    # Here, because the init makes its other mounts meanwhile; before the hooks, which may run for long, and use the
+    # network.
+    read_program()
+    _help_from_outside(plan, child.pid)
+    if plan.connects_interfaces:
+        ours.say("connected")
 
     terminal = -1
     if plan.pauses_before_pivot:
@@ -377,6 +381,8 @@ def _init(plan: Plan, container: Container, inherited: Inherited, channel: Chann
             write_value(joins.pop(0), b"0")
     root.complete(plan.cgroup.paths)
     terminal = root.open_terminal(plan.process)  # after the mounts, because it is made in the container's devpts
+    if plan.connects_interfaces:
+        channel.hear("connected")  # before the sysctl, which may be of an interface
     if plan.pauses_before_pivot:
         channel.say("mounted", terminal[:1])
         channel.hear("hooks ran")

@@ -147,6 +147,8 @@ class Plan:
         self.has_early_hooks = any(self.config.hooks[kind] for kind in ("prestart", "createRuntime", "createContainer"))
         # The runtime runs hooks, or takes the terminal, while the init waits between its mounts and pivot_root.
         self.pauses_before_pivot = self.has_early_hooks or self.process.terminal
+        # The runtime connects interfaces to the init's network while the init mounts.
+        self.connects_interfaces = bool(request.connect or linux.net_devices)
         self.streams = _streams(request, self.process.terminal)
 
     def give_cgroup_away(self) -> None:

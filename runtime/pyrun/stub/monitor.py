@@ -63,7 +63,9 @@ def keep_watch(child: int, name: bytes, record: int, runtime: int, kept: "tuple[
     the descriptors `kept` under the numbers from 3 on. The first of these is a socket: after the end of `child` the
     monitor writes a byte there and keeps the others until it receives one.
     """
-    memfd = carrier.open_program()
+    # If the program has ended by now, Python itself does what is left, which takes less than to become the stub.
+    has_ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    memfd = -1 if has_ended else carrier.open_program()
     os.chdir("/")
     os.setsid()
     prctl(PR_SET_PDEATHSIG, 0)

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 def prepare() -> None:
     """Do once, before the launcher forks, what every start would do again."""
-    for module in ("rootfs.overlay", "cgroup.memory", "cgroup.cpu", "stub.seccomp_load"):  # pyrun loads them at need
+    at_need = "rootfs.overlay cgroup.memory cgroup.cpu stub.seccomp_load stub.interpreter"  # when pyrun loads them
+    for module in at_need.split():
         __import__(f"pyrun.{module}")
     seccomp.compile(Node(default_profile(), "linux.seccomp: "), {})
 
