@@ -10,11 +10,6 @@ from pyrun.container.process import open_process, process_stat, session
 from pyrun.container.state import Container, load_all
 from pyrun.errors import NoContainer
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
-
 _PATIENCE_MS = 10_000
 
 

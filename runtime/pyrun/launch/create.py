@@ -188,25 +188,10 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     log.debug(f"create {container.id} of {plan.bundle}, cgroups {' '.join(plan.cgroup.directories)}")
     listener = gate.listen(container)  # before the clone, because the init inherits the socket
     os.chdir(plan.bundle)  # gate.listen() has changed the working directory
-    ours, theirs = Channel.pair()
-    late_birth = plan.namespaces.entered_by_child
-    by_file = container.reuses_cgroup or (late_birth and plan.config.linux.namespace("user") is not None)
-    into = -1 if by_file or plan.cgroup.made_around_init else join.directory(plan.cgroup)
-    if late_birth:
-        into = detach(into)
     opener = inherited.open_for_init(plan, container)
-    # Block SIGINT and SIGTERM across the fork: a child interrupted before it is in run() would run the parent's undo
-    # steps. The child unblocks them in reset_signals(), after setsid() has taken it out of reach of ^C.
-    mask = interrupts.hold()
-    child = Child(plan.namespaces.start(-1 if late_birth else into))
-    if child.pid == 0:
-        ours.close()
-        run(lambda: _init(plan, container, inherited, theirs, listener.fileno(), into), theirs.fail)
-    undo.add(child.kill)
-    interrupts.release(mask)
-    theirs.close()
-
-    container.pid = child.pid  # for what is said if it ends now
+    by_child = plan.namespaces.entered_by_child
+    by_file = container.reuses_cgroup or (by_child and plan.config.linux.namespace("user") is not None)
+    child, ours = _clone(plan, container, inherited, listener.fileno(), by_file, undo)
     if plan.namespaces.need_runtime:
         child.replaced_by(ours.hear("entered").pid)
         container.pid = child.pid
@@ -245,6 +230,29 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     # After "saved", because the caller may call `start` or `kill` as soon as it knows the pid.
     _announce(plan, child.pid)
     return terminal
+
+
+def _clone(
+    plan: Plan, container: Container, inherited: Inherited, gate_: int, by_file: bool, undo: Undo
+) -> "tuple[Child, Channel]":
+    """Make the init, in its cgroup v2 unless it joins that `by_file`; return it, and our end of its channel."""
+    ours, theirs = Channel.pair()
+    late_birth = plan.namespaces.entered_by_child
+    into = -1 if by_file or plan.cgroup.made_around_init else join.directory(plan.cgroup)
+    if late_birth:
+        into = detach(into)
+    # Block SIGINT and SIGTERM across the fork: a child interrupted before it is in run() would run the parent's undo
+    # steps. The child unblocks them in reset_signals(), after setsid() has taken it out of reach of ^C.
+    mask = interrupts.hold()
+    child = Child(plan.namespaces.start(-1 if late_birth else into))
+    if child.pid == 0:
+        ours.close()
+        run(lambda: _init(plan, container, inherited, theirs, gate_, into), theirs.fail)
+    undo.add(child.kill)
+    interrupts.release(mask)
+    theirs.close()
+    container.pid = child.pid  # for what is said if it ends now
+    return child, ours
 
 
 def _map_ids(plan: Plan, pid: int) -> None:
