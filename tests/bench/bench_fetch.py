@@ -39,18 +39,19 @@ def main():
     options = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR"))
     registry = start_registry(folder)
-    docker = start_docker(folder)
     try:
         for name, image, files, size in make_images(folder, options):
             push(folder, name, image)
-            compare(folder, name, image, files, size, options.rounds, docker)
+            compare(folder, name, image, files, size, options.rounds)
     finally:
-        for daemon in filter(None, (registry, docker)):
-            daemon.terminate()
-            daemon.wait()
-        for command in (["podman", *podman_storage(folder), "rmi", "-fa"], ["umount", "-l", *mounts_below(folder)]):
-            subprocess.run(command, capture_output=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        registry.terminate()
+        registry.wait()
+        remove(folder)
+
+
+def remove(folder):
+    subprocess.run(["umount", "-l", *mounts_below(folder)], capture_output=True)
+    shutil.rmtree(folder)
 
 
 def start_registry(folder):
@@ -68,9 +69,7 @@ def start_registry(folder):
 
 
 def start_docker(folder):
-    """Start a dockerd without a network of its own, or return None."""
-    if not shutil.which("dockerd"):
-        return None
+    """Start a dockerd without a network of its own."""
     places = ["--data-root", f"{folder}/docker", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/docker.pid"]
     network = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"]
     command = ["dockerd", "--host", f"unix://{folder}/docker.sock", *places, *network]
@@ -142,55 +141,55 @@ def podman_storage(folder):
 
 
 def tools(folder, name):
-    """Return, for each tool, the commands that make its store empty, and those that are measured."""
+    """Return the commands of each tool that are measured."""
     reference = f"127.0.0.1:{PORT}/{name}:1"
-    store = ["--store", f"{folder}/store"]
-    work = [f"{folder}/{part}" for part in ("bundle", "store", "layout", "umoci")]
-    clean = [["umount", "-lq", f"{folder}/bundle/rootfs"], ["rm", "-rf", *work]]
-    podman = ["podman", *podman_storage(folder)]
-    found = {
-        "pyfetch --copy": (clean, [[*PYFETCH, "-q", "--copy", *store, reference, f"{folder}/bundle"]]),
-        "pyfetch --overlay": (clean, [[*PYFETCH, "-q", "--overlay", *store, reference, f"{folder}/bundle"]]),
-        "skopeo + umoci": (
-            clean,
-            [
-                ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{reference}", f"oci:{folder}/layout:x"],
-                ["umoci", "unpack", "--image", f"{folder}/layout:x", f"{folder}/umoci"],
-            ],
-        ),
-        "podman pull": ([[*podman, "rmi", "-fa"]], [[*podman, "pull", "-q", "--tls-verify=false", reference]]),
+    skopeo = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{reference}", f"oci:{folder}/layout:x"]
+    podman = ["podman", *podman_storage(folder), "pull", "-q", "--tls-verify=false", reference]
+    return {
+        "pyfetch --copy": [pyfetch(folder, "copy", reference)],
+        "pyfetch --overlay": [pyfetch(folder, "overlay", reference)],
+        "skopeo + umoci": [skopeo, ["umoci", "unpack", "--image", f"{folder}/layout:x", f"{folder}/umoci"]],
+        "podman pull": [podman],
+        "docker pull": [[*docker_client(folder), "pull", "-q", reference]],
     }
-    if os.path.exists(f"{folder}/docker.sock"):
-        docker = docker_client(folder)
-        found["docker pull"] = ([[*docker, "rmi", "-f", reference]], [[*docker, "pull", "-q", reference]])
-    return found
 
 
-def compare(folder, name, image, files, size, rounds, docker):
-    times = {tool: [] for tool in tools(folder, name)}
-    memory = dict.fromkeys(times, 0)
-    for _ in range(rounds):
-        for tool, (clean, commands) in tools(folder, name).items():
-            for command in clean:
-                subprocess.run(command, capture_output=True)
-            os.sync()
-            measured = [measure(command) for command in commands]
-            times[tool].append(sum(seconds for seconds, _ in measured))
-            memory[tool] = max(memory[tool], *(kilobytes for _, kilobytes in measured))
-    if docker is not None:
-        memory["docker pull"] = peak_of(docker.pid)
+def pyfetch(folder, kind, reference):
+    return [*PYFETCH, "-q", f"--{kind}", "--store", f"{folder}/{kind}", reference, f"{folder}/{kind}-bundle"]
+
+
+def compare(folder, name, image, files, size, rounds):
+    times, memory = {}, {}
+    for number in range(rounds):
+        # Each round has new stores, and nothing with many files is removed before the end: for minutes ext4 passes over
+        # inodes that were freed, one by one, so that a file takes ten times as long (recently_deleted() in ialloc.c).
+        place = f"{folder}/{name}{number}"
+        os.mkdir(place)
+        docker = start_docker(place)
+        try:
+            for tool, commands in tools(place, name).items():
+                os.sync()
+                measured = [measure(command) for command in commands]
+                times.setdefault(tool, []).append(sum(seconds for seconds, _ in measured))
+                memory[tool] = max(memory.get(tool, 0), *(kilobytes for _, kilobytes in measured))
+            memory["docker pull"] = max(memory["docker pull"], peak_of(docker.pid))
+        finally:
+            docker.terminate()
+            docker.wait()
+        if files == 1 and number < rounds - 1:
+            remove(place)
     print(f"\n{name}, cold: {files} files, {size >> 20} MiB unpacked, {len(image.layers[0]) >> 20} MiB compressed")
     print(f"{'':20} {'median s':>9} {'min s':>7} {'MiB':>6} {'files/s':>8} {'MB/s':>6}")
     for tool, seconds in times.items():
         median = statistics.median(seconds)
         rates = f"{files / median:8.0f} {size / median / 1e6:6.0f}"
         print(f"{tool:20} {median:9.2f} {min(seconds):7.2f} {memory[tool] / 1024:6.0f} {rates}")
-    warm(folder, name, image, rounds)
+    warm(place, name, image, rounds)
 
 
 def warm(folder, name, image, rounds):
     reference = f"127.0.0.1:{PORT}/{name}@{image.digest}"
-    command = [*PYFETCH, "-q", "--store", f"{folder}/store", reference]
+    command = [*PYFETCH, "-q", "--store", f"{folder}/overlay", reference]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     commands = {"pyfetch, warm": command, "python, nothing": [PYTHON, "-IS", "-c", "pass"]}
     times = {name: [] for name in commands}
