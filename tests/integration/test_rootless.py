@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import accounts
 import pytest
 from harness import Bundle, Container, is_alive, wait_until
 
@@ -29,6 +30,13 @@ class RootlessContainer(Container):
         return [*self.user, *super().command(verb, *arguments)]
 
 
+def give(directory, uid):
+    """Give the directory, and all below it, to a user."""
+    for path in (directory, *directory.rglob("*")):
+        if path.name != "busybox":  # one file, linked into every bundle
+            os.lchown(path, uid, uid)
+
+
 @pytest.fixture
 def container(runtime, busybox):
     # Not in tmp_path, which lies below a directory that is root's alone; for the same reason with copies.
@@ -39,9 +47,7 @@ def container(runtime, busybox):
         bundle.linux[kind] = [{"containerID": 0, "hostID": UID, "size": 1}]
     del bundle.config["mounts"][2]["options"][-1]  # gid=5, which is not mapped
     container = RootlessContainer(shutil.copy(runtime, directory), directory, bundle)
-    for path in (directory, *directory.rglob("*")):
-        if path.name != "busybox":  # one file, linked into every bundle
-            os.lchown(path, UID, UID)
+    give(directory, UID)
     yield container
     container.call("delete", "--force", container.id)
     shutil.rmtree(directory)
@@ -49,6 +55,21 @@ def container(runtime, busybox):
 
 def test_an_ordinary_user_is_root_in_the_container(container):
     assert container.sh("id -u; cat /proc/self/uid_map").split() == ["0", "0", str(UID), "1"]
+
+
+@pytest.mark.differs("runc", "it gives the caller's streams to root of the container, which the caller may not")
+@pytest.mark.needs("newuidmap")
+@pytest.mark.proves("process.oomScoreAdj")
+def test_the_oom_score_is_set_also_if_root_of_the_container_is_a_subordinate_id(container):
+    directory = container.bundle.path.parent
+    container.user = (*accounts.with_account(directory / "etc", "tester"), *map(str, accounts.AS_USER))
+    give(directory, accounts.UID)
+    directory.chmod(0o755)
+    for kind in ("uidMappings", "gidMappings"):
+        container.bundle.linux[kind][0]["hostID"] = accounts.SUBORDINATE
+    container.bundle.process["oomScoreAdj"] = 500
+
+    assert container.sh("cat /proc/self/oom_score_adj") == "500"
 
 
 @pytest.mark.only_pyrun("the wording is ours")

@@ -6,7 +6,7 @@
       make the cgroup v2
       clone ────────────────────────────────▶ join and make namespaces
                              ◀── "entered"    (both words only if Namespaces.need_runtime:
-      map user and group ids                  otherwise clone makes the namespaces, and
+      map ids, set the OOM score              otherwise clone makes the namespaces, and
                                "go" ──▶       the init makes its first mounts at once)
       make the cgroups v1, limits             mounts up to that of cgroups
                           "cgroups" ──▶       (with the descriptors for joining them)
@@ -199,14 +199,17 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
             opener.start(child.pid, ours)
             undo.add(opener.kill)
         _map_ids(plan, child.pid)
+        _adjust_oom_score(plan, child.pid)  # before "go": then the init becomes a user whose files may not be ours
         ours.say("go")
+    else:
+        _adjust_oom_score(plan, child.pid)
 
     ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
     # Here, because the init makes its other mounts meanwhile; before the hooks, which may run for long, and use the
     # network.
     read_program()
-    _help_from_outside(plan, child.pid)
     if plan.connects_interfaces:
+        _connect_interfaces(plan, child.pid)
         ours.say("connected")
 
     terminal = -1
@@ -264,10 +267,12 @@ def _map_ids(plan: Plan, pid: int) -> None:
         map_ids(pid, linux.uid_mappings, linux.gid_mappings)
 
 
-def _help_from_outside(plan: Plan, pid: int) -> None:
-    """Do for the init what it may not do itself inside of a user namespace, and connect its network."""
+def _adjust_oom_score(plan: Plan, pid: int) -> None:
     if plan.process.oom_score_adj is not None:
         oom.adjust_score(pid, plan.process.oom_score_adj)
+
+
+def _connect_interfaces(plan: Plan, pid: int) -> None:
     if plan.config.linux.net_devices:
         from pyrun.namespaces import net_devices  # few containers have some
 
