@@ -87,3 +87,25 @@ def test_an_interface_that_is_not_there_is_named(container, bundle):
 def test_without_the_property_the_hosts_interfaces_stay(container, veth):
     assert container.sh("ip -o link | wc -l") == "1"
     assert "pyrun-a" in ip("-brief", "link")
+
+
+@newer_than_peers
+@pytest.mark.parametrize("state", ["up", "down"])
+def test_a_failed_create_reports_its_own_error_and_gives_the_interface_back(container, bundle, veth, state):
+    """The interface moves while the init mounts: each time, another one of them is the first to fail or to be done."""
+    ip("address", "add", "192.0.2.7/24", "dev", "pyrun-a")
+    ip("address", "add", "2001:db8::7/64", "dev", "pyrun-a", "nodad")
+    ip("link", "set", "pyrun-a", state)
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "eth0"}, "pyrun-b": {}}
+    bundle.mount("/early", "tmpfs", "tmpfs", "nonsense=1")
+    for _ in range(10):
+        assert "nonsense" in container.run_fails("true")
+
+    bundle.config["mounts"].pop()
+    bundle.mount("/dev/late", "tmpfs", "tmpfs", "nonsense=1")
+    for _ in range(10):
+        assert "nonsense" in container.run_fails("true")
+    shown = ip("address", "show", "pyrun-a")
+    assert "192.0.2.7/24" in shown and ("2001:db8::7/64" in shown or state == "down")
+    assert (",UP" in shown) == (state == "up")
+    assert "pyrun-b" in ip("-brief", "link")

@@ -3,7 +3,7 @@
 import pytest
 
 from foundation.errors import Error
-from pyrun.stub.channel import Channel
+from pyrun.stub.channel import Blaming, Channel, Ended
 from pyrun.stub.report import ROW_SIZE
 
 
@@ -15,3 +15,43 @@ def test_a_reason_of_any_length_is_heard(length):
 
     with pytest.raises(Error, match=f"^{'x' * length}$"):
         ours.hear("word")
+
+
+@pytest.mark.parametrize("length", [ROW_SIZE - 1, ROW_SIZE, ROW_SIZE + 1])
+def test_a_word_of_any_length_is_heard(length):
+    ours, theirs = Channel.pair()
+    word = "ready ".ljust(length, "x")
+    theirs.say(word)
+
+    assert f"ready {ours.hear('ready').text}" == word
+
+
+def fail_at_once():
+    raise Error("nothing can be done to it")
+
+
+def test_an_error_gives_way_to_the_reason_of_the_other_side():
+    ours, theirs = Channel.pair()
+    theirs.fail("the cause")
+
+    with pytest.raises(Error, match="^the cause$"), Blaming(ours):
+        fail_at_once()
+
+
+def test_an_error_gives_way_to_the_end_of_the_other_side_which_has_not_read_what_was_said():
+    ours, theirs = Channel.pair()
+    ours.say("word")
+    theirs.close()
+
+    with pytest.raises(Ended), Blaming(ours):
+        fail_at_once()
+
+
+def test_an_error_stays_if_the_other_side_goes_on():
+    ours, theirs = Channel.pair()
+    theirs.say("word")
+
+    with pytest.raises(Error, match="nothing can be done"), Blaming(ours):
+        fail_at_once()
+    with pytest.raises(Error, match="nothing can be done"), Blaming(ours):
+        fail_at_once()

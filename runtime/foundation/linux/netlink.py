@@ -90,6 +90,11 @@ class Netlink:
             raise
         return int.from_bytes(found[0][4:8], "little")
 
+    def is_up(self, name: str) -> bool:
+        """Return whether the interface has IFF_UP. ENODEV: there is none of that name."""
+        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
+        return bool(found[0][8] & _IFF_UP)  # ifi_flags of struct ifinfomsg
+
     def group(self, name: str) -> int:
         """Return the group of an interface. ENODEV: there is none of that name."""
         found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))

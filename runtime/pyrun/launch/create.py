@@ -60,7 +60,7 @@ from pyrun.namespaces.names import identify
 from pyrun.rootfs.setup import Root
 from pyrun.stdio import sockets
 from pyrun.stub import carrier, init_rows, privileges
-from pyrun.stub.channel import Channel, Ended
+from pyrun.stub.channel import Blaming, Channel, Ended
 from pyrun.stub.child import run
 from pyrun.stub.departure import reset_signals, seal_imports
 from pyrun.stub.entry import Entry, detach
@@ -201,15 +201,18 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
         _map_ids(plan, child.pid)
         _adjust_oom_score(plan, child.pid)  # before "go": then the init becomes a user whose files may not be ours
         ours.say("go")
-    else:
-        _adjust_oom_score(plan, child.pid)
-
-    ours.say("cgroups", _make_cgroups(plan, child.pid, by_file))
+    # Blaming, because the init may fail at its first mounts meanwhile.
+    with Blaming(ours):
+        if not plan.namespaces.need_runtime:
+            _adjust_oom_score(plan, child.pid)
+        joins = _make_cgroups(plan, child.pid, by_file)
+    ours.say("cgroups", joins)
     # Here, because the init makes its other mounts meanwhile; before the hooks, which may run for long, and use the
     # network.
     read_program()
     if plan.connects_interfaces:
-        _connect_interfaces(plan, child.pid)
+        with Blaming(ours):
+            _connect_interfaces(plan, child.pid, undo)
         ours.say("connected")
 
     terminal = -1
@@ -272,11 +275,11 @@ def _adjust_oom_score(plan: Plan, pid: int) -> None:
         oom.adjust_score(pid, plan.process.oom_score_adj)
 
 
-def _connect_interfaces(plan: Plan, pid: int) -> None:
+def _connect_interfaces(plan: Plan, pid: int, undo: Undo) -> None:
     if plan.config.linux.net_devices:
         from pyrun.namespaces import net_devices  # few containers have some
 
-        net_devices.move(plan.config.linux.net_devices, pid)
+        net_devices.move(plan.config.linux.net_devices, pid, undo.add)
     if plan.request.connect:
         plan.request.connect(pid)
 

@@ -61,16 +61,7 @@ class Channel:
         Raises Error with the other side's reason if that failed, the OSError of its report if the stub failed, and
         Ended if the other side ended without a reason.
         """
-        ancillary_size = _socket.CMSG_SPACE(4 * _DESCRIPTORS) + _socket.CMSG_SPACE(_CREDENTIALS_SIZE)
-        try:
-            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            # Linux reports ECONNRESET once if the peer closed with unread data; what the peer sent is still queued.
-            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, _MSG_CMSG_CLOEXEC)
-        # Check for a reason first: its text may be exactly ROW_SIZE long. No report starts with "!": a report starts
-        # with the errno, and that one would be 33, EDOM, which none of the stub's calls returns.
-        if packet.startswith(_FAILURE):
-            raise Error(packet[1:].decode("utf-8", "surrogateescape"))
+        packet, ancillary = self._receive()
         word = expected.encode()
         if packet == word or packet.startswith(word + b" "):
             return Heard(packet[len(word) + 1 :].decode("utf-8", "surrogateescape"), ancillary)
@@ -78,6 +69,30 @@ class Channel:
         if report is not None:
             raise report
         raise Ended(f'the other side ended before it said "{expected}"')
+
+    def blame(self) -> None:
+        """Raise Error with the other side's reason if that has failed by now, or Ended if it has ended without one."""
+        try:
+            packet, _ = self._receive(_socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        if not packet:
+            raise Ended("the other side has ended")
+
+    def _receive(self, flags: int = 0) -> "tuple[bytes, list[tuple[int, int, bytes]]]":
+        """Return a packet and what came with it, b"" if the other side has ended. Raises Error with its reason."""
+        ancillary_size = _socket.CMSG_SPACE(4 * _DESCRIPTORS) + _socket.CMSG_SPACE(_CREDENTIALS_SIZE)
+        flags |= _MSG_CMSG_CLOEXEC
+        try:
+            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, flags)
+        except ConnectionResetError:
+            # Linux reports ECONNRESET once if the peer closed with unread data; what the peer sent is still queued.
+            packet, ancillary, _, _ = self._socket.recvmsg(_MAXIMUM, ancillary_size, flags)
+        # Check for a reason first: its text may be exactly ROW_SIZE long. No report starts with "!": a report starts
+        # with the errno, and that one would be 33, EDOM, which none of the stub's calls returns.
+        if packet.startswith(_FAILURE):
+            raise Error(packet[1:].decode("utf-8", "surrogateescape"))
+        return packet, ancillary
 
     def next(self) -> str:
         """Wait for any word; return "" if the other side has closed its end."""
@@ -89,6 +104,20 @@ class Channel:
         report = read_report(packet)
         if report is not None:
             raise report
+
+
+class Blaming:
+    """An error in this block gives way to the reason of the other side, if that has ended meanwhile: to a process that
+    has ended, nothing can be done, and the error would only say so."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: "BaseException | None", _traceback: object) -> None:
+        if isinstance(error, (Error, OSError)):
+            self._channel.blame()
 
 
 class Ended(Error):
