@@ -257,7 +257,8 @@ def test_a_program_that_is_upgraded_while_it_makes_a_container_goes_on(bundle, m
     (directory / "new").write_bytes(bytes(program.stat().st_size))
     shell = {"overwritten": f"cat {directory}/new >{program}", "replaced": f"mv {directory}/new {program}"}[how]
     hooks = [{"path": "/bin/sh", "args": ["sh", "-c", shell]}]
-    bundle.config["hooks"] = {"createRuntime": hooks}
+    in_container = [{"path": "/bin/true", "args": ["true"]}]  # the init runs it, after the other one
+    bundle.config["hooks"] = {"createRuntime": hooks, "createContainer": in_container}
     machine.program = str(program)
     result = machine.run(bundle, "echo ran")
     zeros = not any(program.read_bytes())
