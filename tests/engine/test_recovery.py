@@ -50,6 +50,30 @@ def test_an_exit_code_of_the_time_without_a_daemon_is_known(engine):
     assert engine.inspect("web", ".State.FinishedAt") > engine.inspect("web", ".State.StartedAt")
 
 
+def test_nothing_of_a_program_that_ends_at_once_is_lost_when_the_daemon_is_killed(engine, full):
+    """It has often ended before its monitor is there."""
+    source = random.Random(1)
+    ended = 0
+    for number in range(40 if full else 8):
+        name = f"short{number}"
+        words = ("run", "-d", "--name", name, "--network=none", "busybox", "sh", "-c", "echo done; exit 7")
+        client = engine.begin(*words, stdout=DEVNULL, stderr=DEVNULL)
+        wait_until(lambda name=name: name in engine.ok("ps", "-a", "--format", "{{.Names}}").split(), "the container")
+        time.sleep(source.uniform(0, 0.03))
+
+        engine.kill()
+        client.wait(20)
+        engine.start()
+
+        if engine.inspect(name, ".State.Status") != "created":
+            ended += 1
+            assert engine.ok("wait", name) == "7"
+            assert engine.ok("logs", name) == "done"
+        wait_until(lambda: differences(engine) == {}, "agreement")
+        engine.ok("rm", name)
+    assert ended
+
+
 def test_an_end_of_which_a_killed_daemon_has_been_told_is_seen_by_the_next(engine):
     id_ = engine.ok("run", "-d", "--name", "web", "--network=none", "busybox", "sh", "-c", "sleep 0.5; exit 7")
     streams = engine.children()["streams"]
