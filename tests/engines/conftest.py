@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import criu
 import pytest
@@ -44,10 +46,13 @@ def dockers(dockerd):
 def podmen(tmp_path_factory, image):
     """podman on pyrun and podman on runc, in one store."""
     directory = tmp_path_factory.mktemp("podman")
-    options = ("--root", directory / "root", "--runroot", directory / "run", "--log-level", "error")
+    run = Path(tempfile.mkdtemp(prefix="podman-"))  # not in the directory: podman wants at most 50 characters
+    options = ("--root", directory / "root", "--runroot", run, "--log-level", "error")
     podmen = {runtime: podman_on(directory, PYRUN, runtime, *options) for runtime in ("pyrun", "runc")}
     podmen["pyrun"]("import", image, "busybox", check=True)
     yield podmen
     podmen["pyrun"]("rm", "--all", "--force", "--time", "0")
     podmen["pyrun"]("pod", "rm", "--all", "--force")
-    unmount_below(directory)
+    for folder in (run, directory):
+        unmount_below(folder)
+    shutil.rmtree(run)

@@ -389,8 +389,12 @@ mount --rbind "$1" /sys/fs/cgroup
 exec sleep 1000
 """
 # A hierarchy whose cgroups the kernel has not freed yet when it is unmounted stays, until the next one unmounts it.
-# Then it goes, some 50 ms later: whoever mounts it again before that makes a new one, which must go, too.
-UNMOUNT = 'mount -t cgroup -o "$1" cgroup "$2" && umount "$2" && sleep 0.5'
+# Then it goes, some 50 ms later: whoever mounts it again before that makes a new one, which must go, too. Engines of
+# other tests make cgroups of theirs in every hierarchy that they find, and leave them.
+UNMOUNT = """
+mount -t cgroup -o "$1" cgroup "$2" && find "$2" -mindepth 1 -depth -type d -exec rmdir {} +
+umount "$2" && sleep 0.5
+"""
 
 
 def is_gone(controllers, directory):

@@ -136,7 +136,7 @@ def test_a_created_container_has_no_filter_yet(container, notified, agent):
 
     assert agent.states == []
     container.start()
-    assert len(agent.states) == 1
+    wait_until(lambda: len(agent.states) == 1, "the agent has heard")
 
 
 def test_exec_has_a_listener_of_its_own(container, notified, agent):

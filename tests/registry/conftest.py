@@ -158,14 +158,14 @@ def docker_registry(tmp_path_factory):
     """host:port of Debian's docker-registry."""
     if not shutil.which("docker-registry"):
         pytest.skip("docker-registry is not installed")
-    folder = tmp_path_factory.mktemp("docker-registry")
-    with socket.socket() as probe:
+    yield from serve_docker_registry(tmp_path_factory.mktemp("docker-registry"))
+
+
+def serve_docker_registry(folder, more=""):
+    """Give the host:port of a docker-registry; `more` is of the part http of its configuration."""
+    with socket.socket() as probe:  # no fixed number: any program may have been given it for a connection
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    yield from serve_docker_registry(folder, port, "")
-
-
-def serve_docker_registry(folder, port, more):
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
@@ -179,6 +179,7 @@ def serve_docker_registry(folder, port, more):
                 if sock.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
+        assert process.poll() is None
         yield f"127.0.0.1:{port}"
     finally:
         process.kill()
@@ -189,7 +190,7 @@ def serve_docker_registry(folder, port, more):
 def locked_registry(tmp_path_factory):
     """host:port of a docker-registry in which only `me` with the password `secret` may do anything."""
     folder = tmp_path_factory.mktemp("locked")
-    yield from serve_docker_registry(folder, 50552, htpasswd(folder))
+    yield from serve_docker_registry(folder, htpasswd(folder))
 
 
 @pytest.fixture(scope="session")

@@ -430,7 +430,7 @@ def test_an_identity_token_is_sent_to_nobody_else(pyfetch, registry, tokens):
 def test_basic_authentication_of_docker_registry(pyfetch, tmp_path):
     (tmp_path / "registry").mkdir()
     more = htpasswd(tmp_path / "registry")
-    server = serve_docker_registry(tmp_path / "registry", 50551, more)
+    server = serve_docker_registry(tmp_path / "registry", more)
     host = next(server)
     try:
         name = push(Image(tar("x")), tmp_path / "layout", f"{host}/x:1", "--dest-creds", "me:secret")

@@ -370,10 +370,7 @@ def tls_registry(tmp_path_factory):
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
     files = ["-keyout", f"{folder}/key.pem", "-out", f"{folder}/ca.crt", "-addext", config]
     subprocess.run([*command, *files], check=True, capture_output=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = serve_docker_registry(folder, port, f"  tls: {{certificate: {folder}/ca.crt, key: {folder}/key.pem}}\n")
+    server = serve_docker_registry(folder, f"  tls: {{certificate: {folder}/ca.crt, key: {folder}/key.pem}}\n")
     host = next(server)
     push(Image(tar("x")), folder / "layout", f"{host}/test:1")
     yield host, folder
@@ -405,9 +402,6 @@ def strict_registry(tmp_path_factory, tls_registry):
     """host:port of a registry that wants a certificate of its clients, and the folder of one that it takes."""
     _, authority = tls_registry
     folder = tmp_path_factory.mktemp("strict")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     request = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=client"]
     request += ["-keyout", f"{folder}/client.key", "-out", f"{folder}/client.csr"]
     sign = ["openssl", "x509", "-req", "-days", "2", "-in", f"{folder}/client.csr", "-out", f"{folder}/client.cert"]
@@ -415,7 +409,7 @@ def strict_registry(tmp_path_factory, tls_registry):
     for command in (request, sign):
         subprocess.run(command, check=True, capture_output=True)
     tls = f"certificate: {authority}/ca.crt, key: {authority}/key.pem, clientcas: [{authority}/ca.crt]"
-    server = serve_docker_registry(folder, port, f"  tls: {{{tls}}}\n")
+    server = serve_docker_registry(folder, f"  tls: {{{tls}}}\n")
     host = next(server)
     (folder / "ca.crt").write_bytes((authority / "ca.crt").read_bytes())
     push(Image(tar("x")), folder / "layout", f"{host}/test:1", "--dest-cert-dir", str(folder))
