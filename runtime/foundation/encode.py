@@ -37,5 +37,5 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}"
 
 
-# The encoder of the module json, which is in C. What can be iterated, and is no str or dict, becomes an array.
+# The encoder of the module json, which is in C. A tuple, or another iterable, becomes an array.
 _encoder = make_encoder(None, list, _string, None, ":", ",", False, False, True)

@@ -78,6 +78,14 @@ def test_a_name_that_is_taken_is_an_error_and_nothing_moves(container, bundle, v
 
 
 @newer_than_peers
+def test_an_interface_comes_back_if_the_next_one_cannot_move(container, bundle, veth):
+    bundle.linux["netDevices"] = {"pyrun-a": {"name": "eth0"}, "pyrun-b": {"name": "lo"}}
+
+    assert '"pyrun-b" cannot become "lo"' in container.run_fails("true")
+    assert "pyrun-a" in ip("-brief", "link")
+
+
+@newer_than_peers
 def test_an_interface_that_is_not_there_is_named(container, bundle):
     bundle.linux["netDevices"] = {"pyrun-none": {}}
 

@@ -83,27 +83,23 @@ class Netlink:
     def index(self, name: str) -> int:
         """Return the index of an interface, 0 if there is none of that name."""
         try:
-            found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
+            return int.from_bytes(self._find(name)[4:8], "little")
         except OSError as error:
             if error.errno == ENODEV:
                 return 0
             raise
-        return int.from_bytes(found[0][4:8], "little")
 
     def is_up(self, name: str) -> bool:
         """Return whether the interface has IFF_UP. ENODEV: there is none of that name."""
-        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
-        return bool(found[0][8] & _IFF_UP)  # ifi_flags of struct ifinfomsg
+        return bool(self._find(name)[8] & _IFF_UP)  # ifi_flags of struct ifinfomsg
 
     def group(self, name: str) -> int:
         """Return the group of an interface. ENODEV: there is none of that name."""
-        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
-        return int.from_bytes(attributes(found[0][_LINK:]).get(_IFLA_GROUP, b""), "little")
+        return int.from_bytes(attributes(self._find(name)[_LINK:]).get(_IFLA_GROUP, b""), "little")
 
     def is_bridge(self, name: str) -> bool:
         """Return whether the interface is a bridge. ENODEV: there is none of that name."""
-        found = self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))
-        information = attributes(attributes(found[0][_LINK:]).get(_IFLA_LINKINFO, b""))
+        information = attributes(attributes(self._find(name)[_LINK:]).get(_IFLA_LINKINFO, b""))
         return information.get(_IFLA_INFO_KIND, b"").rstrip(b"\0") == b"bridge"
 
     def addresses(self, index: int) -> "list[Address]":
@@ -201,6 +197,10 @@ class Netlink:
         """Remove the default route of IPv4, or of IPv6. ESRCH: there is none."""
         family = _AF_INET6 if of_ipv6 else _AF_INET
         self._ask(_RTM_DELROUTE, _NLM_F_ACK, _default_route(family, _RT_SCOPE_NOWHERE))
+
+    def _find(self, name: str) -> bytes:
+        """Return the struct ifinfomsg, with attributes, of an interface. ENODEV: there is none of that name."""
+        return self._ask(_RTM_GETLINK, _NLM_F_ACK, _link(0) + _name(name))[0]
 
     def _ask(self, kind: int, flags: int, content: bytes) -> "list[bytes]":
         """Send a request and return the contents of the answer's messages. Raises OSError if the answer is an error."""

@@ -60,7 +60,7 @@ from pyrun.namespaces.names import identify
 from pyrun.rootfs.setup import Root
 from pyrun.stdio import sockets
 from pyrun.stub import carrier, init_rows, privileges
-from pyrun.stub.channel import Blaming, Channel, Ended
+from pyrun.stub.channel import Channel, Ended
 from pyrun.stub.child import run
 from pyrun.stub.departure import reset_signals, seal_imports
 from pyrun.stub.entry import Entry, detach
@@ -69,7 +69,12 @@ from pyrun.stub.table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
     from pyrun.config.document import Hook
+
+    T = TypeVar("T")
 
 
 def create(request: Request, undo: Undo) -> "tuple[Container, int]":
@@ -189,8 +194,8 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
     listener = gate.listen(container)  # before the clone, because the init inherits the socket
     os.chdir(plan.bundle)  # gate.listen() has changed the working directory
     opener = inherited.open_for_init(plan, container)
-    by_child = plan.namespaces.entered_by_child
-    by_file = container.reuses_cgroup or (by_child and plan.config.linux.namespace("user") is not None)
+    in_user_namespace = plan.config.linux.namespace("user") is not None
+    by_file = container.reuses_cgroup or (plan.namespaces.entered_by_child and in_user_namespace)
     child, ours = _clone(plan, container, inherited, listener.fileno(), by_file, undo)
     if plan.namespaces.need_runtime:
         child.replaced_by(ours.hear("entered").pid)
@@ -199,20 +204,17 @@ def _runtime(plan: Plan, container: Container, inherited: Inherited, undo: Undo)
             opener.start(child.pid, ours)
             undo.add(opener.kill)
         _map_ids(plan, child.pid)
-        _adjust_oom_score(plan, child.pid)  # before "go": then the init becomes a user whose files may not be ours
+        _adjust_oom_score(plan, child.pid)  # before "go": after it, the init's files in /proc may not be ours
         ours.say("go")
-    # Blaming, because the init may fail at its first mounts meanwhile.
-    with Blaming(ours):
-        if not plan.namespaces.need_runtime:
-            _adjust_oom_score(plan, child.pid)
-        joins = _make_cgroups(plan, child.pid, by_file)
-    ours.say("cgroups", joins)
+    else:
+        _meanwhile(ours, _adjust_oom_score, plan, child.pid)
+
+    ours.say("cgroups", _meanwhile(ours, _make_cgroups, plan, child.pid, by_file))
     # Here, because the init makes its other mounts meanwhile; before the hooks, which may run for long, and use the
     # network.
     read_program()
     if plan.connects_interfaces:
-        with Blaming(ours):
-            _connect_interfaces(plan, child.pid, undo)
+        _meanwhile(ours, _connect_interfaces, plan, child.pid, undo)
         ours.say("connected")
 
     terminal = -1
@@ -257,8 +259,20 @@ def _clone(
     undo.add(child.kill)
     interrupts.release(mask)
     theirs.close()
-    container.pid = child.pid  # for what is said if it ends now
+    container.pid = child.pid  # _why_it_ended() needs it, if the init ends now
     return child, ours
+
+
+def _meanwhile(ours: Channel, do: "Callable[..., T]", *arguments: "Any") -> "T":
+    """Return what `do` returns, which does something for the init while that goes on.
+
+    If `do` fails, the init may have failed before: then raise the init's reason.
+    """
+    try:
+        return do(*arguments)
+    except (Error, OSError):
+        ours.raise_reason()
+        raise
 
 
 def _map_ids(plan: Plan, pid: int) -> None:

@@ -18,8 +18,8 @@ def move(devices: "dict[str, str]", pid: int, undo: "ToUndo") -> None:
     """Move `devices` (name on the host -> name in the container) into the network namespace of the process `pid`.
 
     They keep their permanent global addresses, and are brought up. When the container ends, the kernel moves physical
-    interfaces back and deletes the others (network_namespaces(7)). So `undo` gets what moves each of them back if the
-    creation fails: the sockets stay open until we end, and keep the namespace. Raises Error.
+    interfaces back and deletes the others (network_namespaces(7)). So `undo` gets a step for each, which moves it back
+    if the creation fails; the steps hold the sockets, which keep the namespace. Raises Error.
     """
     with opened(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)) as namespace:
         here, there = Netlink(), netlink_in(namespace)

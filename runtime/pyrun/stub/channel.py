@@ -70,8 +70,11 @@ class Channel:
             raise report
         raise Ended(f'the other side ended before it said "{expected}"')
 
-    def blame(self) -> None:
-        """Raise Error with the other side's reason if that has failed by now, or Ended if it has ended without one."""
+    def raise_reason(self) -> None:
+        """If the other side has failed by now, raise Error with its reason, or Ended if it has ended without one.
+
+        For an error of what was done to it: that also fails because the other side has ended, and then says only so.
+        """
         try:
             packet, _ = self._receive(_socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -104,20 +107,6 @@ class Channel:
         report = read_report(packet)
         if report is not None:
             raise report
-
-
-class Blaming:
-    """An error in this block gives way to the reason of the other side, if that has ended meanwhile: to a process that
-    has ended, nothing can be done, and the error would only say so."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _kind: object, error: "BaseException | None", _traceback: object) -> None:
-        if isinstance(error, (Error, OSError)):
-            self._channel.blame()
 
 
 class Ended(Error):
