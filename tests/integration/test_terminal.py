@@ -104,9 +104,10 @@ def console_socket(tmp_path):
     made.close()
 
 
-def read_line(master):
+def read_lines(master, count=1):
+    """What a terminal shows until so many lines are whole: one read(2) may end in the midst of a line."""
     shown = []
-    read_until(master, lambda: b"\n" in b"".join(shown), shown.append)
+    read_until(master, lambda: b"".join(shown).count(b"\n") >= count, shown.append)
     return b"".join(shown)
 
 
@@ -359,11 +360,9 @@ def test_a_console_socket_receives_the_master(container, bundle, console_socket,
     else:
         container.run_detached("--console-socket", console_socket.path)
     name, (master,) = console_socket.receive()
-    greeting = read_line(master)
+    greeting = read_lines(master)
     os.write(master, b"this\n")
-    answer = read_line(master)
-    while b"got" not in answer:
-        answer += read_line(master)
+    answer = read_lines(master, 2)
     os.close(master)
 
     assert name
@@ -378,7 +377,7 @@ def test_the_program_has_a_terminal_where_the_config_says_so(container, bundle, 
     container.run_detached(*(["--console-socket", console_socket.path] if terminal else []))
     if terminal:
         _, (master,) = console_socket.receive()
-        inside = read_line(master)
+        inside = read_lines(master)
         controlling = os.stat(f"/proc/{container.pid()}/root/dev/pts/0").st_rdev
     else:
         wait_until(lambda: "\n" in container.output(), "the program has told its terminal")
@@ -400,7 +399,7 @@ def test_the_size_of_a_terminal_without_a_caller_is_the_configs(container, bundl
     )
     container.run_detached("--console-socket", console_socket.path)
     _, (master,) = console_socket.receive()
-    size = read_line(master)
+    size = read_lines(master)
     seen_by_the_holder = struct.unpack("4H", fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8)))
     os.close(master)
 
@@ -414,7 +413,7 @@ def test_a_console_socket_receives_the_master_of_exec(container, console_socket)
     options = ["--tty", "--detach", "--console-socket", console_socket.path]
     container.exec(*command, options=options)
     name, (master,) = console_socket.receive()
-    line = read_line(master)
+    line = read_lines(master)
     os.close(master)
 
     assert name
@@ -427,7 +426,7 @@ def test_the_end_of_a_holder_of_the_terminal_hangs_it_up(container, bundle, cons
     )
     container.run_detached("--console-socket", console_socket.path)
     _, (master,) = console_socket.receive()
-    read_line(master)
+    read_lines(master)
     os.close(master)
 
     container.wait_until("stopped")
