@@ -81,7 +81,6 @@ class Places:
         self.volumes = f"{data}/volumes"
         self.states = f"{run}/pyrun"
         self.execs = f"{run}/execs"
-        self.lock = f"{run}/lock"
         self.networks = f"{data}/networks"
         self.builds = f"{data}/builds"
         self.events = f"{data}/events"

@@ -1,7 +1,9 @@
 """The default bridge as `serve` is told: two engines on one machine, none, one that is there, addresses, IPv6."""
 
 import os
+import signal
 import subprocess
+import threading
 
 import pytest
 from daemon import PYRUND, Daemon
@@ -78,6 +80,19 @@ def test_an_engine_does_not_share_the_bridge_of_another(hub, start, tmp_path):
     first.ok("rm", "-f", "web")
     first.stop()
     start("second").ok("run", "--rm", "busybox", "true")
+
+
+def test_an_engine_waits_for_the_last_process_of_another_that_has_ended(start):
+    first = start("first")
+    serving(first, "web")  # it has the bridge and the table
+    first.ok("rm", "-f", "web")
+    launcher = first.children()["launcher"]
+    os.kill(launcher, signal.SIGSTOP)
+    first.stop()
+    continues = threading.Timer(0.5, os.kill, (launcher, signal.SIGCONT))
+    continues.start()
+    start("second").ok("run", "--rm", "busybox", "true")
+    continues.join()
 
 
 def test_an_engine_that_came_later_to_the_bridge_is_told_so(start):

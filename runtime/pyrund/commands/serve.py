@@ -2,13 +2,12 @@
 
 import _signal
 import _socket
-import fcntl
 import gc
 import sys
 import time
 
 from foundation.linux import os
-from pyrund import settings
+from pyrund import lock, settings
 from pyrund.api.routes import handler
 from pyrund.daemon import recovery
 from pyrund.daemon.engine import Engine
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from pyrund.loop import Future
     from pyrund.options import Options
 
-_HAND_OVER = 10.0  # seconds for the processes of an earlier engine to end
 _UPLINK_PAUSE = 0.2  # seconds: an uplink that ends at once shall not keep the machine busy
 # What a login has and a daemon must not use: registries get the credentials that a client sends.
 _PERSONAL = (
@@ -53,7 +51,7 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     places = Places(told.data_root, told.exec_root, told.file, table.name_of(told.bridge_name))
     os.umask(0o022)
     _make_folders(places)
-    lock = _lock(places)
+    held = lock.take(places.run)
     inside: tuple[int, ...] = ()
     has_uplink = False
     if told.is_rootless:
@@ -66,7 +64,7 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
     signals = _receive_signals()  # before a client can see us
     opened = listeners(told, given)
     try:
-        Daemon(told, places, lock, inside, opened).serve(signals, manager, has_uplink)
+        Daemon(told, places, held, inside, opened).serve(signals, manager, has_uplink)
     finally:
         for listener in opened:
             listener.close()
@@ -74,21 +72,21 @@ def run(server: None, words: "list[str]", options: "Options") -> int:
 
 
 class Daemon:
-    """The engine and the connections of its clients."""
+    """The engine and the connections of its clients; `held` is the descriptor of its lock."""
 
     def __init__(
-        self, told: Settings, places: Places, lock: int, inside: "tuple[int, ...]", opened: "list[Listener]"
+        self, told: Settings, places: Places, held: int, inside: "tuple[int, ...]", opened: "list[Listener]"
     ) -> None:
         self._settings = told
         self._places = places
-        self._lock = lock
+        self._lock = held
         self._inside = inside
         encrypted = [one for one in opened if one.is_tcp and told.tls]
         self._encrypted = self._encrypt(encrypted) if encrypted else None
         # Later garbage collections leave the present objects alone. They would write to each of them, and this process
         # would get copies of the pages that it shares with the processes that it forks: 2.5 MB.
         gc.freeze()
-        self._launcher = Launcher(places, lock, inside)  # early, because it gets a copy of all that is in memory
+        self._launcher = Launcher(places, held, inside)  # early, because it gets a copy of all that is in memory
         raise_limit_of_files()  # after that, because containers shall not have it
         self._opened = [one for one in opened if one not in encrypted]
         self._loop = Loop()
@@ -222,27 +220,6 @@ def _clean_environment(places: Places) -> None:
     for name in _PERSONAL:
         os.environment.pop(name, None)
     os.environment["HOME"] = places.data  # nobody's
-
-
-def _lock(places: Places) -> int:
-    """Return a descriptor that holds the lock of the engine, which its processes inherit: so the lock is free when the
-    last of them has ended. Raises Refused."""
-    lock = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(
-            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # a lock of this process alone: another daemon is there, or not
-    except BlockingIOError:
-        raise Refused(f"{places.run}: another engine runs here; name another folder with --exec-root") from None
-    deadline = time.monotonic() + _HAND_OVER
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return lock
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Refused(f"{places.run}: processes of an earlier engine do not end") from None
-            time.sleep(0.005)
 
 
 def _receive_signals() -> int:

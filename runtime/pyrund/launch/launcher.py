@@ -167,6 +167,8 @@ def _run(places: "Places", port: Port, lock: int, inside: "tuple[int, ...]") -> 
         own, imported = Port.of(PORT), set(_FIRST)
         own.send(_READY)
         while (done := _serve(places, own)) is not None:
+            if not done:
+                own.wait()  # if memory is short, workers may be killed as fast as they are forked
             if done in _LATER - imported:  # for the next time
                 imported.add(done)
                 _imported(done)

@@ -5,7 +5,6 @@ a port comes and goes as an element of a map, so a thousand ports are a thousand
 """
 
 import errno
-import fcntl
 
 from foundation.linux import os
 from foundation.linux.nft_expressions import (
@@ -50,6 +49,7 @@ from foundation.linux.nftables import (
     Transaction,
     comment_of,
 )
+from pyrund import lock
 from pyrund.errors import Refused
 from pyrund.net.bridge import DEFAULT, GROUP
 from pyrund.net.subnet import packed
@@ -93,19 +93,7 @@ def owner_of(table: str) -> str:
 
 def _is_used(run: str) -> bool:
     states = f"{run}/pyrun"
-    if os.path.isdir(states) and os.listdir(states):
-        return True
-    try:
-        lock = os.open(f"{run}/lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return os.path.isdir(states) and bool(os.listdir(states)) or lock.is_taken(run)
 
 
 def remove(table: str) -> None:
