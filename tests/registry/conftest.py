@@ -33,7 +33,7 @@ MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, used.ru_minflt)
 """
 
 
@@ -90,7 +90,7 @@ class Pyfetch:
         return done.returncode, errors[0]
 
     def measure(self, *arguments):
-        """Run, and return the processor's seconds and the peak in kilobytes."""
+        """Run, and return the processor's seconds, the peak in kilobytes, and the number of page faults."""
         done = subprocess.run(
             [sys.executable, "-c", MEASURE, *self.command, *map(str, arguments)],
             env=self.environment,
@@ -100,8 +100,8 @@ class Pyfetch:
             timeout=120,
         )
         assert done.returncode == 0, done.stderr
-        seconds, kilobytes = done.stdout.split()
-        return float(seconds), int(kilobytes)
+        seconds, kilobytes, faults = done.stdout.split()
+        return float(seconds), int(kilobytes), int(faults)
 
     def copy(self, image, *arguments, **options):
         """Pull into a flat bundle, and return the path of its root file system."""

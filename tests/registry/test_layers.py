@@ -557,7 +557,16 @@ def test_a_layer_of_many_files_takes_linear_time_and_little_memory(pyfetch):
             for number in range(count):
                 archive.addfile(tarfile.TarInfo(f"d{number % 100}/f{number}"))
         Image(buffer.getvalue(), tar("x")).write_layout(pyfetch.folder / str(count), "x")
-        seconds[count], memory = pyfetch.measure(f"oci:{count}:x", "-q")
+        seconds[count], memory, _ = pyfetch.measure(f"oci:{count}:x", "-q")
 
     assert memory < 64 << 10
     assert seconds[20_000] < 1.5 * 5 * seconds[4_000]
+
+
+def test_the_memory_of_a_large_layer_is_used_again_instead_of_returned_to_the_kernel(pyfetch):
+    """Each page that comes back is a page fault."""
+    data = tar(entry("f", data=random.Random(1).randbytes(1 << 20) * 192))
+    Image(data, compress=lambda raw: gzip.compress(raw, 0)).write_layout(pyfetch.folder / "layout", "x")
+    _, _, faults = pyfetch.measure("oci:layout:x", "-q")
+
+    assert faults < 10_000

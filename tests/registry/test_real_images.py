@@ -219,7 +219,7 @@ def test_a_layer_of_a_gigabyte_needs_little_memory(pyfetch, docker_registry):
         media_type=f"{OCI}.layer.v1.tar+zstd",
     )
     name = push(image, pyfetch.folder / "layout", f"{docker_registry}/big:1")
-    _, kilobytes = pyfetch.measure(name, "bundle", "--copy", "-q")
+    _, kilobytes, _ = pyfetch.measure(name, "bundle", "--copy", "-q")
     found = hashlib.sha256()
     with open(pyfetch.folder / "bundle/rootfs/big", "rb") as file:
         while piece := file.read(1 << 20):

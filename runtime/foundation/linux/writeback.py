@@ -8,7 +8,7 @@ from errno import ENOSYS, EPERM
 
 from foundation.linux.libc import c_int, c_long, c_uint, declare
 
-STEP = 16 << 20  # bytes
+_STEP = 16 << 20  # bytes
 _SYNC_FILE_RANGE_WRITE = 2
 _sync_file_range = declare("sync_file_range", c_int, c_long, c_long, c_uint, waits=True)
 
@@ -37,7 +37,11 @@ class Writeback:
 
     def advance(self, position: int) -> None:
         """The file has been written up to `position`: begin to write it to the disk if there is enough of it."""
-        if position - self._begun < STEP:
+        if position - self._begun < _STEP:
             return
         begin(self._fd, self._begun, position - self._begun)
         self._begun = position
+
+    def finish(self) -> None:
+        """The file is whole: begin to write the rest."""
+        begin(self._fd, self._begun)

@@ -5,12 +5,12 @@ does not know xz and bzip2, but docker loads archives, and layers in them, of ei
 """
 
 import select
-import zlib
 from itertools import chain
 
 from foundation.errors import Error, one_line
 from foundation.linux import libc, os
 from pyfetch.errors import VerificationError
+from pyfetch.unpack import gzip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         def finish(self) -> "Iterator[bytes]": ...
 
 
-GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _LONGEST_MAGIC = 6
 OUTPUT_SIZE = 1 << 20  # bytes that one step gives at most, from any input: a bomb takes no more memory
@@ -37,12 +36,13 @@ _WINDOW_LOG_MAX = 27
 _ZSTD_D_WINDOW_LOG_MAX = 100
 
 
-def decompressed(pieces: "Iterator[bytes]", of_docker: bool = False) -> "Iterator[bytes]":
-    """Yield what the stream `pieces` unpacks to; `of_docker` allows xz and bzip2, which docker loads."""
+def decompressed(pieces: "Iterator[bytes]", *, of_docker: bool = False, has_digest: bool = False) -> "Iterator[bytes]":
+    """Yield what the stream `pieces` unpacks to. `of_docker` allows xz and bzip2, which docker loads. `has_digest`: the
+    caller verifies what comes out, so that gzip's own checksum need not be computed."""
     start = b""
     while len(start) < _LONGEST_MAGIC and (piece := next(pieces, b"")):
         start += piece
-    inflate = (of_docker and _find_older(start)) or _decompressor(start)
+    inflate = (of_docker and _find_older(start)) or _decompressor(start, has_digest)
     for piece in chain([start], pieces):
         yield from inflate.decompress(piece)
     yield from inflate.finish()
@@ -52,12 +52,12 @@ def is_compressed(start: bytes) -> bool:
     """Return whether a stream that begins with `start` is compressed with what the image-spec allows."""
     # zstd:chunked begins with a skippable frame, whose magic number is 0x184D2A50 to 0x184D2A5F, little-endian.
     skippable = start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50
-    return skippable or start.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+    return skippable or start.startswith((gzip.MAGIC, ZSTD_MAGIC))
 
 
 def compression(start: bytes) -> str:
     """Return what the media type of a layer that begins with `start` ends with."""
-    return "" if not is_compressed(start) else "+gzip" if start.startswith(GZIP_MAGIC) else "+zstd"
+    return "" if not is_compressed(start) else "+gzip" if start.startswith(gzip.MAGIC) else "+zstd"
 
 
 def is_older(start: bytes) -> bool:
@@ -77,10 +77,10 @@ def _find_older(start: bytes) -> "Decompressor | None":
     return None
 
 
-def _decompressor(start: bytes) -> "Decompressor":
+def _decompressor(start: bytes, has_digest: bool) -> "Decompressor":
     """Return the decompressor for a stream that begins with `start`."""
-    if start.startswith(GZIP_MAGIC):
-        return _Gzip()
+    if start.startswith(gzip.MAGIC):
+        return gzip.Gzip(OUTPUT_SIZE, has_digest)
     if is_compressed(start):
         return find_zstd()()
     for magic, name in _OTHER_MAGIC.items():
@@ -94,51 +94,6 @@ class _Uncompressed:
         yield data
 
     def finish(self) -> "Iterator[bytes]":
-        return iter(())
-
-
-class _Gzip:
-    """One or more members. Anything else behind the last one is padding, and ignored as by gzip(1)."""
-
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(wbits=31)
-        self._fresh = True  # the member has not got a byte yet
-        self._padding = False
-        self._held = b""
-
-    def decompress(self, data: bytes) -> "Iterator[bytes]":
-        data, self._held = self._held + data, b""
-        while data and not self._padding:
-            if self._fresh and not self._begins(data):
-                return
-            output, data = self._step(data)
-            if output:
-                yield output
-
-    def _begins(self, data: bytes) -> bool:
-        """Return whether a member begins here; hold back a single byte, which is too short to decide."""
-        if len(data) < len(GZIP_MAGIC):
-            self._held = data
-            return False
-        self._padding = not data.startswith(GZIP_MAGIC)
-        return not self._padding
-
-    def _step(self, data: bytes) -> "tuple[bytes, bytes]":
-        self._fresh = False
-        try:
-            output = self._member.decompress(data, OUTPUT_SIZE)
-        except zlib.error as error:
-            raise VerificationError(f"the gzip data are damaged: {error}") from None
-        if not self._member.eof:
-            return output, self._member.unconsumed_tail
-        rest = self._member.unused_data
-        self._member = zlib.decompressobj(wbits=31)
-        self._fresh = True
-        return output, rest
-
-    def finish(self) -> "Iterator[bytes]":
-        if not self._fresh:
-            raise VerificationError("the gzip data end too early")
         return iter(())
 
 

@@ -11,7 +11,7 @@ import stat
 from foundation.errors import Error, reason
 from foundation.linux import os
 from foundation.linux.whole_file import write_all, write_all_at
-from foundation.linux.writeback import STEP, Writeback
+from foundation.linux.writeback import Writeback
 from pyfetch.errors import VerificationError, show, translate
 from pyfetch.unpack import tar
 from pyfetch.unpack.limits import Limits
@@ -26,6 +26,7 @@ WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 _AUFS = b".wh..wh."  # bookkeeping of AUFS (.wh..wh.plnk and others), which nobody else needs
 
+_LARGE = 64 << 10  # bytes: few of an image's files have that many, but they are most of what the disk has to write
 _MAXIMUM_PATH = 4096  # PATH_MAX: nothing longer could ever be opened by its path
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -372,7 +373,7 @@ def write_content(descriptor: int, entry: tar.Entry, pieces: "Iterator[memoryvie
     if entry.sparse is not None:
         _write_sparse(descriptor, entry.size, entry.sparse, pieces)
         return
-    if entry.size < STEP:  # almost all files
+    if entry.size < _LARGE:
         for piece in pieces:
             write_all(descriptor, piece)
         return
@@ -381,6 +382,7 @@ def write_content(descriptor: int, entry: tar.Entry, pieces: "Iterator[memoryvie
         write_all(descriptor, piece)
         position += len(piece)
         writeback.advance(position)
+    writeback.finish()
 
 
 def _write_sparse(descriptor: int, size: int, parts: "list[tuple[int, int]]", pieces: "Iterator[memoryview]") -> None:
