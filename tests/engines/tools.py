@@ -125,6 +125,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                env={**os.environ, "TMPDIR": str(log.parent)},  # where containerd leaves checkpoints
                 start_new_session=True,
             )
         self.pid = self._process.pid
