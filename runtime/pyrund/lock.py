@@ -29,7 +29,11 @@ def take(run: str) -> int:
 
 
 def is_taken(run: str) -> bool:
-    """Return whether another engine than ours has its lock; if only its processes are left, wait for their end."""
+    """Return whether the engine of the folder `run` has its lock; if only its processes are left, wait for their end.
+
+    It must be another engine than ours: our own POSIX lock would be given up with the descriptor that is closed here
+    (fcntl(2)).
+    """
     try:
         lock = os.open(f"{run}/lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

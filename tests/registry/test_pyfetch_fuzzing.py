@@ -119,7 +119,8 @@ class Compressed:
 
     def __call__(self, data, chance):
         size = 0
-        for piece in decompressed(iter([data[:100], data[100:]]), of_docker=chance.random() < 0.5):
+        pieces = iter([data[:100], data[100:]])
+        for piece in decompressed(pieces, of_docker=chance.random() < 0.5, has_digest=chance.random() < 0.5):
             size += len(piece)
             assert size < 100 << 20
 

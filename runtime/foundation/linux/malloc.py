@@ -7,10 +7,10 @@ _LARGEST_THRESHOLD = 32 << 20  # bytes: mallopt(3) takes no more for blocks that
 
 
 def keep_freed(size: int) -> None:
-    """Let malloc(3) keep up to `size` bytes that are freed for what is allocated next, in each thread's heap.
+    """Have malloc(3) keep freed memory, up to `size` bytes in each thread's heap, and give it out again.
 
-    By itself glibc soon returns large blocks to the kernel, and the next block costs a page fault for each 4 KiB. Other
-    libraries, such as musl, have no mallopt(3), and stay as they are.
+    By itself glibc soon returns large blocks to the kernel, and the next block costs a page fault for each 4 KiB. This
+    only saves time, so a refusal is not an error; libraries such as musl have no mallopt(3), and stay as they are.
     """
     try:
         mallopt = declare("mallopt", c_int, c_int)

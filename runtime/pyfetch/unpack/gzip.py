@@ -29,8 +29,7 @@ class Gzip:
     def __init__(self, most: int, has_digest: bool) -> None:
         self._most = most
         self._has_digest = has_digest
-        self._member = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        self._is_inside = False  # a member, behind its header
+        self._member: zlib._Decompress | None = None  # behind the header of a member: what inflates it
         self._crc = self._size = 0  # of what the member has given
         self._held = b""  # the beginning of a header or of a trailer
         self._is_padding = False
@@ -38,17 +37,17 @@ class Gzip:
     def decompress(self, data: bytes) -> "Iterator[bytes]":
         data, self._held = self._held + data, b""
         while data and not self._is_padding:
-            if not self._is_inside:
+            if self._member is None:
                 data = self._begin(data)
             elif self._member.eof:
                 data = self._end(data)
             else:
-                output, data = self._step(data)
+                output, data = self._step(self._member, data)
                 if output:
                     yield output
 
     def finish(self) -> "Iterator[bytes]":
-        if self._is_inside or len(self._held) >= len(MAGIC):
+        if self._member is not None or len(self._held) >= len(MAGIC):
             raise VerificationError("the gzip data end too early")
         return iter(())
 
@@ -62,19 +61,18 @@ class Gzip:
             self._held = data
             return b""
         self._member = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        self._is_inside = True
         self._crc = self._size = 0
         return data[end:]
 
-    def _step(self, data: bytes) -> "tuple[bytes, bytes]":
+    def _step(self, member: "zlib._Decompress", data: bytes) -> "tuple[bytes, bytes]":
         try:
-            output = self._member.decompress(data, self._most)
+            output = member.decompress(data, self._most)
         except zlib.error as error:
-            raise VerificationError(f"the gzip data are damaged: {error}") from None
+            raise _damaged(str(error)) from None
         self._size += len(output)
         if not self._has_digest:
             self._crc = zlib.crc32(output, self._crc)
-        return output, self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        return output, member.unused_data if member.eof else member.unconsumed_tail
 
     def _end(self, data: bytes) -> bytes:
         """End the member if its trailer is whole; return what follows."""
@@ -85,7 +83,7 @@ class Gzip:
             raise _damaged("incorrect data check")
         if int.from_bytes(data[4:_TRAILER], "little") != self._size & 0xFFFFFFFF:
             raise _damaged("incorrect length check")
-        self._is_inside = False
+        self._member = None
         return data[_TRAILER:]
 
 
