@@ -46,6 +46,20 @@ def test_landlock_holds_for_exec_too_and_for_another_user(container, bundle):
 
 
 @pytest.mark.needs("Landlock 1")
+@pytest.mark.parametrize("is_restricted", [True, False])
+def test_landlock_holds_for_a_start_container_hook(container, bundle, is_restricted):
+    if is_restricted:
+        landlock(bundle, below(READING, "/bin", "/proc"), handledAccessFS=ALL_FILES)
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "cat > /dev/null; ! ls /etc"]}
+    bundle.config["hooks"] = {"startContainer": [hook]}
+
+    if is_restricted:
+        container.run("true")
+    else:
+        container.run_fails("true")
+
+
+@pytest.mark.needs("Landlock 1")
 def test_landlock_needs_no_new_privileges_no_more_than_a_user_namespace(container, bundle):
     bundle.process["noNewPrivileges"] = False
     bundle.user_namespace()

@@ -335,7 +335,10 @@ def test_the_fixtures_of_invalid_configs_are_refused_by_the_file_too(container, 
 def test_an_init_that_has_no_memory_is_said_to_be_out_of_memory(container, bundle):
     bundle.resources["memory"] = {"limit": 4096}
 
-    assert "container init was OOM-killed (memory limit too low?)" in container.run_fails("true")
+    message = container.run_fails("true")
+    assert "container init was OOM-killed (memory limit too low?)" in message
+    if container.name == "pyrun":
+        assert message.endswith(": linux.resources.memory.limit is 4096 bytes")
 
 
 def said_of_a_program_that_never_ran(container, bundle, verb):

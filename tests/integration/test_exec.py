@@ -67,6 +67,14 @@ def test_exec_takes_a_process_as_json(running, tmp_path):
     assert running.works("exec", "--process", tmp_path / "process.json", running.id).split() == ["/tmp", "json", "7"]
 
 
+def test_of_several_entries_with_one_name_in_the_json_the_last_is_the_environment_s(running, tmp_path):
+    process = {**running.bundle.process, "args": ["env"], "env": ["PATH=/bin", "NAME=1", "NAME=2"]}
+    (tmp_path / "process.json").write_text(json.dumps(process))
+
+    told = running.works("exec", "--process", tmp_path / "process.json", running.id).splitlines()
+    assert [line for line in told if line.startswith("NAME=")] == ["NAME=2"]
+
+
 @pytest.mark.differs("crun", "it ignores names in another case")
 def test_the_json_of_a_process_may_have_names_in_another_case(running, tmp_path):
     process = {"Args": ["sh", "-c", "pwd; id -u"], "CWD": "/tmp", "env": ["PATH=/bin"], "User": {"UID": 7, "gid": 7}}

@@ -20,6 +20,7 @@ def failing(call, error):
     [
         ("clone3", "EPERM", "Operation not permitted: it needs root (CAP_SYS_ADMIN), or a user namespace"),
         ("clone3", "ENOSYS", "Function not implemented: the kernel lacks it, or the seccomp profile"),
+        ("clone3", "ENOSPC", "No space left on device: too many namespaces: see the limits user.max_*_namespaces"),
         ("pivot_root", "EINVAL", "Invalid argument"),
         ("move_mount", "EPERM", "Operation not permitted"),
         ("fsopen", "ENOSYS", "proc: Function not implemented"),
@@ -45,6 +46,15 @@ def test_a_mount_that_fails_is_named_with_its_place(container):
     message = container.run_fails("true")
 
     assert message == 'error: error mounting "proc" to rootfs at "/proc": fsmount: Operation not permitted'
+
+
+def test_an_attribute_of_a_mount_that_cannot_be_set_is_named_with_its_place(container, bundle, tmp_path):
+    bundle.mount("/mnt", "bind", str(tmp_path), "bind", "ro")
+    container.prefix = failing("mount_setattr", "ENOMEM")
+
+    message = container.run_fails("true")
+
+    assert message.endswith('to rootfs at "/mnt": mount_setattr: Cannot allocate memory'), message
 
 
 def test_an_error_of_the_directory_of_the_pid_file_is_told(container, tmp_path):

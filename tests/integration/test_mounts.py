@@ -666,6 +666,13 @@ def test_nothing_is_mounted_at_the_root(container, bundle, source, destination):
     assert "destination" in container.run_fails("true") or container.name != "pyrun"
 
 
+def test_a_source_in_the_root_file_system_is_what_is_mounted_there_by_then(container, bundle, source):
+    bundle.mount("/first", "bind", source)
+    bundle.mount("/second", "bind", bundle.rootfs / "first")
+
+    assert container.sh("cat /second/file") == "of the host"
+
+
 @pytest.mark.only_pyrun("the wording")
 def test_nothing_is_mounted_at_a_symlink_to_the_root(container, bundle, source):
     (bundle.rootfs / "link").symlink_to("/")

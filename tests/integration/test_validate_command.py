@@ -31,6 +31,15 @@ def test_a_config_without_fault_is_silent(validate):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_a_mount_at_the_root_is_found(validate):
+    config = minimal()
+    config["mounts"] = [{"destination": "/tmp/..", "type": "tmpfs", "source": "tmpfs"}]
+    result = validate(config)
+
+    assert result.returncode == 1
+    assert "mounts[0].destination" in result.stdout + result.stderr
+
+
 def test_every_finding_has_a_line(validate):
     result = validate(minimal(ociVersion="2.0.0", hostname="box", root={"path": ""}))
 

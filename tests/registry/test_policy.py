@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from conftest import over_etc
 from images import Image, tar
 
 ACCEPT, REJECT = [{"type": "insecureAcceptAnything"}], [{"type": "reject"}]
@@ -57,6 +58,19 @@ def test_a_policy_decides_as_it_does_for_skopeo(pyfetch, registry, accepted, pol
     if shutil.which("skopeo"):
         copy = ["skopeo", "--policy", file, "copy", "--src-tls-verify=false", f"docker://{name}"]
         assert (subprocess.run([*copy, f"dir:{pyfetch.folder}/dir"], capture_output=True).returncode == 0) == accepted
+
+
+@pytest.mark.needs("root")
+def test_the_policy_of_the_machine_is_for_users_without_one(pyfetch, registry):
+    folder = pyfetch.folder / "etc/containers"
+    folder.mkdir(parents=True)
+    (folder / "policy.json").write_text(json.dumps({"default": REJECT}))
+    over_etc(pyfetch)
+    name = registry.add(Image(tar("x")))
+
+    assert "rejected by policy" in pyfetch.fails(name)[1]
+    write_policy(pyfetch, {"default": ACCEPT})
+    assert pyfetch.ok(name)
 
 
 @pytest.mark.parametrize("scope", ["", "{layout}", "{layout}:x", "{parent}"])

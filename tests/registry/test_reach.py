@@ -124,6 +124,18 @@ def test_a_registry_inside_our_network_leads_to_its_neighbours_and_to_the_intern
     assert [r.path.partition("?")[0] for r in everywhere.requests] == ["/token"]
 
 
+def test_a_registry_inside_our_network_may_have_its_blobs_at_a_neighbour(pyfetch, network, everywhere):
+    registry = network.serve(Registry, INSIDE, 5000)
+    image = Image(tar("x"))
+    registry.add(image)
+    place = f"http://{BESIDE}:6000"
+    registry.before = lambda h: "/blobs/" in h.path and (h.reply(307, Location=place + h.path), True)[1]
+    everywhere.answer = lambda h: h.reply(200, image.blobs[h.path.rpartition("/")[2]])
+
+    assert pyfetch.ok("inside.example:5000/test:1", "--insecure")
+    assert len(everywhere.requests) == 2  # the config and the layer
+
+
 @pytest.mark.parametrize("lead", [challenge, redirect])
 @pytest.mark.parametrize("place", ELSEWHERE)
 def test_a_registry_inside_our_network_does_not_lead_into_our_machine(pyfetch, network, everywhere, lead, place):

@@ -153,6 +153,8 @@ DAMAGE = {
     "zeroed": lambda data: bytes(len(data)),
     "without its pid": lambda data: json.dumps({**json.loads(data), "pid": None}).encode(),
     "with half a listener": lambda data: json.dumps({**json.loads(data), "listener": []}).encode(),
+    "without a listener": lambda data: json.dumps({**json.loads(data), "listener": None}).encode(),
+    "with a wrong intelRdt": lambda data: json.dumps({**json.loads(data), "intelRdt": {"x": []}}).encode(),
     "with a wrong hook": lambda data: json.dumps({**json.loads(data), "hooks": {"poststop": [{}]}}).encode(),
 }
 
